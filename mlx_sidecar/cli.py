@@ -1,0 +1,208 @@
+"""Flags and environment to settings; puts the real parts together; exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from mlx_sidecar import __version__, log
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.inbox import Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
+from mlx_sidecar.ledger import Ledger
+from mlx_sidecar.lifeline import ParentWatch, SignalWatch
+from mlx_sidecar.protocol.requests import LoadModel
+from mlx_sidecar.stdio import Admission, Reader, Writer, take_stdio_aside
+from mlx_sidecar.worker import Worker
+
+_ENVIRONMENT_PREFIX = "MLX_SIDECAR_"
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_MOST_HELD_LINES = 4
+"""How many of the longest lines may be in the worker at once; shorter ones up to --max-queue."""
+
+_STDOUT_TIMEOUT_S = 1.5
+"""How long an ending that can't wait gives stdout's reader to take the last lines."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the worker was started with."""
+
+    model: str | None
+    adapter_path: str | None
+    context_length: int | None
+    max_line_bytes: int
+    max_queue: int
+    max_concurrency: int
+    prefix_cache_bytes: int
+    log_level: str
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"mlx-sidecar: {message}; see mlx-sidecar --help\n")
+
+
+def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Flags win over MLX_SIDECAR_… in the environment, which wins over the defaults. Exits on a bad value."""
+    parser = _parser()
+    values = vars(parser.parse_args(arguments))
+    flags = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+    for name, default in _defaults().items():
+        if values[name] is None and (text := environment.get(_ENVIRONMENT_PREFIX + name.upper())):
+            values[name] = getattr(parser.parse_args([f"{flags[name]}={text}"]), name)
+        if values[name] is None:
+            values[name] = default
+    settings = Settings(**values)
+    _check_model(settings, parser)
+    return settings
+
+
+def _defaults() -> dict[str, str | int | None]:
+    return {
+        "model": None,
+        "adapter_path": None,
+        "context_length": None,
+        "max_line_bytes": 16 * 2**20,
+        "max_queue": 1024,
+        "max_concurrency": 16,
+        "prefix_cache_bytes": min(2**30, psutil.virtual_memory().total // 16),
+        "log_level": "warning",
+    }
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="mlx-sidecar",
+        description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
+        "on stdout. protocol.md says which.",
+        epilog="Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", metavar="MODEL", type=_text, help="load this first: a folder, a cached repository, or demo")
+    add("--adapter-path", metavar="FOLDER", type=_text, help="LoRA adapters for --model")
+    add("--context-length", metavar="TOKENS", type=_at_least(64), help="prompt and answer together, for --model")
+    add("--max-line-bytes", metavar="BYTES", type=_at_least(1024), help="longest request line (16 MiB)")
+    add("--max-queue", metavar="N", type=_at_least(1), help="requests in the worker at once (1024)")
+    add("--max-concurrency", metavar="N", type=_at_least(1), help="sequences in the batch at once (16)")
+    add(
+        "--prefix-cache-bytes",
+        metavar="BYTES",
+        type=_at_least(0),
+        help="memory for what was computed of earlier documents (1 GiB, or a sixteenth of the machine's); 0 is none",
+    )
+    add("--log-level", metavar="LEVEL", choices=_LEVELS, help=f"{', '.join(_LEVELS)} (warning)")
+    add("--schema", action=_PrintSchema, help="print the protocol's JSON Schema and exit")
+    add("--version", action="version", version=f"mlx-sidecar {__version__}")
+    return parser
+
+
+class _PrintSchema(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=str(options.get("help")), default=argparse.SUPPRESS)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from mlx_sidecar.protocol.schema import schema_json
+
+        sys.stdout.write(schema_json())
+        parser.exit()
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise argparse.ArgumentTypeError("expected some text, got nothing")
+    return value
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {value!r}")
+        return number
+
+    return read
+
+
+def _check_model(settings: Settings, parser: _Parser) -> None:
+    if settings.model is None:
+        for name in ("adapter_path", "context_length"):
+            if getattr(settings, name) is not None:
+                parser.error(f"--{name.replace('_', '-')} needs --model beside it")
+        return
+    if settings.adapter_path is not None and not Path(settings.adapter_path).expanduser().is_dir():
+        parser.error(f"--adapter-path: '{settings.adapter_path}' is not a folder")
+    try:
+        _startup_request(settings)
+    except SidecarError as problem:
+        parser.error(f"--model: {problem.message}")
+
+
+def _startup_request(settings: Settings) -> LoadModel | None:
+    """The load-model request that --model stands for. Raises ModelNotFound or InvalidParams."""
+    model = settings.model
+    if model is None:
+        return None
+    options = {"adapter_path": settings.adapter_path, "context_length": settings.context_length}
+    if model == "demo" or Path(model).expanduser().is_dir():
+        return LoadModel(model_path=model, **options)  # type: ignore[arg-type]
+    from mlx_sidecar.hub.cache import snapshot_of
+
+    snapshot_of(model)
+    return LoadModel(repo_id=model, **options)  # type: ignore[arg-type]
+
+
+def run() -> NoReturn:
+    """Run the worker until its end, and end the process. Signals are blocked already."""
+    settings = parse_settings(sys.argv[1:], os.environ)
+    log_handler = log.set_up(settings.log_level)
+    code = 1
+    try:
+        code = _work(settings)
+    except BaseException:
+        log.logger.critical("a bug ended the worker", exc_info=True)
+    log_handler.finish(timeout_s=0.2)
+    # Not sys.exit: threads that wait for a pipe mustn't keep the process, and nothing is left to tidy up.
+    os._exit(code)
+
+
+def _work(settings: Settings) -> int:
+    stdin, stdout = take_stdio_aside()
+    inbox = Inbox()
+    SignalWatch(inbox).start()
+    ParentWatch(inbox, stdout).start()
+    admission = Admission(settings.max_queue, _MOST_HELD_LINES * settings.max_line_bytes)
+    writer = Writer(stdout, inbox)
+    writer.start()
+    engine = Engine(max_rows=settings.max_concurrency, prefix_cache_bytes=settings.prefix_cache_bytes)
+    worker = Worker(inbox, Ledger(writer, admission.leave), engine, settings.max_concurrency)
+    if (request := _startup_request(settings)) is not None:
+        worker.load_at_start(request)
+    Reader(stdin, inbox, admission, settings.max_line_bytes).start()
+    ending = worker.run()
+    writer.close()
+    _wait_for_writer(inbox, None if ending.may_wait else _STDOUT_TIMEOUT_S)
+    return ending.code
+
+
+def _wait_for_writer(inbox: Inbox, timeout_s: float | None) -> None:
+    """Until stdout has everything, or nobody is there to read it, or the time is up."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        events = inbox.take(wait=True, timeout_s=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        if not events or any(isinstance(e, OutputWritten | OutputClosed | ParentDied | SignalCame) for e in events):
+            return

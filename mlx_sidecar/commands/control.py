@@ -1,0 +1,76 @@
+"""The worker itself: can it, what is it doing, stop that, stop."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psutil
+from msgspec import UNSET
+
+from mlx_sidecar import __version__
+from mlx_sidecar.commands.services import Call, Services
+from mlx_sidecar.engine import device
+from mlx_sidecar.protocol.requests import COMMANDS, Cancel
+from mlx_sidecar.protocol.responses import (
+    Availability,
+    CancelCount,
+    DeviceMemory,
+    Memory,
+    PrefixCacheStatus,
+    ShutDown,
+    WorkerStatus,
+)
+
+PROTOCOL_VERSION = 1
+
+_process = psutil.Process()
+
+
+def check_availability() -> Availability:
+    """Whether models can run here. Imports mlx.core and no more."""
+    found = device.describe()
+    total, available = device.memory()
+    return Availability(
+        available=found.reason is None,
+        reason=found.reason if found.reason is not None else UNSET,
+        protocol=PROTOCOL_VERSION,
+        version=__version__,
+        mlx_version=found.mlx_version,
+        mlx_lm_version=found.mlx_lm_version,
+        device=found.kind,
+        device_name=found.name,
+        memory=Memory(total_bytes=total, available_bytes=available),
+        commands=list(COMMANDS),
+    )
+
+
+def status(services: Services) -> WorkerStatus:
+    """What the worker is doing at this moment."""
+    engine, requests = services.engine, services.board.requests()
+    active, peak, cached = device.memory_use() if "mlx.core" in sys.modules else (0, 0, 0)
+    use = engine.prefix_cache_use
+    return WorkerStatus(
+        state="loading" if engine.is_loading else "generating" if engine.busy else "idle",
+        model=engine.facts.name if engine.facts else None,
+        uptime_s=round(time.monotonic() - services.started_at, 3),
+        cpu_percent=_process.cpu_percent(),
+        memory_bytes=_process.memory_info().rss,
+        device_memory=DeviceMemory(active_bytes=active, peak_bytes=peak, cache_bytes=cached),
+        prefix_cache=PrefixCacheStatus(entries=use.entries, bytes=use.bytes, budget_bytes=use.budget_bytes),
+        running=sum(request.state == "running" for request in requests),
+        queued=sum(request.state == "queued" for request in requests),
+        requests=requests,
+        downloads=[],
+        tokens_per_s=services.board.tokens_per_s,
+    )
+
+
+def cancel(request: Cancel, call: Call, services: Services) -> CancelCount:
+    """End one request, or all before this one."""
+    return CancelCount(cancelled=services.board.cancel(request.target, before=call.number))
+
+
+def shut_down() -> ShutDown:
+    """The worker ends after this answer."""
+    return ShutDown(success=True)

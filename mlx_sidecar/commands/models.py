@@ -1,0 +1,104 @@
+"""Models: load, let go, describe, list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import UNSET, convert, structs
+
+from mlx_sidecar.commands.services import DEMO_FOLDER, Services
+from mlx_sidecar.engine import device
+from mlx_sidecar.engine.job import LanguageModel, ModelFacts
+from mlx_sidecar.engine.plan import plan
+from mlx_sidecar.errors import ModelNotLoaded, NotAvailable
+from mlx_sidecar.hub import cache
+from mlx_sidecar.protocol.requests import ListModels, LoadModel
+from mlx_sidecar.protocol.responses import (
+    Measure,
+    ModelDescription,
+    ModelList,
+    ModelLoaded,
+    ModelUnloaded,
+    Quantization,
+)
+from mlx_sidecar.tasks.task import Pause, Task
+
+_DEMO = "demo"
+
+
+def loaded(services: Services) -> LanguageModel:
+    """The model for a task. Raises what kept the worker's own model from loading, or ModelNotLoaded."""
+    if services.engine.facts is None and services.startup_failure is not None:
+        raise services.startup_failure
+    return services.engine.model
+
+
+def load_model(request: LoadModel, services: Services) -> Task:
+    """Find the folder, check it, and load it piece by piece."""
+    if not device.is_installed():
+        raise NotAvailable("MLX isn't installed here, so no model can be loaded; see check-availability")
+    path, name = _locate(request)
+    adapter_path = _absolute(request.adapter_path) if request.adapter_path else None
+    wanted = plan(path, name, adapter_path, request.context_length)
+    loading = services.engine.load(wanted)
+    while True:
+        try:
+            done = next(loading)
+        except StopIteration as finished:
+            services.startup_failure = None
+            return ModelLoaded(**structs.asdict(_describe(finished.value)))
+        try:
+            yield Measure(progress=round(done * 100, 1)) if request.progress else Pause()
+        except GeneratorExit:
+            loading.close()
+            raise
+
+
+def _locate(request: LoadModel) -> tuple[Path, str]:
+    if request.repo_id is not None:
+        return cache.snapshot_of(request.repo_id), request.repo_id
+    assert request.model_path is not None
+    if request.model_path == _DEMO:
+        return DEMO_FOLDER, _DEMO
+    path = _absolute(request.model_path)
+    return path, path.name
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def unload_model(services: Services) -> ModelUnloaded:
+    """Let the model go; with none loaded there is nothing to free, and that is a success too."""
+    services.startup_failure = None
+    return ModelUnloaded(success=True, freed_bytes=services.engine.unload())
+
+
+def model_info(services: Services) -> ModelDescription:
+    """What is loaded. Raises ModelNotLoaded."""
+    loaded(services)
+    facts = services.engine.facts
+    if facts is None:
+        raise ModelNotLoaded("no model is loaded; send load-model first")
+    return _describe(facts)
+
+
+def _describe(facts: ModelFacts) -> ModelDescription:
+    return ModelDescription(
+        model_name=facts.name,
+        param_count=facts.param_count,
+        model_type=facts.model_type,
+        quantization=convert(facts.quantization, Quantization) if facts.quantization is not None else None,
+        context_length=facts.context_length,
+        memory_bytes=facts.memory_bytes,
+        load_s=facts.load_s,
+        path=facts.path,
+        adapter_path=facts.adapter_path,
+        description=facts.description if facts.description is not None else UNSET,
+    )
+
+
+def list_models(request: ListModels) -> ModelList:
+    """The models in the Hugging Face cache, or in a folder."""
+    found = cache.cached_models() if request.folder is None else cache.models_in(_absolute(request.folder))
+    return ModelList(models=found)

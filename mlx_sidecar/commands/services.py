@@ -1,0 +1,49 @@
+"""What handlers may use, passed in by the worker."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.protocol.requests import Id
+from mlx_sidecar.protocol.responses import RequestStatus
+
+DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo"
+"""The embedded model's folder."""
+
+
+class Board(Protocol):
+    """What the worker knows of all requests together."""
+
+    def cancel(self, target: Id | None, before: int) -> int:
+        """End the request with this id, or without one all that came before the request with number `before`."""
+
+    def requests(self) -> list[RequestStatus]:
+        """All requests that aren't answered yet, in the order they came."""
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens generated a second, over the last few seconds."""
+
+
+@dataclass
+class Services:
+    """The collaborators of all handlers."""
+
+    engine: Engine
+    board: Board
+    started_at: float = field(default_factory=time.monotonic)
+    startup_failure: SidecarError | None = None
+    """Why the model that the worker was started with isn't there."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request on its way to a handler: its number, and when it was accepted (monotonic clock)."""
+
+    number: int
+    accepted_at: float

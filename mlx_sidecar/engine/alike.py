@@ -1,0 +1,17 @@
+"""When two tags are the same tag."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_IGNORED = re.compile(r"[\s_\u00ad\u2010-\u2015\u2212-]+")
+
+
+def fold(tag: str) -> str:
+    """What is left of a tag without case, blanks, hyphens and underscores.
+
+    Somewhat coarser than the wire contract asks for: compatibility forms, such
+    as full-width letters, are the same as the plain ones too.
+    """
+    return _IGNORED.sub("", unicodedata.normalize("NFKC", tag.lower()).lower())

@@ -1,0 +1,303 @@
+"""Constrained decoding: which tokens may come next, by grammar (llguidance) and by the rules for tags.
+
+A grammar is compiled once per model and text of it; each sequence gets a copy
+of the compiled matcher, which costs microseconds. A processor never raises
+into the batch, because that would corrupt its neighbours: it notes the problem
+and forces the end of its own sequence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import mlx.core as mx
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+
+from mlx_sidecar.engine import device
+from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
+from mlx_sidecar.engine.tokenizer import Tokenizer
+from mlx_sidecar.engine.vocabulary import Vocabulary
+from mlx_sidecar.errors import InvalidParams, ModelUnsupported
+from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
+
+Bits = NDArray[np.int32]
+
+_KEPT = 16
+"""Compiled grammars, and vocabularies, that a model keeps."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+# A tag of the model's own: it starts with a letter or digit and holds no quotes, commas or brackets.
+_FREE_TAG = rf" ?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}} '’&+#./_-]{{0,{MAX_TAG_CHARS - 1}}}"
+
+
+class Constrained(ABC):
+    """A logits processor for one sequence. Called one step ahead, with all tokens so far."""
+
+    def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
+        self._matcher, self._eos_ids = matcher, eos_ids
+        self._words = (vocabulary_size + 31) // 32
+        self._prompt_length: int | None = None
+        self._waiting_for: tuple[int, ...] = ()
+        self.problem: BaseException | None = None
+
+    def start_after(self, marker: tuple[int, ...]) -> None:
+        """Leave the sequence free until these tokens came: a thinking model reasons first."""
+        self._waiting_for = marker
+
+    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
+        """Take the tokens, shape (n,), and logits, shape (1, vocabulary); forbid what may not come next."""
+        # Let the device work on the logits while the mask is made.
+        mx.async_eval(logits)
+        try:
+            if self._prompt_length is None:
+                self._prompt_length = tokens.size
+            elif self._waiting_for:
+                self._wait(tokens)
+            else:
+                self._consume(int(tokens[-1].item()))
+            if self._waiting_for:
+                return logits
+            bits = self._allowed()
+        except Exception as problem:  # anything: see the module's docstring
+            self.problem = problem
+            bits = self._only(self._eos_ids)
+        return device.mask_logits(logits, bits)
+
+    def _wait(self, tokens: mx.array) -> None:
+        width = len(self._waiting_for)
+        if tokens.size - (self._prompt_length or 0) >= width and tuple(tokens[-width:].tolist()) == self._waiting_for:
+            self._waiting_for = ()
+
+    @abstractmethod
+    def _consume(self, token: int) -> None:
+        """A token was chosen."""
+
+    @abstractmethod
+    def _allowed(self) -> Bits:
+        """Which tokens may be next."""
+
+    def _from_matcher(self) -> Bits:
+        if self._matcher.is_error():
+            raise ValueError(self._matcher.get_error())
+        bits = np.zeros(self._words, dtype=np.int32)
+        found = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)[: self._words]
+        bits[: len(found)] = found
+        return bits
+
+    def _only(self, tokens: frozenset[int]) -> Bits:
+        bits = np.zeros(self._words, dtype=np.int32)
+        _set(bits, tokens, True)
+        return bits
+
+
+def _set(bits: Bits, tokens: Sequence[int] | frozenset[int], on: bool) -> None:
+    view = bits.view(np.uint32)
+    for token in tokens:
+        if token // 32 < len(view):
+            one = np.uint32(1 << (token % 32))
+            view[token // 32] = view[token // 32] | one if on else view[token // 32] & ~one
+
+
+class GrammarConstrained(Constrained):
+    """Holds a sequence to a grammar from its first token to its end."""
+
+    def _consume(self, token: int) -> None:
+        if not self._matcher.is_stopped():
+            self._matcher.consume_token(token)
+
+    def _allowed(self) -> Bits:
+        # The matcher stops before EOS; without EOS forced here, junk follows.
+        if self._matcher.is_stopped():
+            if self._matcher.is_error():
+                raise ValueError(self._matcher.get_error())
+            return self._only(self._eos_ids)
+        return self._from_matcher()
+
+
+class ClosedVocabulary:
+    """The tags that there are, sorted as bytes, so that a prefix is found by bisection."""
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        alike: dict[str, list[bytes]] = {}
+        for tag in dict.fromkeys(tags):
+            alike.setdefault(fold(tag), []).append(tag.encode())
+        self._alike = alike
+        self._tags = sorted(tag for group in alike.values() for tag in group)
+
+    def __len__(self) -> int:
+        return len(self._alike)
+
+    def choice(self) -> VocabularyChoice:
+        """All of them still to choose from."""
+        return VocabularyChoice(list(self._tags), self._alike)
+
+
+class VocabularyChoice:
+    """Which tags of a closed vocabulary are left for one sequence."""
+
+    def __init__(self, left: list[bytes], alike: dict[str, list[bytes]]) -> None:
+        self._left, self._alike = left, alike
+        self._gone: list[bytes] = []
+
+    def take(self, folded: str) -> None:
+        """This tag is used, and with it all that are the same tag."""
+        for tag in self._alike.get(folded, ()):
+            at = bisect_left(self._left, tag)
+            if at < len(self._left) and self._left[at] == tag:
+                self._gone.append(self._left.pop(at))
+
+    def is_dead(self, begun: bytes) -> bool:
+        """Whether what was begun can only become a tag that was used."""
+        if not any(tag.startswith(begun) for tag in self._gone):
+            return False
+        at = bisect_left(self._left, begun)
+        return at == len(self._left) or not self._left[at].startswith(begun)
+
+
+class TagsConstrained(Constrained):
+    """Holds a sequence to tags, one a line, no two alike.
+
+    The grammar is that of one tag and starts anew on each line. A line may be
+    closed only where its tag is new; in a closed vocabulary, nothing may be
+    begun that can only end in a tag that is there already.
+    """
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        tokenizer: LLTokenizer,
+        newline_ids: frozenset[int],
+        eos_ids: frozenset[int],
+        max_tags: int,
+        closed: ClosedVocabulary | None,
+    ) -> None:
+        super().__init__(matcher.deep_copy(), eos_ids, tokenizer.vocab_size)
+        self._fresh, self._tokenizer, self._newline_ids = matcher, tokenizer, newline_ids
+        self._left = min(max_tags, len(closed)) if closed else max_tags
+        self._choice = closed.choice() if closed else None
+        self._used: set[str] = set()
+        self._line = b""
+
+    def _consume(self, token: int) -> None:
+        if token in self._newline_ids:
+            self._close_line()
+        elif token not in self._eos_ids:
+            self._matcher.consume_token(token)
+            self._line += self._tokenizer.decode_bytes([token])
+
+    def _close_line(self) -> None:
+        self._used.add(self._folded())
+        if self._choice:
+            self._choice.take(self._folded())
+        self._left -= 1
+        self._line, self._matcher = b"", self._fresh.deep_copy()
+
+    def _folded(self) -> str:
+        return fold(self._line.decode("utf-8", "replace"))
+
+    def _allowed(self) -> Bits:
+        accepting = self._matcher.is_accepting()
+        stopped = self._matcher.is_stopped() and not self._matcher.is_error()
+        bits = self._only(frozenset()) if stopped else self._from_matcher()
+        _set(bits, self._eos_ids, False)
+        self._forbid_dead_ends(bits)
+        # A line that can't go on is closed even if its tag is there already; the task drops it.
+        if not bits.any() or (accepting and self._folded() not in self._used):
+            _set(bits, self._eos_ids, True)
+            if self._left > 1 and accepting:
+                _set(bits, self._newline_ids, True)
+        return bits
+
+    def _forbid_dead_ends(self, bits: Bits) -> None:
+        if self._choice is None or not self._used:
+            return
+        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).tolist()
+        decode = self._tokenizer.decode_bytes
+        dead = [token for token in allowed if self._choice.is_dead((self._line + decode([token])).lstrip(b" "))]
+        _set(bits, dead, False)
+
+
+class Constraints:
+    """Compiles constraints for one model and keeps the latest of them."""
+
+    def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary, vocabulary_size: int, eos: frozenset[int]) -> None:
+        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+        self._vocabulary_size, self._eos_ids = vocabulary_size, eos
+        self._lookup: LLTokenizer | None = None
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._closed: OrderedDict[tuple[str, ...], ClosedVocabulary] = OrderedDict()
+
+    def make(self, constraint: Constraint) -> Constrained:
+        """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
+        match constraint:
+            case TagLines():
+                if not self._vocabulary.newline_ids or not self._eos_ids:
+                    raise ModelUnsupported("this model's tokenizer has no line break or no end, which tags need")
+                return self._make_tags(constraint)
+            case OneOf(choices):
+                matcher = self._matcher("choices", LLMatcher.grammar_from_regex(_any_of(choices)))
+            case JsonSchema(schema):
+                matcher = self._matcher("schema", _json_grammar(schema))
+        return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
+
+    def _make_tags(self, tags: TagLines) -> TagsConstrained:
+        matcher = self._matcher("vocabulary", _tag_grammar(tags))
+        closed = _remember(self._closed, tags.only, lambda: ClosedVocabulary(tags.only or ())) if tags.only else None
+        newline_ids = self._vocabulary.newline_ids
+        return TagsConstrained(matcher, self._ll_tokenizer(), newline_ids, self._eos_ids, tags.max_tags, closed)
+
+    def _matcher(self, field: str, grammar: str) -> LLMatcher:
+        return _remember(self._compiled, grammar, lambda: self._compile(field, grammar))
+
+    def _compile(self, field: str, grammar: str) -> LLMatcher:
+        matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
+        if matcher.is_error():
+            raise InvalidParams(f"field '{field}': {_first_line(matcher.get_error())}", {"field": field})
+        return matcher
+
+    def _ll_tokenizer(self) -> LLTokenizer:
+        if self._lookup is None:
+            eos = sorted(self._eos_ids)
+            size = max(self._vocabulary_size, len(self._vocabulary))
+            self._lookup = LLTokenizer(self._tokenizer.backend.to_str(), n_vocab=size, eos_token=eos or None)
+        return self._lookup
+
+
+def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
+    """The value made for this key before, or a new one; only the latest few are kept."""
+    if key not in kept:
+        kept[key] = make()
+    kept.move_to_end(key)
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+    return kept[key]
+
+
+def _tag_grammar(tags: TagLines) -> str:
+    # Many tokenizers begin a line's first word with a blank.
+    return str(LLMatcher.grammar_from_regex(f" ?(?:{_any_of(tags.only)})" if tags.only else _FREE_TAG))
+
+
+def _any_of(choices: Sequence[str]) -> str:
+    """A regular expression for these very strings."""
+    return "|".join(re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
+
+
+def _json_grammar(schema: dict[str, Any]) -> str:
+    # Without this a model may go on with blanks between two values for ever.
+    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False}))
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0][:300] if message.strip() else "can't be compiled"

@@ -1,0 +1,107 @@
+"""The device: what it is, what memory it has, and what only Metal does. The seam between CPU and GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import psutil
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where models run, or why they can't."""
+
+    kind: Literal["gpu", "cpu"]
+    name: str
+    mlx_version: str | None
+    mlx_lm_version: str | None
+    reason: str | None
+
+
+def describe() -> Device:
+    """Look at the machine, without importing more than mlx.core."""
+    mlx_lm_version = _version("mlx-lm")
+    try:
+        import mlx.core as mx
+    except ImportError as problem:
+        reason = f"MLX can't be used here: {problem}; it needs Apple Silicon with macOS 14, or Linux"
+        return Device("cpu", _processor(), None, mlx_lm_version, reason)
+    reason = None if mlx_lm_version else "mlx-lm is not installed; `pip install mlx-lm` brings it"
+    on_gpu = mx.default_device() == mx.gpu
+    name = str(mx.device_info().get("device_name", "GPU")) if on_gpu else _processor()
+    return Device("gpu" if on_gpu else "cpu", name, str(mx.__version__), mlx_lm_version, reason)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def is_installed() -> bool:
+    """Whether MLX and mlx-lm are there, told without importing them."""
+    return importlib.util.find_spec("mlx") is not None and importlib.util.find_spec("mlx_lm") is not None
+
+
+def memory() -> tuple[int, int]:
+    """Total and available bytes of the machine's memory."""
+    seen = psutil.virtual_memory()
+    return int(seen.total), int(seen.available)
+
+
+def memory_for_models(active_bytes: int) -> int:
+    """Bytes that a model may still take.
+
+    On Metal the limit is the recommended working set less what MLX holds
+    (`mlx.core.device_info`; not measured here), elsewhere what the system has free.
+    """
+    import mlx.core as mx
+
+    _, available = memory()
+    if mx.default_device() == mx.gpu:
+        working_set = int(mx.device_info().get("max_recommended_working_set_size", available))
+        return min(available, max(0, working_set - active_bytes))
+    return available
+
+
+def mask_logits(logits: mx.array, allowed_bits: Any) -> mx.array:
+    """Logits, shape (1, vocabulary), with -inf where the bit is 0.
+
+    `allowed_bits` is a NumPy array of int32 words, 32 tokens a word, lowest bit
+    first. On Metal llguidance's own kernel does it (not measured here).
+    """
+    import mlx.core as mx
+    import numpy as np
+
+    vocabulary = logits.shape[-1]
+    if mx.default_device() == mx.gpu:
+        from llguidance.mlx import apply_token_bitmask
+
+        return apply_token_bitmask(logits, allowed_bits[: (vocabulary + 31) // 32])
+    allowed = np.unpackbits(allowed_bits.view(np.uint8), bitorder="little", count=vocabulary)
+    return mx.where(mx.array(allowed).astype(mx.bool_), logits, -mx.inf)
+
+
+def memory_use() -> tuple[int, int, int]:
+    """Bytes that MLX holds: active, at peak, and in its buffer cache."""
+    import mlx.core as mx
+
+    return int(mx.get_active_memory()), int(mx.get_peak_memory()), int(mx.get_cache_memory())

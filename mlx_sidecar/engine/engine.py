@@ -1,0 +1,149 @@
+"""The engine as the worker sees it: one model, many jobs, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
+
+from mlx_sidecar.engine.job import EngineEvent, Job, ModelFacts, PrefixCacheUse
+from mlx_sidecar.errors import ContextTooLong, ModelNotLoaded, OutOfMemory, SidecarError
+
+if TYPE_CHECKING:
+    from mlx_sidecar.engine.batch import Batch
+    from mlx_sidecar.engine.loaded import LoadedModel
+    from mlx_sidecar.engine.plan import LoadPlan
+
+_SPARE_BYTES = 256 * 1024 * 1024
+"""What a model needs beside its weights to compute anything."""
+
+
+class Engine:
+    """Owns the model that is loaded and the batch that runs on it. Everything happens on the caller's thread."""
+
+    def __init__(self, *, max_rows: int, prefix_cache_bytes: int) -> None:
+        self._max_rows, self._prefix_cache_bytes = max_rows, prefix_cache_bytes
+        self._model: LoadedModel | None = None
+        self._batch: Batch | None = None
+        self._next_ticket = 1
+        self.is_loading = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step has anything to do."""
+        return self._batch is not None and len(self._batch) > 0
+
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What is loaded."""
+        return self._model.facts if self._model else None
+
+    @property
+    def model(self) -> LoadedModel:
+        """The loaded model, for tasks. Raises ModelNotLoaded."""
+        if self._model is None:
+            raise ModelNotLoaded("no model is loaded; send load-model first, or start the worker with --model")
+        return self._model
+
+    @property
+    def prefix_cache_use(self) -> PrefixCacheUse:
+        """How full the prefix cache is."""
+        return self._batch.prefix_cache_use if self._batch else PrefixCacheUse(budget_bytes=self._prefix_cache_bytes)
+
+    def load(self, wanted: LoadPlan) -> Generator[float, None, ModelFacts]:
+        """Replace the model; yields how far it is, 0 to 1.
+
+        The one that is loaded is let go only when the new one answers, or just
+        before where memory doesn't hold both. Raises SidecarError; its data's
+        `previous_model` says whether the old one is still there.
+        """
+        from mlx_sidecar.engine import load
+
+        self.is_loading, previous = True, self._model
+        try:
+            self._make_room(wanted.folder.weight_bytes)
+            loaded: LoadedModel = yield from load.steps(wanted)
+        except SidecarError as error:
+            error.data["previous_model"] = "none" if not previous else "kept" if self._model else "released"
+            raise
+        finally:
+            self.is_loading = False
+        self.unload()
+        self._install(loaded)
+        return loaded.facts
+
+    def unload(self) -> int:
+        """Let the model go; gives the bytes of its weights."""
+        freed = self._model.facts.memory_bytes if self._model else 0
+        if self._batch is not None:
+            self._batch.close()
+        self._model = self._batch = None
+        if freed:
+            import gc
+
+            import mlx.core as mx
+
+            gc.collect()
+            mx.clear_cache()
+        return freed
+
+    def submit(self, jobs: Sequence[Job]) -> list[int]:
+        """Queue jobs; gives a ticket for each. Raises SidecarError, and then none of them is queued."""
+        batch = self._batch
+        if batch is None:
+            raise ModelNotLoaded("the model was unloaded; send load-model first")
+        for job in jobs:
+            self._check(job)
+        tickets = []
+        try:
+            for job in jobs:
+                batch.add(self._next_ticket, job)
+                tickets.append(self._next_ticket)
+                self._next_ticket += 1
+        except BaseException:
+            for ticket in tickets:
+                batch.remove(ticket)
+            raise
+        return tickets
+
+    def cancel(self, ticket: int) -> str:
+        """End a job before its time; gives its text so far."""
+        return self._batch.remove(ticket) if self._batch else ""
+
+    def tokens_of(self, ticket: int) -> int:
+        """How many tokens a job has generated so far."""
+        return self._batch.tokens_of(ticket) if self._batch else 0
+
+    def step(self) -> list[EngineEvent]:
+        """Compute the next token of each running job."""
+        return self._batch.step() if self._batch else []
+
+    def _check(self, job: Job) -> None:
+        limit = self.model.context_length
+        if len(job.prompt) + 1 > limit:
+            raise ContextTooLong(
+                f"the prompt has {len(job.prompt)} tokens and the context {limit}, which leaves no room for an answer; "
+                "shorten it or load the model with a greater context_length",
+                {"prompt_tokens": len(job.prompt), "context_length": limit},
+            )
+
+    def _make_room(self, needed_bytes: int) -> None:
+        from mlx_sidecar.engine import device
+
+        held = self._model.facts.memory_bytes if self._model else 0
+        free = device.memory_for_models(device.memory_use()[0])
+        needed = needed_bytes + _SPARE_BYTES
+        if needed > free + held:
+            raise OutOfMemory(
+                f"the model needs {needed // 2**20} MiB and {(free + held) // 2**20} MiB can be had; "
+                "close other programs or choose a smaller model",
+                {"needed_bytes": needed, "available_bytes": free + held},
+            )
+        if needed > free:
+            self.unload()
+
+    def _install(self, loaded: LoadedModel) -> None:
+        from mlx_sidecar.engine.batch import Batch
+        from mlx_sidecar.engine.prefix_cache import PrefixCache
+
+        self._model = loaded
+        self._batch = Batch(loaded, PrefixCache(self._prefix_cache_bytes), self._max_rows)

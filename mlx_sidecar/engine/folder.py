@@ -1,0 +1,154 @@
+"""A model folder, checked before anything in it is believed. Reads headers only, imports no MLX.
+
+What is found wrong is told with the file and the reason; nothing in a folder is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
+
+_MAX_HEADER_BYTES = 100_000_000
+"""The safetensors format's own limit for a header."""
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tiktoken.model", "tekken.json", "vocab.json", "vocab.txt")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that holds a whole model, as far as its headers tell."""
+
+    path: Path
+    config: dict[str, Any]
+    tokenizer_config: dict[str, Any]
+    weight_files: tuple[Path, ...]
+    weight_bytes: int
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config["model_type"])
+
+    @property
+    def quantization(self) -> dict[str, Any] | None:
+        return quantization_of(self.config)
+
+
+def check(path: Path) -> ModelFolder:
+    """Read what loading will need.
+
+    Raises ModelNotFound, ModelInvalid or ModelUnsupported, naming the file.
+    """
+    if not path.is_dir():
+        what = "is a file, not a folder" if path.exists() else "does not exist"
+        raise ModelNotFound(f"the model folder '{path}' {what}; give the folder that holds config.json")
+    config = read_config(path)
+    _refuse_code(path, config)
+    tokenizer_config = read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").exists() else {}
+    if "auto_map" in tokenizer_config:
+        raise ModelUnsupported(
+            f"{path / 'tokenizer_config.json'} asks for code of its own ('auto_map'), which is never run",
+            {"file": "tokenizer_config.json"},
+        )
+    if not any((path / name).exists() for name in _TOKENIZER_FILES):
+        raise ModelInvalid(f"{path} has no tokenizer (tokenizer.json or tokenizer.model)", {"file": "tokenizer.json"})
+    weight_files = _weight_files(path)
+    return ModelFolder(path, config, tokenizer_config, weight_files, sum(check_weights(f) for f in weight_files))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.json with a model_type in it."""
+    config = read_json(path / "config.json")
+    if not isinstance(config.get("model_type"), str):
+        raise ModelInvalid(f"{path / 'config.json'} names no model_type", {"file": "config.json"})
+    return config
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object out of a model folder."""
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ModelInvalid(f"{file} is missing", {"file": file.name}) from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+    if not isinstance(value, dict):
+        raise ModelInvalid(f"{file} holds no JSON object", {"file": file.name})
+    return value
+
+
+def quantization_of(config: dict[str, Any]) -> dict[str, Any] | None:
+    """bits, group_size and mode of the weights, as far as config.json states them."""
+    stated = config.get("quantization") or config.get("quantization_config")
+    if not isinstance(stated, dict):
+        return None
+    kinds: dict[str, type] = {"bits": int, "group_size": int, "mode": str}
+    return {name: stated[name] for name, kind in kinds.items() if isinstance(stated.get(name), kind)}
+
+
+def _refuse_code(path: Path, config: dict[str, Any]) -> None:
+    if config.get("model_file") is not None:
+        raise ModelUnsupported(
+            f"{path / 'config.json'} asks for code of its own ('model_file'), which is never run",
+            {"file": "config.json"},
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config["model_type"]):
+        raise ModelInvalid(f"{path / 'config.json'} names an impossible model_type", {"file": "config.json"})
+
+
+def _weight_files(path: Path) -> tuple[Path, ...]:
+    named = _named_by_index(path)
+    for name in named:
+        if not (path / name).is_file():
+            raise ModelInvalid(
+                f"{path / name} is missing, though model.safetensors.index.json names it; fetch the model again",
+                {"file": name},
+            )
+    found = sorted(path.glob("model*.safetensors"))
+    if not found:
+        other = next((f.name for f in sorted(path.iterdir()) if f.suffix in {".bin", ".pt", ".pth", ".gguf"}), None)
+        hint = f"; {other} is of a kind that isn't read, convert the model to MLX" if other else ""
+        raise ModelInvalid(f"{path} has no model*.safetensors{hint}", {"file": "model.safetensors"})
+    return tuple(found)
+
+
+def _named_by_index(path: Path) -> list[str]:
+    index = path / "model.safetensors.index.json"
+    if not index.exists():
+        return []
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise ModelInvalid(f"{index} has no weight_map", {"file": index.name})
+    names = sorted(set(weight_map.values()))
+    if outside := [name for name in names if name != os.path.basename(name)]:  # noqa: PTH119 - a name, not a path
+        raise ModelInvalid(f"{index} names a file outside the folder: {outside[0]!r}", {"file": index.name})
+    return names
+
+
+def check_weights(file: Path) -> int:
+    """Bytes of the tensors of a safetensors file whose header and size agree.
+
+    Source of the layout: https://huggingface.co/docs/safetensors#format
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        header_bytes = int.from_bytes(stream.read(8), "little")
+        if size < 8 or header_bytes > min(size - 8, _MAX_HEADER_BYTES):
+            raise ModelInvalid(f"{file} is cut off or no safetensors file; fetch it again", {"file": file.name})
+        try:
+            header = json.loads(stream.read(header_bytes))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            data_bytes = max(ends, default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as problem:
+            raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
+    if size != 8 + header_bytes + data_bytes:
+        raise ModelInvalid(
+            f"{file} has {size} bytes where its header needs {8 + header_bytes + data_bytes}; fetch it again",
+            {"file": file.name, "size_bytes": size, "needed_bytes": 8 + header_bytes + data_bytes},
+        )
+    return data_bytes

@@ -1,0 +1,173 @@
+"""What can be asked of the engine and what it gives back. Plain data, no MLX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn. Meanings and ranges as in the wire contract."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class JsonSchema:
+    """The answer is JSON that obeys this schema."""
+
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The answer is one of these strings."""
+
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TagLines:
+    """The answer is tags, one a line, no two alike; with `only`, tags out of that list."""
+
+    max_tags: int
+    only: tuple[str, ...] | None = None
+
+
+Constraint = JsonSchema | OneOf | TagLines
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a conversation. Its content is data, whatever markers stand in it."""
+
+    role: str
+    content: str
+
+
+class TextFilter(Protocol):
+    """Shapes text as it comes. What `feed` and `finish` gave, put together, is the text."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the text is complete, so that decoding can stop."""
+
+    def feed(self, text: str) -> str:
+        """Take the next piece; give what is certain."""
+
+    def finish(self) -> str:
+        """There is no more; give what was held back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One sequence to generate: a prompt in tokens, and the rules for what follows it."""
+
+    prompt: Sequence[int]
+    max_tokens: int
+    sampling: Sampling = Sampling()
+    constraint: Constraint | None = None
+    stop: tuple[str, ...] = ()
+    thinking: bool = False
+    keep_special_tokens: bool = True
+    filters: Callable[[], Sequence[TextFilter]] | None = None
+    streamed: bool = False
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of a job. Moments are of the monotonic clock, in seconds."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    started_at: float
+    first_token_at: float
+    ended_at: float
+    reasoning: str = ""
+
+
+@dataclass(frozen=True)
+class TextCame:
+    """More text of a running job."""
+
+    ticket: int
+    text: str
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """A job is done."""
+
+    ticket: int
+    result: JobResult
+
+
+@dataclass(frozen=True)
+class JobFailed:
+    """A job can't go on; the others can."""
+
+    ticket: int
+    problem: BaseException
+
+
+EngineEvent = TextCame | JobEnded | JobFailed
+
+
+class LanguageModel(Protocol):
+    """What a task may know of the loaded model."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and answer may have together."""
+
+    @property
+    def can_think(self) -> bool:
+        """Whether the model can be asked to reason before it answers."""
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has, by the model's own tokenizer."""
+
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False) -> list[int]:
+        """A conversation as the prompt for the assistant's next turn.
+
+        Raises InvalidParams where the chat template refuses the conversation.
+        """
+
+    def check(self, constraint: Constraint) -> None:
+        """Raise InvalidParams where the constraint can't be honoured."""
+
+
+@dataclass
+class PrefixCacheUse:
+    """How full the prefix cache is."""
+
+    entries: int = 0
+    bytes: int = 0
+    budget_bytes: int = 0
+
+
+@dataclass
+class ModelFacts:
+    """What `load-model` and `model-info` say of a model."""
+
+    name: str
+    path: str
+    model_type: str
+    param_count: int
+    context_length: int
+    memory_bytes: int
+    load_s: float
+    quantization: dict[str, Any] | None
+    adapter_path: str | None
+    description: str | None = None
+    eos_ids: frozenset[int] = field(default_factory=frozenset)

@@ -1,0 +1,161 @@
+"""Loads a model piece by piece, so that progress is real and a cancel is obeyed between two pieces."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlx_sidecar.engine import device, tokenizer
+from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine.folder import ModelFolder
+from mlx_sidecar.engine.job import ModelFacts
+from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
+from mlx_sidecar.engine.plan import LoadPlan, kv_bytes_per_token, stated_context_length
+from mlx_sidecar.errors import ModelInvalid, ModelUnsupported, SidecarError
+
+PIECE_BYTES = 64 * 1024 * 1024
+_UNKNOWN_CONTEXT_LENGTH = 32_768
+_KV_SHARE = 0.5
+"""The part of the free memory that the context of one sequence may take."""
+
+
+def steps(wanted: LoadPlan) -> Generator[float, None, Any]:
+    """Load; yields the part of the weights that is read, 0 to 1, and returns a LoadedModel."""
+    started = time.monotonic()
+    yield 0.0
+    import_mlx_lm()
+    yield 0.0
+    with _reasons(wanted.folder):
+        network, config = _build(wanted)
+    yield from _read_weights(network)
+    with _reasons(wanted.folder):
+        if wanted.adapter_path is not None:
+            network = _with_adapter(network, wanted.adapter_path)
+        vocabulary_size = _try_out(network)
+    yield 1.0
+    return _finish(wanted, network, config, vocabulary_size, started)
+
+
+@contextmanager
+def _reasons(folder: ModelFolder) -> Iterator[None]:
+    """mlx_lm fails in many ways; all of them come down to the folder."""
+    try:
+        yield
+    except SidecarError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as problem:
+        text = " ".join(str(problem).split())[:500]
+        reason = f"{folder.path} can't be loaded: {text or type(problem).__name__} ({type(problem).__name__})"
+        raise ModelInvalid(reason, {"file": _blamed(text, folder), "reason": text}) from problem
+
+
+def _blamed(text: str, folder: ModelFolder) -> str:
+    named = [file.name for file in folder.weight_files if file.name in text]
+    return named[0] if named else "config.json" if "config" in text else folder.weight_files[0].name
+
+
+def _build(wanted: LoadPlan) -> tuple[Any, dict[str, Any]]:
+    """The network with its weights promised but not read yet."""
+    from mlx_lm.utils import MODEL_REMAPPING, load_model
+
+    model_type = wanted.folder.model_type
+    module = MODEL_REMAPPING.get(model_type, model_type)
+    if importlib.util.find_spec(f"mlx_lm.models.{module}") is None or not hasattr(
+        importlib.import_module(f"mlx_lm.models.{module}"), "ModelArgs"
+    ):
+        file = wanted.folder.path / "config.json"
+        raise ModelUnsupported(
+            f"{file} asks for model_type '{model_type}', which this mlx-lm doesn't know; a newer one may",
+            {"file": "config.json", "model_type": model_type},
+        )
+    network, config = load_model(wanted.folder.path, lazy=True)
+    return network, config
+
+
+def _read_weights(network: Any) -> Generator[float, None, None]:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    weights = [weight for _, weight in tree_flatten(network.parameters())]
+    total, read, piece, piece_bytes = sum(w.nbytes for w in weights), 0, [], 0
+    for weight in weights:
+        piece.append(weight)
+        piece_bytes += weight.nbytes
+        if piece_bytes >= PIECE_BYTES:
+            mx.eval(piece)
+            read, piece, piece_bytes = read + piece_bytes, [], 0
+            yield read / total
+    mx.eval(piece)
+
+
+def _with_adapter(network: Any, path: Path) -> Any:
+    from mlx_lm.utils import load_adapters
+
+    network = load_adapters(network, str(path))
+    network.eval()
+    return network
+
+
+def _try_out(network: Any) -> int:
+    """Compute one token, which shows that the shapes fit; gives the size of the vocabulary."""
+    import mlx.core as mx
+    from mlx_lm.models.cache import make_prompt_cache
+
+    cache = make_prompt_cache(network)
+    if not all(hasattr(layer, "merge") for layer in cache):
+        raise ModelUnsupported("this kind of model can't be batched by mlx-lm yet, which the worker needs")
+    logits = network(mx.array([[0]]), cache=cache)
+    mx.eval(logits)
+    return int(logits.shape[-1])
+
+
+def _finish(wanted: LoadPlan, network: Any, config: dict[str, Any], vocabulary_size: int, started: float) -> Any:
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.utils import get_total_parameters
+
+    from mlx_sidecar.engine.loaded import LoadedModel
+
+    eos = config.get("eos_token_id")
+    eos_ids = frozenset(t for t in (eos if isinstance(eos, list) else [eos]) if isinstance(t, int))
+    defaults = getattr(importlib.import_module(type(network).__module__), "TOKENIZER_DEFAULTS", None) or {}
+    made = tokenizer.load(wanted.folder, eos_ids or _default_eos(defaults), defaults)
+    memory_bytes = sum(weight.nbytes for _, weight in tree_flatten(network.parameters()))
+    stated = config.get("description")
+    facts = ModelFacts(
+        name=wanted.name,
+        path=str(wanted.folder.path),
+        model_type=wanted.folder.model_type,
+        param_count=int(get_total_parameters(network)),
+        context_length=_context_length(wanted, memory_bytes),
+        memory_bytes=memory_bytes,
+        load_s=round(time.monotonic() - started, 4),
+        quantization=folders.quantization_of(config),
+        adapter_path=str(wanted.adapter_path) if wanted.adapter_path else None,
+        description=stated if isinstance(stated, str) else None,
+    )
+    mx.clear_cache()
+    return LoadedModel(network, made, facts, vocabulary_size)
+
+
+def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:
+    stated = defaults.get("eos_token_ids")
+    return frozenset([stated] if isinstance(stated, int) else stated or ())
+
+
+def _context_length(wanted: LoadPlan, memory_bytes: int) -> int:
+    """The model's own, as far as memory holds it, or what was asked for."""
+    own = stated_context_length(wanted.folder.config) or _UNKNOWN_CONTEXT_LENGTH
+    if wanted.context_length is not None:
+        return wanted.context_length
+    per_token = kv_bytes_per_token(wanted.folder.config)
+    if per_token == 0:
+        return own
+    return max(min(own, int(device.memory_for_models(memory_bytes) * _KV_SHARE) // per_token), min(own, 1024))

@@ -1,0 +1,66 @@
+"""A model that is loaded: the network, and everything about it that its tasks ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mlx_sidecar.engine.constraint import Constraints
+from mlx_sidecar.engine.job import Constraint, ModelFacts, Turn
+from mlx_sidecar.engine.prompt import PromptBuilder
+from mlx_sidecar.engine.tokenizer import Tokenizer
+from mlx_sidecar.engine.vocabulary import Vocabulary
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """What the engine holds of the one model that is loaded. Is a `job.LanguageModel`."""
+
+    network: Any
+    tokenizer: Tokenizer
+    facts: ModelFacts
+    vocabulary_size: int
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self.facts.context_length
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return self.tokenizer.eos_ids
+
+    @cached_property
+    def prompts(self) -> PromptBuilder:
+        """Renders conversations."""
+        return PromptBuilder(self.tokenizer)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes of each token."""
+        return Vocabulary(self.tokenizer)
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """The grammars compiled for this model."""
+        return Constraints(self.tokenizer, self.vocabulary, self.vocabulary_size, self.eos_ids)
+
+    @cached_property
+    def can_think(self) -> bool:
+        """Whether the model can be asked to reason before it answers."""
+        return self.prompts.can_think
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has."""
+        return self.tokenizer.count(text)
+
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False) -> list[int]:
+        """A conversation as the prompt for the assistant's next turn."""
+        return self.prompts.tokens(turns, thinking=thinking)
+
+    def check(self, constraint: Constraint) -> None:
+        """Compile a constraint ahead; it is kept for the jobs that follow."""
+        self.constraints.make(constraint)

@@ -1,0 +1,78 @@
+"""What to load, checked as far as it can be without MLX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine.folder import ModelFolder
+from mlx_sidecar.errors import InvalidParams, ModelInvalid
+
+_CONTEXT_FIELDS = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "max_sequence_length",
+    "seq_length",
+)
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """What to load: a checked folder, an adapter, a wish for the context, and the model's name for people."""
+
+    folder: ModelFolder
+    name: str
+    adapter_path: Path | None = None
+    context_length: int | None = None
+
+
+def plan(path: Path, name: str, adapter_path: Path | None, context_length: int | None) -> LoadPlan:
+    """Check everything that can be checked without MLX. Raises SidecarError."""
+    folder = folders.check(path)
+    own = stated_context_length(folder.config)
+    if context_length is not None and own is not None and context_length > own:
+        message = f"field 'context_length': this model has {own} tokens at most, got {context_length}"
+        raise InvalidParams(message, {"field": "context_length", "model_context_length": own})
+    if adapter_path is not None:
+        _check_adapter(adapter_path)
+    return LoadPlan(folder, name, adapter_path, context_length)
+
+
+def stated_context_length(config: dict[str, Any]) -> int | None:
+    """The context that config.json states, in tokens."""
+    text_config = config.get("text_config")
+    for place in (config, text_config if isinstance(text_config, dict) else {}):
+        for name in _CONTEXT_FIELDS:
+            if isinstance(place.get(name), int) and place[name] > 0:
+                return int(place[name])
+    return None
+
+
+def _check_adapter(path: Path) -> None:
+    folders.read_json(path / "adapter_config.json")
+    weights = path / "adapters.safetensors"
+    if not weights.is_file():
+        raise ModelInvalid(f"{weights} is missing; an adapter folder holds it beside adapter_config.json")
+    folders.check_weights(weights)
+
+
+def kv_bytes_per_token(config: dict[str, Any]) -> int:
+    """Bytes of keys and values for one token of one sequence, in 16 bits; 0 where config.json doesn't tell.
+
+    Counts every layer as one that attends to everything, so it is an upper bound
+    for models with sliding windows or state-space layers.
+    """
+    text_config = config.get("text_config")
+    place = text_config if isinstance(text_config, dict) else config
+    layers, heads = place.get("num_hidden_layers"), place.get("num_attention_heads")
+    kv_heads = place.get("num_key_value_heads") or heads
+    width = place.get("head_dim") or (
+        place["hidden_size"] // heads if isinstance(heads, int) and heads and place.get("hidden_size") else None
+    )
+    if not all(isinstance(number, int) for number in (layers, kv_heads, width)):
+        return 0
+    return int(layers * kv_heads * width * 2 * 2)

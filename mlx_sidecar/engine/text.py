@@ -1,0 +1,169 @@
+"""Tokens to text as they come, and what is taken out of the text on its way: reasoning, stop strings.
+
+Everything in here holds back what isn't certain yet, so that the pieces put
+together are exactly the text, and no character is ever split.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+from mlx_sidecar.engine.job import TextFilter
+from mlx_sidecar.engine.tokenizer import ThinkMarks
+from mlx_sidecar.engine.vocabulary import Vocabulary
+
+
+class Detokenizer:
+    """Bytes of tokens to whole characters.
+
+    The same text as mlx_lm's streaming detokenizers give: malformed UTF-8
+    becomes U+FFFD, and a blank that only the tokenizer put at the very start is
+    dropped.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._blank_held = ""
+        self._at_start = vocabulary.trims_first_blank
+
+    def feed(self, token: int) -> str:
+        """The text that this token completes."""
+        text = self._blank_held + self._decoder.decode(self._vocabulary.bytes_of(token))
+        self._blank_held = ""
+        if self._at_start and text == " " and self._vocabulary.joins_blanks:
+            self._blank_held = text
+            return ""
+        return self._trim(text)
+
+    def finish(self) -> str:
+        """What was held back."""
+        return self._trim(self._blank_held + self._decoder.decode(b"", final=True))
+
+    def _trim(self, text: str) -> str:
+        if self._at_start and text:
+            text = text.removeprefix(" ")
+            self._at_start = not text
+        return text
+
+
+def held_back(text: str, marks: Sequence[str]) -> int:
+    """Length of the longest end of `text` that could be the beginning of one of `marks`."""
+    longest = max((len(mark) for mark in marks), default=0) - 1
+    for length in range(min(longest, len(text)), 0, -1):
+        end = text[-length:]
+        if any(mark.startswith(end) for mark in marks):
+            return length
+    return 0
+
+
+class StopStrings:
+    """Ends the text before the first of the strings, also one that spans tokens."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops, self._held, self.ended = tuple(stops), "", False
+
+    def feed(self, text: str) -> str:
+        """Text that no stop string can begin in any more."""
+        if self.ended:
+            return ""
+        text = self._held + text
+        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        if found:
+            self.ended, self._held = True, ""
+            return text[: min(found)]
+        keep = len(text) - held_back(text, self._stops)
+        self._held = text[keep:]
+        return text[:keep]
+
+    def finish(self) -> str:
+        """What might have become a stop string and didn't."""
+        held, self._held = self._held, ""
+        return held
+
+
+class Reasoning:
+    """Takes a model's reasoning out of its text and keeps it apart."""
+
+    ended = False
+
+    def __init__(self, marks: ThinkMarks, *, inside: bool) -> None:
+        self._marks, self._inside, self._held = marks, inside, ""
+        self._reasoning: list[str] = []
+        self._after_mark = False
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far."""
+        return "".join(self._reasoning).strip()
+
+    def feed(self, text: str) -> str:
+        """The part of the text that isn't reasoning."""
+        text, self._held, outside = self._held + text, "", []
+        while text:
+            mark = self._marks.end if self._inside else self._marks.start
+            before, found, rest = text.partition(mark)
+            if not found:
+                keep = len(before) - held_back(before, [mark])
+                before, self._held = before[:keep], before[keep:]
+            (self._reasoning if self._inside else outside).append(before)
+            if not found:
+                break
+            text, self._inside = rest, not self._inside
+            self._after_mark = not self._inside
+        return self._without_gap("".join(outside))
+
+    def finish(self) -> str:
+        """What might have become a mark and didn't."""
+        held, self._held = self._held, ""
+        if self._inside:
+            self._reasoning.append(held)
+            return ""
+        return held
+
+    def _without_gap(self, text: str) -> str:
+        """The blank lines between reasoning and answer belong to neither."""
+        if self._after_mark:
+            text = text.lstrip()
+            self._after_mark = not text
+        return text
+
+
+class TextStream:
+    """One sequence's way from tokens to text: detokenizer, then the filters in order."""
+
+    def __init__(self, vocabulary: Vocabulary, filters: Sequence[TextFilter], dropped_ids: frozenset[int]) -> None:
+        self._detokenizer = Detokenizer(vocabulary)
+        self._filters, self._dropped_ids = filters, dropped_ids
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All that was given so far."""
+        return "".join(self._pieces)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a filter says that the text is complete."""
+        return any(each.ended for each in self._filters)
+
+    def feed(self, token: int) -> str:
+        """The text that is certain with this token."""
+        if token in self._dropped_ids:
+            return ""
+        return self._through(0, self._detokenizer.feed(token))
+
+    def finish(self) -> str:
+        """Everything that was held back, each filter's rest going through those after it."""
+        given = self._through(0, self._detokenizer.finish())
+        for index, each in enumerate(self._filters):
+            given += self._through(index + 1, each.finish())
+        return given
+
+    def _through(self, first: int, text: str) -> str:
+        for each in self._filters[first:]:
+            text = each.feed(text) if text else ""
+        if text:
+            self._pieces.append(text)
+        return text

@@ -1,0 +1,234 @@
+"""A model's tokenizer: text to tokens and back, its special tokens, its chat template's text.
+
+Two ways in. Where tokenizer.json alone says how to encode, it is read straight
+with `tokenizers`, which spares the import of transformers (over a second).
+Where transformers would build something else from the folder, transformers
+builds it. Both end as the same `tokenizers.Tokenizer`; a test holds them to
+encoding alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine.folder import ModelFolder
+from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
+
+_GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
+
+# transformers 5 builds the tokenizer of these model types from tokenizer.json as it stands, if the
+# folder asks for a generic class; for others (qwen2, phi3 …) it may put a class of its own in place.
+_VERBATIM_MODEL_TYPES = {"llama", "qwen3", "qwen3_moe", "gemma3_text", "mamba", "granite", "olmo2", "lfm2"}
+
+_QWEN2_CLASSES = {"Qwen2Tokenizer", "Qwen2TokenizerFast"}
+_QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+_NAMED_SPECIALS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+# The pairs that mlx_lm.tokenizer_utils knows, version 0.32.
+_THINK_MARKS = (
+    ("<think>", "</think>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ("<|think:start|>", "<|think:end|>"),
+    ("<|channel>thought", "<channel|>"),
+)
+
+Renderer = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class ThinkMarks:
+    """What opens and closes a model's reasoning."""
+
+    start: str
+    end: str
+
+
+class Tokenizer:
+    """Encodes and decodes for one model.
+
+    `specials` maps names such as "bos_token" to their text; `template` is the
+    chat template's Jinja text, if there is one; `renderer` replaces it for the
+    few models whose template is code that mlx_lm brings.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        specials: dict[str, str],
+        eos_ids: frozenset[int],
+        template: str | None,
+        renderer: Renderer | None = None,
+    ) -> None:
+        self.backend, self.specials, self.eos_ids = backend, specials, eos_ids
+        self.template, self.renderer = template, renderer
+        backend.no_padding()
+        backend.no_truncation()
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Tokens of a text; with `add_special_tokens`, what the tokenizer puts around every text as well."""
+        return list(self.backend.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has."""
+        return len(self.backend.encode(text, add_special_tokens=False))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, special ones included."""
+        return str(self.backend.decode(list(tokens), skip_special_tokens=False))
+
+    @cached_property
+    def added(self) -> dict[int, tokenizers.AddedToken]:
+        """The tokens that are matched as a whole before anything else, by id."""
+        return dict(self.backend.get_added_tokens_decoder())
+
+    @cached_property
+    def marker_ids(self) -> frozenset[int]:
+        """Added tokens that mean something to the model beside their text: what a document must not contain."""
+        return frozenset(i for i, token in self.added.items() if len(token.content.strip(" \n\t\u2581")) > 1)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Added tokens that are no text at all."""
+        return frozenset(i for i, token in self.added.items() if token.special)
+
+    @cached_property
+    def think_marks(self) -> ThinkMarks | None:
+        """How this model marks its reasoning, if it knows any marks."""
+        vocabulary = self.backend.get_vocab(with_added_tokens=True)
+        for start, end in _THINK_MARKS:
+            if end in vocabulary and start.removesuffix("thought") in vocabulary:
+                return ThinkMarks(start, end)
+        return None
+
+
+def load(folder: ModelFolder, eos_ids: frozenset[int], defaults: dict[str, Any]) -> Tokenizer:
+    """The tokenizer of a checked folder.
+
+    `eos_ids` are the model's own, `defaults` the tokenizer settings that mlx_lm
+    keeps for the model type. Raises ModelInvalid or ModelUnsupported.
+    """
+    if not defaults and (backend := _read_verbatim(folder)):
+        specials = _named_specials(folder)
+        template = _template(folder.path, folder.tokenizer_config.get("chat_template"))
+        renderer = None
+    else:
+        backend, specials, template, renderer = _through_transformers(folder, defaults)
+    eos = backend.token_to_id(specials["eos_token"]) if "eos_token" in specials else None
+    return Tokenizer(backend, specials, eos_ids | ({eos} if eos is not None else set()), template, renderer)
+
+
+def _read_verbatim(folder: ModelFolder) -> tokenizers.Tokenizer | None:
+    """tokenizer.json as it stands, or None where transformers would make something else of the folder."""
+    file = folder.path / "tokenizer.json"
+    settings = folder.tokenizer_config
+    kind = settings.get("tokenizer_class")
+    generic = kind in _GENERIC_CLASSES and folder.model_type in _VERBATIM_MODEL_TYPES
+    if not file.exists() or not (generic or kind in _QWEN2_CLASSES):
+        return None
+    changes = ("add_bos_token", "add_eos_token", "split_special_tokens", "add_prefix_space", "chat_template_type")
+    if any(settings.get(name) for name in changes):
+        return None
+    raw = folders.read_json(file)
+    if kind in _QWEN2_CLASSES and not _is_qwen2(raw):
+        return None
+    backend = _parse(file)
+    known = {token.content: i for i, token in backend.get_added_tokens_decoder().items()}
+    declared = settings.get("added_tokens_decoder") or {}
+    named = [_text(settings.get(name)) for name in _NAMED_SPECIALS]
+    named += [_text(t) for t in settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or ()]
+    same = all(str(known.get(_text(token) or "")) == number for number, token in declared.items())
+    return backend if same and all(text in known for text in named if text) else None
+
+
+def _is_qwen2(raw: dict[str, Any]) -> bool:
+    """Whether tokenizer.json says what transformers' Qwen2Tokenizer would build."""
+    split = {"type": "Split", "pattern": {"Regex": _QWEN2_PATTERN}, "behavior": "Isolated", "invert": False}
+    steps = (raw.get("pre_tokenizer") or {}).get("pretokenizers") or []
+    byte_level = len(steps) == 2 and steps[1].get("type") == "ByteLevel"
+    plain = byte_level and not steps[1].get("add_prefix_space") and not steps[1].get("use_regex", True)
+    model = raw.get("model") or {}
+    options = ("dropout", "unk_token", "fuse_unk", "byte_fallback", "ignore_merges")
+    return bool(
+        plain
+        and steps[0] == split
+        and raw.get("normalizer") == {"type": "NFC"}
+        and model.get("type") == "BPE"
+        and not any(model.get(option) for option in options)
+    )
+
+
+def _parse(file: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as problem:  # the library raises plain Exception
+        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+
+
+def _named_specials(folder: ModelFolder) -> dict[str, str]:
+    named = {name: _text(folder.tokenizer_config.get(name)) for name in _NAMED_SPECIALS}
+    return {name: text for name, text in named.items() if text}
+
+
+def _text(token: Any) -> str | None:
+    """A special token's text: tokenizer_config.json writes it plain or as an object."""
+    content = token.get("content") if isinstance(token, dict) else token
+    return content if isinstance(content, str) else None
+
+
+def _template(path: Path, configured: Any) -> str | None:
+    """The chat template: a file of its own wins, as in transformers; of several, the one named default."""
+    file = path / "chat_template.jinja"
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    if isinstance(configured, list):
+        named = {entry.get("name"): entry.get("template") for entry in configured if isinstance(entry, dict)}
+        configured = named.get("default")
+    return configured if isinstance(configured, str) else None
+
+
+def _through_transformers(
+    folder: ModelFolder, defaults: dict[str, Any]
+) -> tuple[tokenizers.Tokenizer, dict[str, str], str | None, Renderer | None]:
+    from transformers import AutoTokenizer
+
+    try:
+        made = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+    except Exception as problem:  # anything at all: it builds from files that may hold anything
+        reason = f"{folder.path} has a tokenizer that can't be loaded: {problem}"
+        raise ModelInvalid(reason, {"file": "tokenizer.json"}) from None
+    backend = getattr(made, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise ModelUnsupported(f"{folder.path} has a tokenizer without a fast form ({type(made).__name__})")
+    if backend.get_vocab_size() <= 1:
+        raise ModelInvalid(f"{folder.path} has no usable tokenizer", {"file": "tokenizer.json"})
+    specials = {name: str(text) for name, text in made.special_tokens_map.items() if isinstance(text, str)}
+    template = _template(folder.path, made.chat_template)
+    kind = folder.tokenizer_config.get("chat_template_type") or (
+        defaults.get("chat_template_type") if template is None else None
+    )
+    return backend, specials, template, _code_renderer(kind) if kind else None
+
+
+def _code_renderer(kind: str) -> Renderer:
+    """The few templates that mlx_lm brings as code of its own."""
+    import importlib
+
+    if not kind.isidentifier():
+        raise ModelInvalid(f"tokenizer_config.json names an impossible chat_template_type: {kind!r}")
+    try:
+        module = importlib.import_module(f"mlx_lm.chat_templates.{kind}")
+    except ImportError:
+        raise ModelUnsupported(f"mlx-lm has no chat template named {kind!r}") from None
+    renderer: Renderer = module.apply_chat_template
+    return renderer

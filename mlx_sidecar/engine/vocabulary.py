@@ -1,0 +1,62 @@
+"""What each token stands for in bytes. One table per model, shared by detokenizers and constraints."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+
+from mlx_sidecar.engine.tokenizer import Tokenizer
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """The 256 characters that stand for bytes in byte-level BPE (GPT-2, encoder.py, bytes_to_unicode)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    alphabet = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in printable)
+    return alphabet | {chr(256 + number): byte for number, byte in enumerate(others)}
+
+
+class Vocabulary:
+    """Bytes of every token of a tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        made = tokenizer.backend.decoder
+        decoder = json.loads(made.__getstate__()) if made is not None else {}
+        steps = [step["type"] for step in decoder.get("decoders", [decoder] if decoder else [])]
+        self._byte_level = "ByteLevel" in steps
+        self._sentencepiece = "ByteFallback" in steps or "Metaspace" in steps
+        self.trims_first_blank = self._byte_level or "Strip" in steps or "Metaspace" in steps
+        self.joins_blanks = self._byte_level
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def bytes_of(self, token: int) -> bytes:
+        """What a token adds to the text. A token beyond the table is '!' as in mlx_lm (padded vocabularies)."""
+        return self._table[token] if token < len(self._table) else b"!"
+
+    @cached_property
+    def newline_ids(self) -> frozenset[int]:
+        """Tokens that are one line break and nothing else."""
+        return frozenset(token for token, raw in enumerate(self._table) if raw == b"\n")
+
+    @cached_property
+    def _table(self) -> list[bytes]:
+        tokens = self._tokenizer.backend.get_vocab(with_added_tokens=True)
+        table = [b""] * (max(tokens.values(), default=-1) + 1)
+        alphabet = _byte_level_alphabet() if self._byte_level else {}
+        for text, token in tokens.items():
+            table[token] = self._raw(text, token, alphabet)
+        return table
+
+    def _raw(self, text: str, token: int, alphabet: dict[str, int]) -> bytes:
+        if token in self._tokenizer.added:
+            return text.replace("\u2581", " ").encode() if self._sentencepiece else text.encode()
+        if self._byte_level:
+            return b"".join(bytes([alphabet[c]]) if c in alphabet else c.encode() for c in text)
+        if self._sentencepiece:
+            if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+                return bytes([int(text[3:5], 16)])
+            return text.replace("\u2581", " ").encode()
+        return self._tokenizer.backend.decode([token], skip_special_tokens=False).encode()

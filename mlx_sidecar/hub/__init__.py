@@ -1,0 +1,1 @@
+"""Everything about the Hugging Face Hub and its cache on this machine."""

@@ -1,0 +1,115 @@
+"""The models that are on this machine: in the Hugging Face cache, or in a folder. Reads only, never fetches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import UNSET, UnsetType, convert
+
+from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.errors import InvalidParams, ModelNotFound, SidecarError
+from mlx_sidecar.protocol.responses import ListedModel, Quantization
+
+_DEEPEST = 3
+"""How far below a folder its models are looked for: folder/owner/name."""
+
+
+def cache_folder() -> Path:
+    """Where the library keeps what it fetched, from the same variables that it reads."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def snapshot_of(repo_id: str) -> Path:
+    """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as problem:
+        raise InvalidParams(f"field 'repo_id': {problem}", {"field": "repo_id"}) from None
+    repository = cache_folder() / f"models--{repo_id.replace('/', '--')}"
+    snapshots = repository / "snapshots"
+    main = repository / "refs" / "main"
+    if main.is_file() and (found := snapshots / main.read_text().strip()).is_dir():
+        return found
+    others = sorted(snapshots.iterdir(), key=lambda each: each.stat().st_mtime) if snapshots.is_dir() else []
+    if not others:
+        raise ModelNotFound(f"'{repo_id}' is not in the Hugging Face cache; fetch it with download-model first")
+    return others[-1]
+
+
+def cached_models() -> list[ListedModel]:
+    """Every model snapshot in the cache."""
+    models = []
+    for repository in _folders_in(cache_folder()):
+        kind, _, repo_id = repository.name.partition("--")
+        if kind == "models" and repo_id:
+            name = repo_id.replace("--", "/")
+            for snapshot in _folders_in(repository / "snapshots"):
+                if (snapshot / "config.json").exists():
+                    models.append(_listed(snapshot, name, repo_id=name, revision=snapshot.name))
+    return models
+
+
+def models_in(folder: Path) -> list[ListedModel]:
+    """Every model folder at or below `folder`. Raises InvalidParams if it isn't a folder."""
+    if not folder.is_dir():
+        raise InvalidParams(f"field 'folder': '{folder}' is not a folder", {"field": "folder"})
+    found = _model_folders(folder, _DEEPEST)
+    return [_listed(path, path.name if path == folder else path.relative_to(folder).as_posix()) for path in found]
+
+
+def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / "config.json").exists():
+        yield folder
+    elif depth > 0:
+        for child in _folders_in(folder):
+            yield from _model_folders(child, depth - 1)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _listed(
+    path: Path, name: str, *, repo_id: str | UnsetType = UNSET, revision: str | UnsetType = UNSET
+) -> ListedModel:
+    model_type, quantization = _kind_of(path)
+    return ListedModel(
+        name=name,
+        path=str(path),
+        repo_id=repo_id,
+        revision=revision,
+        size_bytes=_size(path),
+        model_type=model_type,
+        quantization=quantization,
+        complete=_is_complete(path),
+    )
+
+
+def _kind_of(path: Path) -> tuple[str | None, Quantization | None]:
+    try:
+        config = folders.read_config(path)
+    except SidecarError:
+        return None, None
+    stated = folders.quantization_of(config)
+    return config["model_type"], convert(stated, Quantization) if stated is not None else None
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        folders.check(path)
+    except (SidecarError, OSError):
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""One record per request, and the order of the answers.
+
+Every ending of every request passes through `Ledger.end`, which is why there is
+exactly one last line. Requests without an id are answered in the order they
+came: the lines of a later one are held until its turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol
+
+from mlx_sidecar.engine.job import Job, JobResult
+from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.protocol.codec import Address, encode_error, encode_progress, encode_response
+from mlx_sidecar.protocol.requests import AnyRequest, Id
+from mlx_sidecar.protocol.responses import Delta, Measure, Result
+from mlx_sidecar.tasks.task import Task
+
+_MEASURE_INTERVAL_S = 0.1
+
+
+class Phase(Enum):
+    """Where a request is. It only ever goes down this list."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    ENDED = auto()
+
+
+@dataclass(eq=False)
+class Entry:
+    """One request, from the moment that its line was read to its last line."""
+
+    number: int
+    address: Address
+    size_bytes: int
+    accepted_at: float
+    request: AnyRequest | None = None
+    warnings: tuple[str, ...] = ()
+    phase: Phase = Phase.WAITING
+    task: Task | None = None
+    jobs: dict[int, Job] = field(default_factory=dict)
+    results: dict[int, JobResult] = field(default_factory=dict)
+    held: list[bytes] = field(default_factory=list)
+    measured_at: float | None = None
+    unsent_measure: Measure | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        """When the request's time is up (monotonic clock)."""
+        timeout_s = self.request.timeout_s if self.request else None
+        return self.accepted_at + timeout_s if timeout_s is not None else None
+
+
+class LineWriter(Protocol):
+    """Takes lines for stdout."""
+
+    def write(self, line: bytes, when_written: Callable[[], None] | None = None) -> None:
+        """Queue a line; `when_written` is called once it is out."""
+
+
+class Ledger:
+    """All requests that aren't answered yet."""
+
+    def __init__(self, writer: LineWriter, leave: Callable[[int], None]) -> None:
+        self._writer, self._leave = writer, leave
+        self._entries: dict[int, Entry] = {}
+        self._by_id: dict[Id, Entry] = {}
+        self._turns: deque[Entry] = deque()
+        self._next_number = 1
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
+
+    def open(self, address: Address, size_bytes: int, *, before: Entry | None = None) -> Entry:
+        """A line was read. Its answer has its turn last, or just before the one of another entry."""
+        entry = Entry(self._next_number, address, size_bytes, time.monotonic())
+        self._next_number += 1
+        self._entries[entry.number] = entry
+        if address.id is None:
+            at = self._turns.index(before) if before in self._turns else len(self._turns)
+            self._turns.insert(at, entry)
+        return entry
+
+    def claim_id(self, entry: Entry) -> bool:
+        """Let the entry be known by its id; False if another one is."""
+        if entry.address.id is None:
+            return True
+        return self._by_id.setdefault(entry.address.id, entry) is entry
+
+    def find(self, wanted: Id) -> Entry | None:
+        """The entry that is known by this id."""
+        return self._by_id.get(wanted)
+
+    def has_its_turn(self, entry: Entry) -> bool:
+        """Whether the entry's lines go out at once."""
+        return entry.address.id is not None or self._turns[0] is entry
+
+    def delta(self, entry: Entry, text: str) -> None:
+        """Send a piece of text."""
+        self._send(entry, encode_progress(entry.address, Delta(delta=text)))
+
+    def measure(self, entry: Entry, measure: Measure) -> None:
+        """Send a measure, unless one was sent a moment ago."""
+        now = time.monotonic()
+        if entry.measured_at is not None and now - entry.measured_at < _MEASURE_INTERVAL_S:
+            entry.unsent_measure = measure
+            return
+        entry.measured_at, entry.unsent_measure = now, None
+        self._send(entry, encode_progress(entry.address, measure))
+
+    def end(self, entry: Entry, outcome: Result | SidecarError) -> None:
+        """The request's last line, and the next one's turn. An entry that has ended stays as it is."""
+        if entry.phase is Phase.ENDED:
+            return
+        entry.phase = Phase.ENDED
+        if entry.unsent_measure is not None and isinstance(outcome, Result):
+            self._send(entry, encode_progress(entry.address, entry.unsent_measure))
+        if isinstance(outcome, Result):
+            last = encode_response(entry.address, outcome, entry.warnings)
+        else:
+            last = encode_error(entry.address, outcome)
+        self._send(entry, last)
+        del self._entries[entry.number]
+        if entry.address.id is not None:
+            if self._by_id.get(entry.address.id) is entry:
+                del self._by_id[entry.address.id]
+            self._release(entry)
+        else:
+            self._pass_the_turn()
+
+    def _send(self, entry: Entry, line: bytes) -> None:
+        if self.has_its_turn(entry):
+            self._writer.write(line)
+        else:
+            entry.held.append(line)
+
+    def _pass_the_turn(self) -> None:
+        while self._turns and self._turns[0].phase is Phase.ENDED:
+            self._release(self._turns.popleft())
+            if self._turns:
+                self._flush(self._turns[0])
+
+    def _flush(self, entry: Entry) -> None:
+        for line in entry.held:
+            self._writer.write(line)
+        entry.held.clear()
+
+    def _release(self, entry: Entry) -> None:
+        size_bytes = entry.size_bytes
+        self._writer.write(b"", lambda: self._leave(size_bytes))

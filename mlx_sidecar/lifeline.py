@@ -1,0 +1,90 @@
+"""Signals, and whether anybody is still there: the threads that wait for the end.
+
+Both threads block in the kernel; an idle worker costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+
+from mlx_sidecar.inbox import Inbox, OutputClosed, ParentDied, SignalCame
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LAST_RESORT_S = 1.9
+
+
+def exit_code(number: int) -> int:
+    """0 for a polite request to end, 130 for Ctrl-C, as shells expect."""
+    return 130 if number == signal.SIGINT else 0
+
+
+def block_signals() -> None:
+    """Keep signals from all threads, so that one thread can wait for them. Call before any other thread starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+class SignalWatch(threading.Thread):
+    """Waits for signals, so that they arrive even while the main thread is deep in native code."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        super().__init__(name="signals", daemon=True)
+        self._inbox = inbox
+
+    def run(self) -> None:
+        """The first signal goes to the loop; a second one, or a loop that doesn't end in time, ends the process."""
+        first = signal.sigwait(SIGNALS)
+        last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (exit_code(first),))
+        last_resort.daemon = True
+        last_resort.start()
+        self._inbox.put(SignalCame(first))
+        os._exit(128 + signal.sigwait(SIGNALS))
+
+
+class ParentWatch(threading.Thread):
+    """Waits for the parent's death and for stdout's reader to go away."""
+
+    def __init__(self, inbox: Inbox, stdout_fd: int) -> None:
+        super().__init__(name="parent", daemon=True)
+        self._inbox, self._stdout_fd = inbox, stdout_fd
+        self._parent = os.getppid()
+
+    def run(self) -> None:
+        """Report the first of the two, then be done."""
+        if self._parent <= 1:
+            return
+        if sys.platform == "darwin":
+            self._watch_with_kqueue()
+        else:
+            self._watch_with_pidfd()
+
+    def _watch_with_pidfd(self) -> None:
+        try:
+            parent_fd = os.pidfd_open(self._parent)
+        except OSError:
+            self._report_if_orphaned()
+            return
+        poll = select.poll()
+        poll.register(parent_fd, select.POLLIN)
+        poll.register(self._stdout_fd, 0)
+        for fd, _ in poll.poll():
+            self._inbox.put(ParentDied() if fd == parent_fd else OutputClosed())
+
+    def _watch_with_kqueue(self) -> None:
+        # Written from the manual page of kqueue(2); not measured on macOS.
+        queue = select.kqueue()
+        exits = select.kevent(
+            self._parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD | select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT
+        )
+        try:
+            queue.control([exits], 1)
+            self._inbox.put(ParentDied())
+        except OSError:
+            self._report_if_orphaned()
+
+    def _report_if_orphaned(self) -> None:
+        if os.getppid() != self._parent:
+            self._inbox.put(ParentDied())

@@ -1,0 +1,214 @@
+"""Bytes of one line to a request, and answers back to bytes. orjson reads and writes, msgspec checks."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+import orjson
+
+from mlx_sidecar.errors import InvalidParams, InvalidRequest, ParseError, SidecarError, UnknownCommand
+from mlx_sidecar.protocol.requests import COMMANDS, AnyRequest, Id, Request
+from mlx_sidecar.protocol.responses import Delta, Measure, Result
+
+UNKNOWN_COMMAND = "unknown"
+"""Stands for the command in a line about a request whose command couldn't be read."""
+
+_AT_FIELD = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
+_MOST_WARNINGS = 8
+_SHOWN_CHARS = 60
+_ECHOED_CHARS = 128
+
+
+@dataclass(frozen=True)
+class Address:
+    """Whom a line answers: the command and the id that it echoes."""
+
+    command: str = UNKNOWN_COMMAND
+    id: str | int | None = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A line that is a request."""
+
+    address: Address
+    request: AnyRequest
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A line that isn't one, and why."""
+
+    address: Address
+    error: SidecarError = field(compare=False)
+
+
+def decode(line: bytes) -> Accepted | Refused:
+    """Read one line; never raises."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as problem:
+        return Refused(Address(), ParseError(f"the line is not valid JSON: {problem}"))
+    address = Address()
+    try:
+        if not isinstance(value, dict):
+            raise InvalidRequest(f"a request is a JSON object, got {_kind(value)}")
+        address = Address(_command_or_unknown(value), None)
+        address = Address(address.command, _read_id(value))
+        kind = _request_type(value)
+        return Accepted(address, _convert(value, kind), _unknown_fields(value, kind))
+    except SidecarError as error:
+        return Refused(address, error)
+
+
+def _command_or_unknown(value: dict[str, Any]) -> str:
+    command = value.get("command")
+    return command[:_ECHOED_CHARS] if isinstance(command, str) else UNKNOWN_COMMAND
+
+
+def _read_id(value: dict[str, Any]) -> str | int | None:
+    try:
+        return cast("str | int | None", msgspec.convert(value.get("id"), Id | None))
+    except msgspec.ValidationError:
+        raise InvalidRequest(
+            "'id' is a string of up to 128 characters or an integer within ±(2^53-1), "
+            f"got {_show(value['id'])}; leave it out or send one of those",
+            {"field": "id"},
+        ) from None
+
+
+def _request_type(value: dict[str, Any]) -> type[Request]:
+    command = value.get("command")
+    if not isinstance(command, str):
+        came = _show(command) if "command" in value else "nothing"
+        raise InvalidRequest(f"'command' must be a string naming a command, got {came}", {"field": "command"})
+    if kind := COMMANDS.get(command):
+        return kind
+    nearest = difflib.get_close_matches(command[:64], COMMANDS, n=1)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else "; see data.commands for those there are"
+    data = {"command": command[:128], "commands": list(COMMANDS), "nearest": nearest[0] if nearest else None}
+    raise UnknownCommand(f"unknown command '{command[:64]}'{hint}", data)
+
+
+def _convert(value: dict[str, Any], kind: type[Request]) -> AnyRequest:
+    try:
+        return cast("AnyRequest", msgspec.convert(value, kind))
+    except msgspec.ValidationError as problem:
+        raise _invalid_params(str(problem), value, kind) from None
+
+
+def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) -> InvalidParams:
+    """Put msgspec's words into ours: the field, what was expected, what came."""
+    what, path = problem, ""
+    if at := _AT_FIELD.match(problem):
+        what, path = at["what"], at["path"].lstrip(".")
+    if missing := _MISSING.match(what):
+        name = f"{path}.{missing['name']}".lstrip(".")
+        return InvalidParams(f"field '{name}': expected a value, got nothing", {"field": name})
+    if not path:
+        named = re.match(r"^field '([^']*)'", what)
+        return InvalidParams(what, {"field": named[1]} if named else {})
+    expected = what.replace("`", "").split(", got ")[0].removeprefix("Expected ")
+    if expected.startswith("Invalid enum value"):
+        expected = f"one of {', '.join(_allowed_values(kind, path))}"
+    message = f"field '{path}': expected {expected}, got {_show(_lookup(value, path))}"
+    return InvalidParams(message, {"field": path, "expected": expected})
+
+
+def _allowed_values(kind: type[Request], path: str) -> list[str]:
+    (_,), definitions = msgspec.json.schema_components([kind])
+    struct = kind.__name__
+    steps = re.findall(r"[A-Za-z_]+", path)
+    for step in steps[:-1]:
+        reference = re.search(r"#/\$defs/(\w+)", repr(definitions[struct]["properties"][step]))
+        struct = reference[1] if reference else struct
+    options = definitions[struct]["properties"][steps[-1]]
+    values = next((o["enum"] for o in [options, *options.get("anyOf", [])] if "enum" in o), [])
+    return [f"'{value}'" for value in values if value is not None]
+
+
+def _lookup(value: Any, path: str) -> Any:
+    for step in re.findall(r"[^.\[\]]+", path):
+        try:
+            value = value[int(step)] if isinstance(value, list) else value[step]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return value
+
+
+def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ...]:
+    known = ("command", *kind.__struct_fields__)
+    warnings = []
+    for name in value:
+        if name not in known and len(warnings) < _MOST_WARNINGS:
+            nearest = difflib.get_close_matches(name[:64], known, n=1)
+            hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+            warnings.append(f"unknown field '{name[:64]}' ignored{hint}")
+    return tuple(warnings)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return _kind(value)
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+def encode_response(address: Address, result: Result, warnings: tuple[str, ...] = ()) -> bytes:
+    """The line that ends a request that worked."""
+    line = {**_head("response", address), **msgspec.to_builtins(result)}
+    if warnings:
+        line["warnings"] = list(warnings)
+    return _encode(line)
+
+
+def encode_progress(address: Address, step: Measure | Delta) -> bytes:
+    """A line on the way."""
+    return _encode({**_head("progress", address), **msgspec.to_builtins(step)})
+
+
+def encode_error(address: Address, error: SidecarError) -> bytes:
+    """The line that ends a request that failed."""
+    line = {**_head("error", address), "error": error.message, "code": error.code, "retryable": error.retryable}
+    if error.data:
+        line["data"] = error.data
+    return _encode(line)
+
+
+def _head(kind: str, address: Address) -> dict[str, Any]:
+    head: dict[str, Any] = {"type": kind, "command": address.command}
+    if address.id is not None:
+        head["id"] = address.id
+    return head
+
+
+def _encode(line: dict[str, Any]) -> bytes:
+    try:
+        raw = orjson.dumps(line)
+    except TypeError:
+        # A lone surrogate, from a file name that isn't UTF-8, has no place in JSON.
+        raw = orjson.dumps(_without_surrogates(line))
+    # These three end a line for some readers; in UTF-8 their bytes stand for nothing else.
+    raw = raw.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return raw.replace(b"\xc2\x85", b"\\u0085") + b"\n"
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(item) for item in value]
+    return value

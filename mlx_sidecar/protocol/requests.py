@@ -1,0 +1,232 @@
+"""Every request of the wire contract as a typed struct. After this there are no inner dicts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader holds exactly (RFC 8259, section 6)."""
+
+MAX_TAG_CHARS = 40
+
+Id = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+
+NonEmpty = Annotated[str, Meta(min_length=1)]
+
+
+class Request(Struct, frozen=True, kw_only=True, tag_field="command"):
+    """What every request may carry."""
+
+    id: Annotated[Id | None, Meta(description="echoed on every line of this request")] = None
+    timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="seconds from acceptance, waiting included")
+    ] = None
+
+
+class SampledRequest(Request, frozen=True, kw_only=True):
+    """What every request that generates text may carry."""
+
+    temperature: Annotated[float, Meta(ge=0, le=5, description="0 takes the likeliest token")] = 0.0
+    top_p: Annotated[float, Meta(gt=0, le=1, description="nucleus sampling; 1 is off")] = 1.0
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000, description="0 is off")] = 0
+    min_p: Annotated[float, Meta(ge=0, le=1, description="0 is off")] = 0.0
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10, description="1 is off; looks back 20 tokens")] = 1.0
+    seed: Annotated[
+        Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] | None, Meta(description="the same seed, the same text")
+    ] = None
+
+
+class CheckAvailability(Request, frozen=True, kw_only=True, tag="check-availability"):
+    """Whether models can run here, and with what. Never an error."""
+
+
+class LoadModel(Request, frozen=True, kw_only=True, tag="load-model"):
+    """Load a model, replacing the one that is loaded."""
+
+    model_path: Annotated[NonEmpty | None, Meta(description="a model folder, or `demo`")] = None
+    repo_id: Annotated[
+        NonEmpty | None, Meta(description="a repository in the local Hugging Face cache; never fetched")
+    ] = None
+    adapter_path: Annotated[NonEmpty | None, Meta(description="a folder with LoRA adapters")] = None
+    context_length: Annotated[
+        Annotated[int, Meta(ge=64)] | None, Meta(description="tokens, prompt and answer together")
+    ] = None
+    progress: Annotated[bool, Meta(description="report percent of the weights' bytes read")] = False
+
+    def __post_init__(self) -> None:
+        if (self.model_path is None) == (self.repo_id is None):
+            raise ValueError("needs exactly one of 'model_path' and 'repo_id'")
+
+
+class UnloadModel(Request, frozen=True, kw_only=True, tag="unload-model"):
+    """Let the loaded model go."""
+
+
+class ModelInfo(Request, frozen=True, kw_only=True, tag="model-info"):
+    """What is loaded."""
+
+
+class ListModels(Request, frozen=True, kw_only=True, tag="list-models"):
+    """The models on this machine."""
+
+    folder: Annotated[NonEmpty | None, Meta(description="look here instead of in the Hugging Face cache")] = None
+
+
+class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags"):
+    """Tags for a document."""
+
+    content: Annotated[str, Meta(description="the document")]
+    max_tags: Annotated[int, Meta(ge=1, le=50)] = 5
+    vocabulary: Annotated[
+        Annotated[list[str], Meta(min_length=1, max_length=10_000)] | None,
+        Meta(description=f"tags to prefer, or to choose from; 1 to {MAX_TAG_CHARS} characters each"),
+    ] = None
+    vocabulary_mode: Annotated[
+        Literal["prefer", "only"] | None, Meta(description="with `vocabulary`; `prefer` if not given")
+    ] = None
+    language: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="language of the tags")
+    ] = None
+
+    def __post_init__(self) -> None:
+        _refuse_blank(self.content)
+        if self.vocabulary_mode is not None and self.vocabulary is None:
+            raise ValueError("field 'vocabulary_mode': needs 'vocabulary' beside it")
+        for entry in self.vocabulary or ():
+            if problem := _unfit_as_tag(entry):
+                raise ValueError(f"field 'vocabulary': {entry[:60]!r} {problem}")
+
+
+class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
+    """A summary of a document."""
+
+    content: Annotated[str, Meta(description="the document")]
+    style: Literal["sentence", "paragraph", "bullets"] = "sentence"
+    max_words: Annotated[Annotated[int, Meta(ge=1, le=10_000)] | None, Meta(description="never exceeded")] = None
+    language: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="language of the summary")
+    ] = None
+    stream: Annotated[bool, Meta(description="send the text as it comes, as `delta` progress lines")] = False
+
+    def __post_init__(self) -> None:
+        _refuse_blank(self.content)
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
+    """Free generation, or generation held to a JSON Schema or to a list of choices."""
+
+    prompt: Annotated[NonEmpty | None, Meta(description="one user turn")] = None
+    messages: Annotated[
+        Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None, Meta(description="a conversation")
+    ] = None
+    system: Annotated[NonEmpty | None, Meta(description="goes before everything else")] = None
+    stream: Annotated[bool, Meta(description="send the text as it comes, as `delta` progress lines")] = False
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
+    stop: Annotated[
+        Annotated[list[Annotated[str, Meta(min_length=1, max_length=1024)]], Meta(max_length=64)],
+        Meta(description="the text ends before any of these"),
+    ] = []
+    schema: Annotated[dict[str, Any] | None, Meta(description="a JSON Schema that the answer obeys")] = None
+    choices: Annotated[
+        Annotated[list[NonEmpty], Meta(min_length=1, max_length=10_000)] | None,
+        Meta(description="the answer is one of these"),
+    ] = None
+    thinking: Annotated[
+        bool, Meta(description="let a thinking model think first; the reasoning comes apart from the text")
+    ] = False
+    temperature: Annotated[float, Meta(ge=0, le=5, description="0 takes the likeliest token")] = 0.7
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("needs exactly one of 'prompt' and 'messages'")
+        if self.schema is not None and self.choices is not None:
+            raise ValueError("takes 'schema' or 'choices', not both")
+
+
+class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):
+    """Fetch a model from the Hugging Face Hub."""
+
+    repo_id: Annotated[NonEmpty, Meta(description="owner/name")]
+    destination: Annotated[NonEmpty | None, Meta(description="a folder; none is the Hugging Face cache")] = None
+    revision: Annotated[NonEmpty | None, Meta(description="branch, tag or commit")] = None
+    allow_patterns: Annotated[
+        Annotated[list[NonEmpty], Meta(min_length=1, max_length=1000)] | None, Meta(description="only these files")
+    ] = None
+
+
+class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
+    """End requests before their time."""
+
+    target: Annotated[Id | None, Meta(description="an id; none is everything before this request")] = None
+
+
+class Status(Request, frozen=True, kw_only=True, tag="status"):
+    """What the worker is doing."""
+
+
+class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
+    """Finish the requests before this one, answer it last, and end."""
+
+    grace_s: Annotated[float, Meta(ge=0, le=86_400, description="what isn't done by then is cancelled")] = 5.0
+
+
+ModelRequest = GenerateTags | Summarize | Generate
+AnyRequest = (
+    CheckAvailability
+    | LoadModel
+    | GenerateTags
+    | Summarize
+    | DownloadModel
+    | ModelInfo
+    | Shutdown
+    | Generate
+    | Cancel
+    | Status
+    | UnloadModel
+    | ListModels
+)
+
+COMMANDS: dict[str, type[Request]] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (
+        CheckAvailability,
+        LoadModel,
+        GenerateTags,
+        Summarize,
+        DownloadModel,
+        ModelInfo,
+        Shutdown,
+        Generate,
+        Cancel,
+        Status,
+        UnloadModel,
+        ListModels,
+    )
+}
+"""The struct of each command, by its name on the wire."""
+
+
+def _refuse_blank(content: str) -> None:
+    if not content.strip():
+        raise ValueError("field 'content': expected some text, got nothing but blanks")
+
+
+def _unfit_as_tag(entry: str) -> str | None:
+    if not entry.strip():
+        return "is blank"
+    if len(entry) > MAX_TAG_CHARS:
+        return f"has {len(entry)} characters; a tag has at most {MAX_TAG_CHARS}"
+    if entry != entry.strip():
+        return "has blanks around it"
+    if not entry.isprintable():
+        return "holds a control character"
+    return None

@@ -1,0 +1,204 @@
+"""What each command answers, and what stands in a progress line. Sizes are bytes, times seconds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mlx_sidecar.protocol.requests import Id
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """The fields of a response beside `type`, `command`, `id` and `warnings`."""
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    total_bytes: int
+    available_bytes: int
+
+
+class Quantization(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the weights are packed; a field that the model doesn't state is left out."""
+
+    bits: int | None = None
+    group_size: int | None = None
+    mode: str | None = None
+
+
+class Availability(Result, frozen=True, kw_only=True):
+    available: bool
+    reason: Annotated[str | UnsetType, Meta(description="why not")] = UNSET
+    protocol: int
+    version: str
+    mlx_version: str | None
+    mlx_lm_version: str | None
+    device: Literal["gpu", "cpu"]
+    device_name: str
+    memory: Memory
+    commands: list[str]
+
+
+class ModelDescription(Result, frozen=True, kw_only=True):
+    model_name: str
+    param_count: int
+    model_type: str
+    quantization: Quantization | None
+    context_length: int
+    memory_bytes: int
+    load_s: float
+    path: str
+    adapter_path: str | None
+    description: Annotated[str | UnsetType, Meta(description="what the model's folder says of itself")] = UNSET
+
+
+class ModelLoaded(ModelDescription, frozen=True, kw_only=True):
+    success: bool = True
+
+
+class ModelUnloaded(Result, frozen=True, kw_only=True):
+    success: bool
+    freed_bytes: int
+
+
+class ListedModel(Struct, frozen=True, kw_only=True):
+    name: str
+    path: str
+    repo_id: str | UnsetType = UNSET
+    revision: str | UnsetType = UNSET
+    size_bytes: int
+    model_type: str | None
+    quantization: Quantization | None
+    complete: bool
+
+
+class ModelList(Result, frozen=True, kw_only=True):
+    models: list[ListedModel]
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens; `chunks` is the number of parts that the document was read in."""
+
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    chunks: int
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """Waiting, until the first token, from there to the last, all together; tokens a second while decoding."""
+
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+    total_s: float
+    tokens_per_s: float
+
+
+FinishReason = Literal["stop", "length"]
+
+
+class Tags(Result, frozen=True, kw_only=True):
+    tags: list[str]
+    usage: Usage
+    timing: Timing
+
+
+class Summary(Result, frozen=True, kw_only=True):
+    summary: str
+    finish_reason: FinishReason
+    usage: Usage
+    timing: Timing
+
+
+class Generated(Result, frozen=True, kw_only=True):
+    text: str
+    json: Annotated[Any, Meta(description="the parsed text, with `schema`; null where `max_tokens` cut it")] = UNSET
+    reasoning: Annotated[str | UnsetType, Meta(description="with `thinking`")] = UNSET
+    finish_reason: FinishReason
+    usage: Usage
+    timing: Timing
+
+
+class Downloaded(Result, frozen=True, kw_only=True):
+    success: bool
+    destination: str
+    repo_id: str
+    revision: str
+    files: int
+    total_bytes: int
+    resumed_bytes: int
+    verified: bool
+
+
+class CancelCount(Result, frozen=True, kw_only=True):
+    cancelled: int
+
+
+class DeviceMemory(Struct, frozen=True, kw_only=True):
+    active_bytes: int
+    peak_bytes: int
+    cache_bytes: int
+
+
+class RequestStatus(Struct, frozen=True, kw_only=True):
+    id: Id | None
+    command: str
+    state: Literal["queued", "running"]
+    tokens: int
+
+
+class PrefixCacheStatus(Struct, frozen=True, kw_only=True):
+    entries: int
+    bytes: int
+    budget_bytes: int
+
+
+class WorkerStatus(Result, frozen=True, kw_only=True):
+    state: Literal["idle", "loading", "generating"]
+    model: str | None
+    uptime_s: float
+    cpu_percent: float
+    memory_bytes: int
+    device_memory: DeviceMemory
+    prefix_cache: PrefixCacheStatus
+    running: int
+    queued: int
+    requests: list[RequestStatus]
+    downloads: list[dict[str, Any]]
+    tokens_per_s: float
+
+
+class ShutDown(Result, frozen=True, kw_only=True):
+    success: bool
+
+
+class Measure(Struct, frozen=True, kw_only=True):
+    """A measure of how far a request is, 0 to 100."""
+
+    progress: float
+    chunks_done: int | UnsetType = UNSET
+    chunks_total: int | UnsetType = UNSET
+
+
+class Delta(Struct, frozen=True, kw_only=True):
+    """A piece of the text; all pieces together are exactly the text."""
+
+    delta: str
+
+
+RESULTS: dict[str, type[Result]] = {
+    "check-availability": Availability,
+    "load-model": ModelLoaded,
+    "generate-tags": Tags,
+    "summarize": Summary,
+    "download-model": Downloaded,
+    "model-info": ModelDescription,
+    "shutdown": ShutDown,
+    "generate": Generated,
+    "cancel": CancelCount,
+    "status": WorkerStatus,
+    "unload-model": ModelUnloaded,
+    "list-models": ModelList,
+}
+"""The struct of each command's response."""

@@ -1,0 +1,154 @@
+"""The pipes. Takes fd 0 and 1 aside, reads lines on one thread, writes them on another.
+
+The loop never waits for a pipe: a parent that doesn't read only fills the
+writer's memory, and that is bounded because a request keeps its place in the
+admission until its last line has been written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from mlx_sidecar.inbox import Inbox, InputEnded, LineCame, OutputClosed, OutputWritten
+from mlx_sidecar.protocol.framing import Line, LineSplitter
+
+_READ_BYTES = 256 * 1024
+
+
+def take_stdio_aside() -> tuple[int, int]:
+    """Give private descriptors for stdin and stdout, and point fd 1 at stderr and fd 0 at /dev/null.
+
+    After this nothing that prints, in whatever language, reaches the protocol.
+    A standard descriptor that is closed at the start counts as /dev/null.
+    """
+    for fd in (0, 1, 2):
+        _ensure_open(fd)
+    private_in, private_out = os.dup(0), os.dup(1)
+    os.dup2(2, 1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return private_in, private_out
+
+
+def _ensure_open(fd: int) -> None:
+    try:
+        os.fstat(fd)
+    except OSError:
+        # The lowest free number is `fd` itself: the ones below it are open by now.
+        os.open(os.devnull, os.O_RDWR)
+
+
+class Admission:
+    """How many request lines, and how many of their bytes, may be in the worker at once."""
+
+    def __init__(self, max_lines: int, max_bytes: int) -> None:
+        self._max_lines, self._max_bytes = max_lines, max_bytes
+        self._lines = self._bytes = 0
+        self._changed = threading.Condition()
+
+    def enter(self, size_bytes: int) -> None:
+        """Wait until there is room. One line always finds room in an empty worker."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._fits(size_bytes))
+            self._lines += 1
+            self._bytes += size_bytes
+
+    def leave(self, size_bytes: int) -> None:
+        """A request was answered and its last line written."""
+        with self._changed:
+            self._lines -= 1
+            self._bytes -= size_bytes
+            self._changed.notify()
+
+    def _fits(self, size_bytes: int) -> bool:
+        if self._lines == 0:
+            return True
+        return self._lines < self._max_lines and self._bytes + size_bytes <= self._max_bytes
+
+
+def line_size(line: Line) -> int:
+    """What a line takes of the admission's bytes."""
+    return len(line) if isinstance(line, bytes) else 0
+
+
+class Reader(threading.Thread):
+    """Splits stdin into lines and puts them into the inbox, as far as the admission lets it."""
+
+    def __init__(self, fd: int, inbox: Inbox, admission: Admission, max_line_bytes: int) -> None:
+        super().__init__(name="stdin", daemon=True)
+        self._fd, self._inbox, self._admission = fd, inbox, admission
+        self._splitter = LineSplitter(max_line_bytes)
+
+    def run(self) -> None:
+        """Read to the end of stdin."""
+        while chunk := self._read():
+            self._pass_on(self._splitter.feed(chunk))
+        self._pass_on(self._splitter.close())
+        self._inbox.put(InputEnded())
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._fd, _READ_BYTES)
+        except OSError:
+            return b""
+
+    def _pass_on(self, lines: list[Line]) -> None:
+        for line in lines:
+            self._admission.enter(line_size(line))
+            self._inbox.put(LineCame(line))
+
+
+class Writer(threading.Thread):
+    """Writes whole lines to stdout in the order in which it got them."""
+
+    def __init__(self, fd: int, inbox: Inbox) -> None:
+        super().__init__(name="stdout", daemon=True)
+        self._fd, self._inbox = fd, inbox
+        self._waiting: deque[tuple[bytes, Callable[[], None] | None]] = deque()
+        self._changed = threading.Condition()
+        self._closing = self._broken = False
+
+    def write(self, line: bytes, when_written: Callable[[], None] | None = None) -> None:
+        """Queue a line; never blocks. `when_written` runs on the writer's thread."""
+        with self._changed:
+            self._waiting.append((line, when_written))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """There are no more lines; when all are written, the inbox hears of it."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Write until closed."""
+        while batch := self._next_batch():
+            self._write_all(b"".join(line for line, _ in batch))
+            for _, when_written in batch:
+                if when_written is not None:
+                    when_written()
+        self._inbox.put(OutputWritten())
+
+    def _next_batch(self) -> list[tuple[bytes, Callable[[], None] | None]]:
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
+            batch = list(self._waiting)
+            self._waiting.clear()
+            return batch
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view and not self._broken:
+                view = view[os.write(self._fd, view) :]
+        except BlockingIOError:
+            # A parent that set O_NONBLOCK on our end: wait for room as a blocking pipe would.
+            os.set_blocking(self._fd, True)
+            self._write_all(bytes(view))
+        except OSError:
+            self._broken = True
+            self._inbox.put(OutputClosed())

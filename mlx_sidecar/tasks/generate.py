@@ -1,0 +1,62 @@
+"""Free generation, and generation held to a schema or to choices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from msgspec import UNSET
+
+from mlx_sidecar.engine.job import Constraint, Job, JsonSchema, LanguageModel, OneOf, Turn
+from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.protocol.requests import Generate as GenerateRequest
+from mlx_sidecar.protocol.responses import Generated
+from mlx_sidecar.tasks.task import Generate, Task, sampling_of, timing_of, usage_of
+
+
+def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float) -> Task:
+    """One conversation, one answer."""
+    if request.thinking and not model.can_think:
+        raise InvalidParams("field 'thinking': this model can't be asked to think", {"field": "thinking"})
+    constraint = _constraint(request)
+    if constraint is not None:
+        model.check(constraint)
+    job = Job(
+        prompt=model.render(_turns(request), thinking=request.thinking),
+        max_tokens=request.max_tokens,
+        sampling=sampling_of(request),
+        constraint=constraint,
+        stop=tuple(request.stop),
+        thinking=request.thinking,
+        streamed=request.stream,
+    )
+    (answer,) = yield Generate([job])
+    return Generated(
+        text=answer.text,
+        json=_parsed(answer.text) if request.schema is not None else UNSET,
+        reasoning=answer.reasoning if request.thinking else UNSET,
+        finish_reason=answer.finish_reason,
+        usage=usage_of([answer]),
+        timing=timing_of([answer], accepted_at),
+    )
+
+
+def _turns(request: GenerateRequest) -> list[Turn]:
+    system = [Turn("system", request.system)] if request.system else []
+    if request.prompt is not None:
+        return [*system, Turn("user", request.prompt)]
+    return [*system, *(Turn(message.role, message.content) for message in request.messages or ())]
+
+
+def _constraint(request: GenerateRequest) -> Constraint | None:
+    if request.schema is not None:
+        return JsonSchema(request.schema)
+    return OneOf(tuple(request.choices)) if request.choices is not None else None
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value, or None where the text was cut before its end."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None

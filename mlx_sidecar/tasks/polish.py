@@ -1,0 +1,158 @@
+"""Text filters that make a summary out of what a model wrote. Each works on a stream as well as on a whole."""
+
+from __future__ import annotations
+
+import re
+
+_PREAMBLE = re.compile(
+    r"^(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?"
+    r"(?:here(?:'|’)?s\b|here (?:is|are)\b|in summary|the\b|a\b|summary\b|bullet points?\b)"
+    r"(?:[^\n:]{0,60}\b(?:summary|sentence|paragraph|points|bullets?)\b[^\n:]{0,40})?:\s*",
+    re.IGNORECASE,
+)
+_PREAMBLE_WORDS = re.compile(r"\b(?:summary|sentence|paragraph|points?|bullets?)\b", re.IGNORECASE)
+_PREAMBLE_STARTS = ("sure", "certainly", "of course", "ok", "here", "in summary", "the ", "a ", "summary", "bullet")
+_LONGEST_PREAMBLE = 120
+_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|[。！？]|\n")
+_BULLET = re.compile(r"^\s*(?:[-*•‣–—·]|\d{1,2}[.)])\s+")
+
+
+class Opening:
+    """Drops what comes before the summary ("Here is a summary:") and the quotation marks around it."""
+
+    ended = False
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._opened = False
+        self._closing_quote = ""
+
+    def feed(self, text: str) -> str:
+        """Text without its opening; its end is held back, for it may be the closing."""
+        self._held += text
+        if not self._opened:
+            if self._may_still_open():
+                return ""
+            self._open()
+        return self._all_but_end()
+
+    def finish(self) -> str:
+        """The end, without blanks and closing quote."""
+        if not self._opened:
+            self._open()
+        rest = self._held.rstrip()
+        self._held = ""
+        return rest.removesuffix(self._closing_quote).rstrip() if self._closing_quote else rest
+
+    def _may_still_open(self) -> bool:
+        begun = self._held.lstrip()
+        if len(begun) < 2:
+            return True
+        if len(begun) >= _LONGEST_PREAMBLE or ":" in begun or "\n" in begun:
+            return False
+        begun = begun.lower()
+        return any(begun.startswith(start) or start.startswith(begun) for start in _PREAMBLE_STARTS)
+
+    def _open(self) -> None:
+        text = self._held.lstrip()
+        preamble = _PREAMBLE.match(text)
+        if preamble and _PREAMBLE_WORDS.search(preamble[0]):
+            text = text[preamble.end() :].lstrip()
+        if text[:1] in _QUOTES and len(text) > 1:
+            self._closing_quote = _QUOTES[text[0]]
+            text = text[1:].lstrip()
+        self._held, self._opened = text, True
+
+    def _all_but_end(self) -> str:
+        kept = len(self._held.rstrip())
+        if self._closing_quote and self._held[:kept].endswith(self._closing_quote):
+            kept -= len(self._closing_quote)
+        given, self._held = self._held[:kept], self._held[kept:]
+        return given
+
+
+class SingleLine:
+    """Line breaks become blanks."""
+
+    ended = False
+
+    def __init__(self) -> None:
+        self._blank = ""
+        self._begun = False
+
+    def feed(self, text: str) -> str:
+        """The text in one line; blanks are given once it is known that something follows."""
+        words = text.split()
+        if not words:
+            self._blank = " " if text or self._blank else ""
+            return ""
+        lead = " " if self._begun and (self._blank or text[0].isspace()) else ""
+        self._begun, self._blank = True, " " if text[-1].isspace() else ""
+        return lead + " ".join(words)
+
+    def finish(self) -> str:
+        """Nothing: blanks at the end are dropped."""
+        return ""
+
+
+class Bullets:
+    """Each line is a point and starts with "- "."""
+
+    ended = False
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._first = True
+
+    def feed(self, text: str) -> str:
+        """The lines that are complete."""
+        *lines, self._line = (self._line + text).split("\n")
+        return "".join(self._point(line) for line in lines)
+
+    def finish(self) -> str:
+        """The last line."""
+        line, self._line = self._line, ""
+        return self._point(line)
+
+    def _point(self, line: str) -> str:
+        words = " ".join(_BULLET.sub("", line).split())
+        if not words or words in {"-", "*", "•"}:
+            return ""
+        lead, self._first = "" if self._first else "\n", False
+        return f"{lead}- {words}"
+
+
+class WordLimit:
+    """Lets whole sentences through while they fit; only a first sentence that is too long is cut."""
+
+    def __init__(self, max_words: int) -> None:
+        self._left, self._held, self.ended = max_words, "", False
+        self._begun = False
+
+    def feed(self, text: str) -> str:
+        """The sentences that are complete and fit."""
+        self._held += text
+        given = ""
+        while not self.ended and (end := _SENTENCE_END.search(self._held)):
+            given += self._take(end.end())
+        if not self.ended and len(self._held.split()) > self._left:
+            given += self._take(len(self._held))
+        return given
+
+    def finish(self) -> str:
+        """The last sentence, if it fits."""
+        return "" if self.ended else self._take(len(self._held)).rstrip()
+
+    def _take(self, end: int) -> str:
+        sentence, self._held = self._held[:end], self._held[end:]
+        words = sentence.split()
+        if len(words) <= self._left:
+            self._left -= len(words)
+            self._begun = self._begun or bool(words)
+            self.ended = self._left == 0
+            return sentence
+        self.ended, self._held = True, ""
+        if self._begun:
+            return ""
+        return " ".join(words[: self._left]).rstrip(",;:") + "…"

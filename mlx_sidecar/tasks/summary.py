@@ -1,0 +1,89 @@
+"""A summary of a document: in one go if it fits the context, else of its parts and then of their summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter, Turn
+from mlx_sidecar.errors import ContextTooLong
+from mlx_sidecar.protocol.requests import Summarize
+from mlx_sidecar.protocol.responses import Summary
+from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.prompts import summary_instruction, with_document
+from mlx_sidecar.tasks.split import split_document
+from mlx_sidecar.tasks.task import Generate, Task, sampling_of, timing_of, usage_of
+
+_ANSWER_TOKENS = {"sentence": 160, "paragraph": 400, "bullets": 400}
+_TOKENS_PER_WORD = 3
+_NOTE_STYLE = "paragraph"
+_NOTE_TOKENS = 200
+
+
+def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> Task:
+    """Write the summary; parts are read in one batch, and their notes summarized in turn until one part is left."""
+    instruction = summary_instruction(request.style, max_words=request.max_words, language=request.language)
+    answer_tokens = min(_answer_tokens(request), model.context_length // 4)
+    text, results, chunks = request.content, list[JobResult](), 0
+    while True:
+        parts = yield from split_document(text, instruction, model, answer_tokens)
+        chunks = chunks or len(parts)
+        if len(parts) == 1:
+            break
+        notes = yield Generate([_note_job(part, request, model) for part in parts])
+        results += notes
+        text = _joined(notes, text, model)
+    (answer,) = yield Generate([_final_job(text, instruction, request, model)])
+    return Summary(
+        summary=answer.text,
+        finish_reason=answer.finish_reason,
+        usage=usage_of([*results, answer], chunks),
+        timing=timing_of([*results, answer], accepted_at),
+    )
+
+
+def _answer_tokens(request: Summarize) -> int:
+    if request.max_words is None:
+        return _ANSWER_TOKENS[request.style]
+    return request.max_words * _TOKENS_PER_WORD + 16
+
+
+def _note_job(part: str, request: Summarize, model: LanguageModel) -> Job:
+    instruction = summary_instruction(_NOTE_STYLE, language=request.language)
+    return Job(
+        prompt=model.render([Turn("user", with_document(part, instruction))]),
+        max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
+        sampling=sampling_of(request),
+        keep_special_tokens=False,
+        filters=lambda: [Opening(), SingleLine()],
+    )
+
+
+def _final_job(text: str, instruction: str, request: Summarize, model: LanguageModel) -> Job:
+    return Job(
+        prompt=model.render([Turn("user", with_document(text, instruction))]),
+        max_tokens=_answer_tokens(request),
+        sampling=sampling_of(request),
+        keep_special_tokens=False,
+        filters=_filters(request),
+        streamed=request.stream,
+    )
+
+
+def _filters(request: Summarize) -> Callable[[], Sequence[TextFilter]]:
+    def make() -> Sequence[TextFilter]:
+        shape: TextFilter = Bullets() if request.style == "bullets" else SingleLine()
+        return [Opening(), shape, *([WordLimit(request.max_words)] if request.max_words else [])]
+
+    return make
+
+
+def _joined(notes: Sequence[JobResult], before: str, model: LanguageModel) -> str:
+    """The notes as the next text to summarize. It must have become shorter, or this would go on for ever."""
+    text = "\n\n".join(note.text for note in notes if note.text) or "(nothing)"
+    if len(text) >= len(before):
+        raise ContextTooLong(
+            f"the document doesn't fit the context of {model.context_length} tokens, and the model's summaries of its "
+            "parts are no shorter than the parts; load the model with a greater context_length",
+            {"context_length": model.context_length},
+        )
+    return text

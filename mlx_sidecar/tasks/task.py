@@ -1,0 +1,69 @@
+"""What a task is: a generator that yields what it wants done and returns its response."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from mlx_sidecar.engine.job import Job, JobResult, Sampling
+from mlx_sidecar.protocol.requests import SampledRequest
+from mlx_sidecar.protocol.responses import Measure, Result, Timing, Usage
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Let the loop look at its inbox; there is more to do that takes time."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Run these jobs together and send back their results, in this order."""
+
+    jobs: Sequence[Job]
+
+
+Wish = Generate | Measure | Pause
+Task = Generator[Wish, Sequence[JobResult], Result]
+
+
+def sampling_of(request: SampledRequest) -> Sampling:
+    """The sampling that a request asks for."""
+    return Sampling(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        seed=request.seed,
+    )
+
+
+def usage_of(results: Sequence[JobResult], chunks: int = 1) -> Usage:
+    """Tokens of all of a request's jobs together."""
+    return Usage(
+        input_tokens=sum(result.input_tokens for result in results),
+        cached_tokens=sum(result.cached_tokens for result in results),
+        output_tokens=sum(result.output_tokens for result in results),
+        chunks=chunks,
+    )
+
+
+def timing_of(results: Sequence[JobResult], accepted_at: float) -> Timing:
+    """When things happened to a request, over all of its jobs. `accepted_at` is of the monotonic clock."""
+    started = min(result.started_at for result in results)
+    first_token = min(result.first_token_at for result in results)
+    ended = max(result.ended_at for result in results)
+    decode_s = max(ended - first_token, 0.0)
+    output_tokens = sum(result.output_tokens for result in results)
+    return Timing(
+        queue_s=_seconds(started - accepted_at),
+        prefill_s=_seconds(first_token - started),
+        decode_s=_seconds(decode_s),
+        total_s=_seconds(ended - accepted_at),
+        # The first token is the prefill's.
+        tokens_per_s=round((output_tokens - 1) / decode_s, 2) if decode_s > 0 and output_tokens > 1 else 0.0,
+    )
+
+
+def _seconds(duration: float) -> float:
+    return round(max(duration, 0.0), 6)

@@ -1,0 +1,356 @@
+"""The loop: take what came, start what may start, let the engine make one step, write what came of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlx_sidecar.commands import dispatch
+from mlx_sidecar.commands.dispatch import Turn
+from mlx_sidecar.commands.services import Call, Services
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.engine.job import EngineEvent, JobEnded, JobFailed, JobResult, TextCame
+from mlx_sidecar.errors import (
+    Cancelled,
+    DuplicateId,
+    Internal,
+    MessageTooLarge,
+    OutOfMemory,
+    ShuttingDown,
+    SidecarError,
+    TimedOut,
+)
+from mlx_sidecar.inbox import Event, Inbox, InputEnded, LineCame, OutputClosed, OutputWritten, ParentDied, SignalCame
+from mlx_sidecar.ledger import Entry, Ledger, Phase
+from mlx_sidecar.lifeline import exit_code
+from mlx_sidecar.protocol.codec import Accepted, Address, Refused, decode
+from mlx_sidecar.protocol.framing import Line, Oversized
+from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
+from mlx_sidecar.protocol.responses import Measure, RequestStatus
+from mlx_sidecar.stdio import line_size
+from mlx_sidecar.tasks.task import Generate, Pause, Task
+
+_log = logging.getLogger(__name__)
+
+_RATE_WINDOW_S = 5.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the worker ended: its exit code, and whether it may wait for stdout's reader to take the last lines."""
+
+    code: int
+    may_wait: bool
+
+
+class Worker:
+    """Owns the requests and decides whose turn it is. Everything in here runs on the main thread."""
+
+    def __init__(self, inbox: Inbox, ledger: Ledger, engine: Engine, max_concurrency: int) -> None:
+        self._inbox, self._ledger, self._engine = inbox, ledger, engine
+        self._max_concurrency = max_concurrency
+        self._services = Services(engine, self)
+        self._waiting: deque[Entry] = deque()
+        self._ready: deque[Entry] = deque()
+        self._by_ticket: dict[int, Entry] = {}
+        self._startup: Task | None = None
+        self._shutdown: Entry | None = None
+        self._input_ended = False
+        self._may_start = False
+        self._ending: Ending | None = None
+        self._token_times: deque[tuple[float, int]] = deque()
+
+    def load_at_start(self, request: LoadModel) -> None:
+        """Begin with a model. What needs none is answered meanwhile."""
+        self._startup = dispatch.start(request, Call(0, time.monotonic()), self._services)
+
+    def run(self) -> Ending:
+        """Work until the end."""
+        while not self._is_done():
+            idle = not (self._engine.busy or self._ready or self._startup or self._may_start)
+            for event in self._inbox.take(wait=idle, timeout_s=self._time_left() if idle else None):
+                self._handle(event)
+            self._end_what_is_late()
+            self._start_what_may()
+            self._load_a_piece()
+            self._resume_ready()
+            self._step()
+        self._look_at_inbox()
+        return self._ending or Ending(0, may_wait=True)
+
+    def _is_done(self) -> bool:
+        return self._ending is not None or (self._input_ended and not len(self._ledger))
+
+    def _look_at_inbox(self) -> None:
+        for event in self._inbox.take(wait=False):
+            self._handle(event)
+
+    # What comes in
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case LineCame(line):
+                self._accept(line)
+            case InputEnded():
+                self._input_ended = True
+            case OutputClosed() | OutputWritten() | ParentDied():
+                self._ending = Ending(0, may_wait=False)
+            case SignalCame(number):
+                self._ending = Ending(exit_code(number), may_wait=False)
+                for entry in self._ledger:
+                    self._end(entry, Cancelled("the worker was told to end by a signal"))
+
+    def _accept(self, line: Line) -> None:
+        if isinstance(line, Oversized):
+            limit = line.limit_bytes
+            problem = MessageTooLarge(f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes")
+            read: Accepted | Refused = Refused(Address(), problem)
+        else:
+            read = decode(line)
+        entry = self._ledger.open(read.address, line_size(line), before=self._shutdown)
+        if isinstance(read, Refused):
+            self._end(entry, read.error)
+        elif self._shutdown or self._ending:
+            self._end(entry, ShuttingDown("the worker is shutting down; start a new one"))
+        elif not self._ledger.claim_id(entry):
+            self._end(entry, DuplicateId(f"a request with id {read.address.id!r} is still running; choose another id"))
+        else:
+            entry.request, entry.warnings = read.request, read.warnings
+            self._enqueue(entry, read.request)
+
+    def _enqueue(self, entry: Entry, request: object) -> None:
+        assert entry.request is not None
+        if dispatch.turn_of(entry.request) is Turn.AT_ONCE:
+            self._start(entry)
+            return
+        self._waiting.append(entry)
+        self._may_start = True
+        if isinstance(request, Shutdown):
+            self._shutdown = entry
+
+    # Whose turn it is
+
+    def _start_what_may(self) -> None:
+        self._may_start = False
+        for entry in list(self._waiting):
+            request = entry.request
+            assert request is not None
+            if dispatch.turn_of(request) is Turn.BARRIER:
+                loads_yet = self._startup is not None and dispatch.needs_model(request)
+                if entry is self._waiting[0] and not self._running() and not loads_yet:
+                    self._start_waiting(entry)
+                return
+            if self._barrier_runs():
+                return
+            if self._has_room_for(entry):
+                self._start_waiting(entry)
+
+    def _start_waiting(self, entry: Entry) -> None:
+        self._waiting.remove(entry)
+        self._start(entry)
+
+    def _running(self) -> list[Entry]:
+        return [entry for entry in self._ledger if entry.phase is Phase.RUNNING]
+
+    def _barrier_runs(self) -> bool:
+        return any(e.request and dispatch.turn_of(e.request) is Turn.BARRIER for e in self._running())
+
+    def _has_room_for(self, entry: Entry) -> bool:
+        request = entry.request
+        assert request is not None
+        if self._startup is not None and dispatch.needs_model(request):
+            return False
+        if isinstance(request, Status):
+            return self._ledger.has_its_turn(entry)
+        if not dispatch.generates(request):
+            return True
+        return sum(bool(e.request and dispatch.generates(e.request)) for e in self._running()) < self._max_concurrency
+
+    # A request's task
+
+    def _start(self, entry: Entry) -> None:
+        assert entry.request is not None
+        if isinstance(entry.request, Shutdown):
+            # It answers last: what has come by now is told so first.
+            self._look_at_inbox()
+        entry.phase = Phase.RUNNING
+        try:
+            entry.task = dispatch.start(entry.request, Call(entry.number, entry.accepted_at), self._services)
+        except SidecarError as error:
+            self._end(entry, error)
+        else:
+            self._resume(entry, None)
+
+    def _resume(self, entry: Entry, results: Sequence[JobResult] | None) -> None:
+        """Let a task go on to its next wish."""
+        assert entry.task is not None
+        try:
+            wish = entry.task.send(results)  # type: ignore[arg-type]
+            match wish:
+                case Generate(jobs):
+                    tickets = self._engine.submit(jobs)
+                    entry.jobs, entry.results = dict(zip(tickets, jobs, strict=True)), {}
+                    self._by_ticket.update(dict.fromkeys(tickets, entry))
+                case Measure():
+                    self._ledger.measure(entry, wish)
+                    self._ready.append(entry)
+                case Pause():
+                    self._ready.append(entry)
+        except StopIteration as finished:
+            self._end(entry, finished.value)
+        except Exception as problem:
+            self._end(entry, _as_error(problem, entry.address.command))
+
+    def _resume_ready(self) -> None:
+        for _ in range(len(self._ready)):
+            entry = self._ready.popleft()
+            if entry.phase is Phase.RUNNING:
+                self._resume(entry, None)
+
+    def _load_a_piece(self) -> None:
+        if self._startup is None:
+            return
+        try:
+            next(self._startup)
+        except StopIteration:
+            self._startup, self._may_start = None, True
+        except Exception as problem:
+            error = _as_error(problem, "load-model")
+            _log.error("the model of --model can't be used: %s", error.message)
+            self._services.startup_failure = error
+            self._startup, self._may_start = None, True
+
+    # The engine
+
+    def _step(self) -> None:
+        if not self._engine.busy:
+            return
+        events = self._engine.step()
+        self._token_times.append((time.monotonic(), sum(1 for e in events if not isinstance(e, JobFailed))))
+        for event in events:
+            if entry := self._by_ticket.get(event.ticket):
+                self._take(entry, event)
+
+    def _take(self, entry: Entry, event: EngineEvent) -> None:
+        match event:
+            case TextCame(ticket, text):
+                if entry.jobs[ticket].streamed:
+                    self._ledger.delta(entry, text)
+            case JobEnded(ticket, result):
+                del self._by_ticket[ticket]
+                entry.results[ticket] = result
+                self._report_parts(entry)
+                if len(entry.results) == len(entry.jobs):
+                    self._resume(entry, [entry.results[ticket] for ticket in entry.jobs])
+            case JobFailed(ticket, problem):
+                del self._by_ticket[ticket]
+                self._end(entry, _as_error(problem, entry.address.command))
+
+    def _report_parts(self, entry: Entry) -> None:
+        done, total = len(entry.results), len(entry.jobs)
+        if total > 1:
+            percent = round(100 * done / total, 1)
+            self._ledger.measure(entry, Measure(progress=percent, chunks_done=done, chunks_total=total))
+
+    # Endings
+
+    def _end(self, entry: Entry, outcome: object) -> None:
+        """The one way out of every request."""
+        if entry.phase is Phase.ENDED:
+            return
+        text = self._stop_jobs(entry)
+        if isinstance(outcome, Cancelled | TimedOut):
+            # One exception may end many requests; each has a text of its own.
+            outcome = type(outcome)(outcome.message, {"text": text})
+        if entry.task is not None:
+            entry.task.close()
+        self._ledger.end(entry, outcome)  # type: ignore[arg-type]
+        self._may_start = True
+        _log.info("%s id=%r %.3fs", entry.address.command, entry.address.id, time.monotonic() - entry.accepted_at)
+        if entry is self._shutdown and self._ending is None:
+            self._ending = Ending(0, may_wait=True)
+
+    def _stop_jobs(self, entry: Entry) -> str:
+        """Take a request's jobs out of the batch; gives its text so far if it is of one piece."""
+        open_tickets = [ticket for ticket in entry.jobs if ticket not in entry.results]
+        texts = []
+        for ticket in open_tickets:
+            self._by_ticket.pop(ticket, None)
+            texts.append(self._engine.cancel(ticket))
+        if entry in self._waiting:
+            self._waiting.remove(entry)
+        return texts[0] if len(entry.jobs) == 1 and texts else ""
+
+    def _end_what_is_late(self) -> None:
+        now = time.monotonic()
+        for entry in self._ledger:
+            if entry.deadline is not None and entry.deadline <= now:
+                self._end(
+                    entry, TimedOut("the request took longer than its timeout_s; allow more time or ask for less")
+                )
+        if self._shutdown and (grace_ends := self._grace_ends()) is not None and grace_ends <= now:
+            why = Cancelled("the worker is shutting down and the time that grace_s gives is up")
+            for entry in self._ledger:
+                if entry is not self._shutdown:
+                    self._end(entry, why)
+
+    def _grace_ends(self) -> float | None:
+        entry = self._shutdown
+        if entry is None or not isinstance(entry.request, Shutdown) or len(self._ledger) <= 1:
+            return None
+        return entry.accepted_at + entry.request.grace_s
+
+    def _time_left(self) -> float | None:
+        """Seconds until the next thing that happens by itself."""
+        moments = [entry.deadline for entry in self._ledger] + [self._grace_ends()]
+        known = [moment for moment in moments if moment is not None]
+        return max(0.0, min(known) - time.monotonic()) if known else None
+
+    # What handlers may ask (services.Board)
+
+    def cancel(self, target: Id | None, before: int) -> int:
+        """End the request with this id, or all that came before the one with number `before`."""
+        why = Cancelled("the request was cancelled")
+        if target is not None:
+            entry = self._ledger.find(target)
+            wanted = [entry] if entry is not None and entry.number != before else []
+        else:
+            wanted = [entry for entry in self._ledger if entry.number < before]
+        for entry in wanted:
+            self._end(entry, why)
+        return len(wanted)
+
+    def requests(self) -> list[RequestStatus]:
+        """All requests that aren't answered yet, but for those that are answered at once."""
+        return [
+            RequestStatus(
+                id=entry.address.id,
+                command=entry.address.command,
+                state="running" if entry.phase is Phase.RUNNING else "queued",
+                tokens=sum(r.output_tokens for r in entry.results.values())
+                + sum(self._engine.tokens_of(ticket) for ticket in entry.jobs if ticket not in entry.results),
+            )
+            for entry in self._ledger
+            if entry.request is not None and not isinstance(entry.request, Status | Cancel)
+        ]
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens generated a second, over the last few seconds."""
+        since = time.monotonic() - _RATE_WINDOW_S
+        while self._token_times and self._token_times[0][0] < since:
+            self._token_times.popleft()
+        return round(sum(count for _, count in self._token_times) / _RATE_WINDOW_S, 2)
+
+
+def _as_error(problem: BaseException, command: str) -> SidecarError:
+    """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
+    if isinstance(problem, SidecarError):
+        return problem
+    if isinstance(problem, MemoryError):
+        return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
+    _log.error("a bug in %s", command, exc_info=problem)
+    return Internal("a bug in the worker ended this request; the traceback is on stderr")
