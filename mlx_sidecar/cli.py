@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import psutil
 
 from mlx_sidecar import __version__, log
 from mlx_sidecar.engine.engine import Engine
-from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.errors import ModelNotFound, SidecarError
 from mlx_sidecar.inbox import Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Ledger
 from mlx_sidecar.lifeline import ParentWatch, SignalWatch
@@ -160,6 +161,8 @@ def _startup_request(settings: Settings) -> LoadModel | None:
     options = {"adapter_path": settings.adapter_path, "context_length": settings.context_length}
     if model == "demo" or Path(model).expanduser().is_dir():
         return LoadModel(model_path=model, **options)  # type: ignore[arg-type]
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise ModelNotFound(f"the model folder '{model}' does not exist; give the folder that holds config.json")
     from mlx_sidecar.hub.cache import snapshot_of
 
     snapshot_of(model)

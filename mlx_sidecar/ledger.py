@@ -86,7 +86,7 @@ class Ledger:
         self._next_number += 1
         self._entries[entry.number] = entry
         if address.id is None:
-            at = self._turns.index(before) if before in self._turns else len(self._turns)
+            at = self._turns.index(before) if before and before in self._turns else len(self._turns)
             self._turns.insert(at, entry)
         return entry
 

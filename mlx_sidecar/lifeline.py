@@ -54,36 +54,35 @@ class ParentWatch(threading.Thread):
 
     def run(self) -> None:
         """Report the first of the two, then be done."""
-        if self._parent <= 1:
-            return
-        if sys.platform == "darwin":
-            self._watch_with_kqueue()
-        else:
-            self._watch_with_pidfd()
+        if self._parent > 1:
+            self._watch()
 
-    def _watch_with_pidfd(self) -> None:
-        try:
-            parent_fd = os.pidfd_open(self._parent)
-        except OSError:
-            self._report_if_orphaned()
-            return
-        poll = select.poll()
-        poll.register(parent_fd, select.POLLIN)
-        poll.register(self._stdout_fd, 0)
-        for fd, _ in poll.poll():
-            self._inbox.put(ParentDied() if fd == parent_fd else OutputClosed())
+    if sys.platform == "linux":
 
-    def _watch_with_kqueue(self) -> None:
-        # Written from the manual page of kqueue(2); not measured on macOS.
-        queue = select.kqueue()
-        exits = select.kevent(
-            self._parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD | select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT
-        )
-        try:
-            queue.control([exits], 1)
-            self._inbox.put(ParentDied())
-        except OSError:
-            self._report_if_orphaned()
+        def _watch(self) -> None:
+            try:
+                parent_fd = os.pidfd_open(self._parent)
+            except OSError:
+                self._report_if_orphaned()
+                return
+            poll = select.poll()
+            poll.register(parent_fd, select.POLLIN)
+            poll.register(self._stdout_fd, 0)
+            for fd, _ in poll.poll():
+                self._inbox.put(ParentDied() if fd == parent_fd else OutputClosed())
+
+    else:
+
+        def _watch(self) -> None:
+            # Written from the manual page of kqueue(2); not measured on macOS.
+            exits = select.kevent(
+                self._parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD | select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT
+            )
+            try:
+                select.kqueue().control([exits], 1)
+                self._inbox.put(ParentDied())
+            except OSError:
+                self._report_if_orphaned()
 
     def _report_if_orphaned(self) -> None:
         if os.getppid() != self._parent:

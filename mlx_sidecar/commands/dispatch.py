@@ -93,7 +93,7 @@ def start(request: AnyRequest, call: Call, services: Services) -> Task:
         case DownloadModel():
             raise NotAvailable("this version can't download yet; fetch the model with `hf download` and load it")
         case _ as never:
-            _assert_never(never)
+            return _assert_never(never)
 
 
 def _assert_never(value: NoReturn) -> NoReturn:

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import mlx.core as mx
-from mlx_lm.generate import BatchGenerator, StopSequences
+from mlx_lm.generate import BatchGenerator
 
 from mlx_sidecar.engine.constraint import Constrained
-from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JobResult, PrefixCacheUse, TextCame
+from mlx_sidecar.engine.job import (
+    EngineEvent,
+    Job,
+    JobEnded,
+    JobFailed,
+    JobResult,
+    PrefixCacheUse,
+    TextCame,
+    TextFilter,
+)
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.prefix_cache import PrefixCache
 from mlx_sidecar.engine.sampling import make_processors, make_sampler
@@ -46,7 +55,6 @@ class Batch:
 
     def __init__(self, model: LoadedModel, prefix_cache: PrefixCache, max_rows: int) -> None:
         self._model, self._prefix_cache, self._max_rows = model, prefix_cache, max_rows
-        self._eos = StopSequences([(token,) for token in sorted(model.eos_ids)]) if model.eos_ids else None
         self._rows: dict[int, _Row] = {}
         self._generator: BatchGenerator | None = None
 
@@ -71,7 +79,6 @@ class Batch:
             all_tokens=[list(job.prompt[:known])],
             samplers=[make_sampler(job.sampling)],
             logits_processors=[processors],
-            stop_sequences=[self._eos or StopSequences()],
         )
         reasoning = self._take_out_reasoning(job)
         stream = self._text_stream(job, reasoning)
@@ -116,6 +123,7 @@ class Batch:
     def _new_generator(self) -> BatchGenerator:
         return BatchGenerator(
             self._model.network,
+            stop_tokens=[(token,) for token in sorted(self._model.eos_ids)],
             completion_batch_size=self._max_rows,
             prefill_batch_size=min(PREFILL_BATCH_ROWS, self._max_rows),
             prefill_step_size=PREFILL_STEP_TOKENS,
@@ -138,7 +146,7 @@ class Batch:
 
     def _text_stream(self, job: Job, reasoning: Reasoning | None) -> TextStream:
         tokenizer = self._model.tokenizer
-        filters = [
+        filters: list[TextFilter] = [
             *([reasoning] if reasoning else []),
             *([StopStrings(job.stop)] if job.stop else []),
             *(job.filters() if job.filters else []),

@@ -58,14 +58,14 @@ class Constrained(ABC):
     def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
         """Take the tokens, shape (n,), and logits, shape (1, vocabulary); forbid what may not come next."""
         # Let the device work on the logits while the mask is made.
-        mx.async_eval(logits)
+        mx.async_eval(logits)  # type: ignore[no-untyped-call]
         try:
             if self._prompt_length is None:
                 self._prompt_length = tokens.size
             elif self._waiting_for:
                 self._wait(tokens)
             else:
-                self._consume(int(tokens[-1].item()))
+                self._consume(_as_list(tokens[-1:])[0])
             if self._waiting_for:
                 return logits
             bits = self._allowed()
@@ -76,7 +76,7 @@ class Constrained(ABC):
 
     def _wait(self, tokens: mx.array) -> None:
         width = len(self._waiting_for)
-        if tokens.size - (self._prompt_length or 0) >= width and tuple(tokens[-width:].tolist()) == self._waiting_for:
+        if tokens.size - (self._prompt_length or 0) >= width and tuple(_as_list(tokens[-width:])) == self._waiting_for:
             self._waiting_for = ()
 
     @abstractmethod
@@ -99,6 +99,11 @@ class Constrained(ABC):
         bits = np.zeros(self._words, dtype=np.int32)
         _set(bits, tokens, True)
         return bits
+
+
+def _as_list(tokens: mx.array) -> list[int]:
+    values: Any = tokens.tolist()
+    return list(values)
 
 
 def _set(bits: Bits, tokens: Sequence[int] | frozenset[int], on: bool) -> None:

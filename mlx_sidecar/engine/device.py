@@ -34,10 +34,10 @@ def describe() -> Device:
     except ImportError as problem:
         reason = f"MLX can't be used here: {problem}; it needs Apple Silicon with macOS 14, or Linux"
         return Device("cpu", _processor(), None, mlx_lm_version, reason)
-    reason = None if mlx_lm_version else "mlx-lm is not installed; `pip install mlx-lm` brings it"
+    missing = None if mlx_lm_version else "mlx-lm is not installed; `pip install mlx-lm` brings it"
     on_gpu = mx.default_device() == mx.gpu
     name = str(mx.device_info().get("device_name", "GPU")) if on_gpu else _processor()
-    return Device("gpu" if on_gpu else "cpu", name, str(mx.__version__), mlx_lm_version, reason)
+    return Device("gpu" if on_gpu else "cpu", name, _version("mlx"), mlx_lm_version, missing)
 
 
 def _version(distribution: str) -> str | None:
@@ -95,7 +95,8 @@ def mask_logits(logits: mx.array, allowed_bits: Any) -> mx.array:
     if mx.default_device() == mx.gpu:
         from llguidance.mlx import apply_token_bitmask
 
-        return apply_token_bitmask(logits, allowed_bits[: (vocabulary + 31) // 32])
+        masked: mx.array = apply_token_bitmask(logits, allowed_bits[: (vocabulary + 31) // 32])
+        return masked
     allowed = np.unpackbits(allowed_bits.view(np.uint8), bitorder="little", count=vocabulary)
     return mx.where(mx.array(allowed).astype(mx.bool_), logits, -mx.inf)
 

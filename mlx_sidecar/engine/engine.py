@@ -47,7 +47,9 @@ class Engine:
     @property
     def prefix_cache_use(self) -> PrefixCacheUse:
         """How full the prefix cache is."""
-        return self._batch.prefix_cache_use if self._batch else PrefixCacheUse(budget_bytes=self._prefix_cache_bytes)
+        if self._batch is None:
+            return PrefixCacheUse(budget_bytes=self._prefix_cache_bytes)
+        return self._batch.prefix_cache_use
 
     def load(self, wanted: LoadPlan) -> Generator[float, None, ModelFacts]:
         """Replace the model; yields how far it is, 0 to 1.
@@ -107,15 +109,15 @@ class Engine:
 
     def cancel(self, ticket: int) -> str:
         """End a job before its time; gives its text so far."""
-        return self._batch.remove(ticket) if self._batch else ""
+        return self._batch.remove(ticket) if self._batch is not None else ""
 
     def tokens_of(self, ticket: int) -> int:
         """How many tokens a job has generated so far."""
-        return self._batch.tokens_of(ticket) if self._batch else 0
+        return self._batch.tokens_of(ticket) if self._batch is not None else 0
 
     def step(self) -> list[EngineEvent]:
         """Compute the next token of each running job."""
-        return self._batch.step() if self._batch else []
+        return self._batch.step() if self._batch is not None else []
 
     def _check(self, job: Job) -> None:
         limit = self.model.context_length

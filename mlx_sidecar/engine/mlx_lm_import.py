@@ -24,11 +24,11 @@ _REPLACED = ("transformers", "transformers.tokenization_utils_base", "huggingfac
 class _Refusing:
     """Can be named and subclassed at import, and nothing else."""
 
-    def __new__(cls, *args: object, **kwargs: object) -> NoReturn:
+    def __new__(cls, *_: object, **__: object) -> NoReturn:
         raise RuntimeError("mlx_sidecar imports mlx_lm without tokenizers and downloads; use mlx_sidecar.engine")
 
     @classmethod
-    def register(cls, *args: object, **kwargs: object) -> None:
+    def register(cls, *_: object, **__: object) -> None:
         """mlx_lm registers a tokenizer class of its own while it is imported."""
 
     def apply_chat_template(self) -> None:

@@ -73,6 +73,6 @@ def kv_bytes_per_token(config: dict[str, Any]) -> int:
     width = place.get("head_dim") or (
         place["hidden_size"] // heads if isinstance(heads, int) and heads and place.get("hidden_size") else None
     )
-    if not all(isinstance(number, int) for number in (layers, kv_heads, width)):
+    if not (isinstance(layers, int) and isinstance(kv_heads, int) and isinstance(width, int)):
         return 0
-    return int(layers * kv_heads * width * 2 * 2)
+    return layers * kv_heads * width * 2 * 2

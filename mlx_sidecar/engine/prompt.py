@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import tokenizers
+
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.engine.template import ChatTemplate
 from mlx_sidecar.engine.tokenizer import Tokenizer
@@ -98,7 +100,7 @@ class PromptBuilder:
         while pending:
             start, end = pending.pop()
             encoding = self._tokenizer.backend.encode(rendered.text[start:end], add_special_tokens=False)
-            cut = self._first_marker_in_data(encoding.ids, encoding.token_to_chars, start, rendered.data)
+            cut = self._first_marker_in_data(encoding, start, rendered.data)
             if cut is None:
                 tokens += encoding.ids
             else:
@@ -106,13 +108,12 @@ class PromptBuilder:
         return tokens
 
     def _first_marker_in_data(
-        self, ids: list[int], chars_of: object, start: int, data: tuple[tuple[int, int], ...]
+        self, encoding: tokenizers.Encoding, start: int, data: tuple[tuple[int, int], ...]
     ) -> int | None:
         """Where to cut: inside the first marker that lies in data, or None."""
-        assert callable(chars_of)
-        for index, token in enumerate(ids):
-            if token in self._tokenizer.marker_ids and (span := chars_of(index)):
-                first, last = start + span[0], start + span[1]
+        for index, token in enumerate(encoding.ids):
+            if token in self._tokenizer.marker_ids:
+                first, last = (start + int(offset) for offset in encoding.offsets[index])
                 if last - first > 1 and any(begin < last and first < end for begin, end in data):
                     return first + 1
         return None

@@ -100,7 +100,8 @@ class Reasoning:
 
     def feed(self, text: str) -> str:
         """The part of the text that isn't reasoning."""
-        text, self._held, outside = self._held + text, "", []
+        outside: list[str] = []
+        text, self._held = self._held + text, ""
         while text:
             mark = self._marks.end if self._inside else self._marks.start
             before, found, rest = text.partition(mark)

@@ -129,7 +129,7 @@ def _allowed_values(kind: type[Request], path: str) -> list[str]:
         reference = re.search(r"#/\$defs/(\w+)", repr(definitions[struct]["properties"][step]))
         struct = reference[1] if reference else struct
     options = definitions[struct]["properties"][steps[-1]]
-    values = next((o["enum"] for o in [options, *options.get("anyOf", [])] if "enum" in o), [])
+    values: list[str | None] = next((o["enum"] for o in [options, *options.get("anyOf", [])] if "enum" in o), [])
     return [f"'{value}'" for value in values if value is not None]
 
 
@@ -144,7 +144,7 @@ def _lookup(value: Any, path: str) -> Any:
 
 def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ...]:
     known = ("command", *kind.__struct_fields__)
-    warnings = []
+    warnings: list[str] = []
     for name in value:
         if name not in known and len(warnings) < _MOST_WARNINGS:
             nearest = difflib.get_close_matches(name[:64], known, n=1)

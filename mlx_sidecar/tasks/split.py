@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from itertools import pairwise
 
 from mlx_sidecar.engine.job import LanguageModel, Turn
 from mlx_sidecar.errors import ContextTooLong
@@ -82,4 +83,4 @@ def _units(text: str, level: int) -> Iterable[str]:
         return [text[:middle], text[middle:]] if len(text) > 1 else [text]
     ends = [match.end() for match in _BOUNDS[level].finditer(text)]
     bounds = [0, *ends, len(text)]
-    return (text[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if start < end)
+    return (text[start:end] for start, end in pairwise(bounds) if start < end)
