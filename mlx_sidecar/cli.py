@@ -50,8 +50,10 @@ class Settings:
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line and exits with 2."""
 
+    source = ""
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"mlx-sidecar: {message}; see mlx-sidecar --help\n")
+        self.exit(2, f"mlx-sidecar: {self.source}{message}; see mlx-sidecar --help\n")
 
 
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -60,8 +62,11 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     values = vars(parser.parse_args(arguments))
     flags = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
     for name, default in _defaults().items():
-        if values[name] is None and (text := environment.get(_ENVIRONMENT_PREFIX + name.upper())):
+        variable = _ENVIRONMENT_PREFIX + name.upper()
+        if values[name] is None and (text := environment.get(variable)):
+            parser.source = f"{variable} in the environment: "
             values[name] = getattr(parser.parse_args([f"{flags[name]}={text}"]), name)
+            parser.source = ""
         if values[name] is None:
             values[name] = default
     settings = Settings(**values)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator
+from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 
 from mlx_sidecar.engine.constraint import Constrained
 from mlx_sidecar.engine.job import (
     EngineEvent,
+    FinishReason,
     Job,
     JobEnded,
     JobFailed,
@@ -125,9 +127,18 @@ class Batch:
             self._model.network,
             stop_tokens=[(token,) for token in sorted(self._model.eos_ids)],
             completion_batch_size=self._max_rows,
-            prefill_batch_size=min(PREFILL_BATCH_ROWS, self._max_rows),
+            prefill_batch_size=min(self._prefill_rows(), self._max_rows),
             prefill_step_size=PREFILL_STEP_TOKENS,
         )
+
+    def _prefill_rows(self) -> int:
+        """How many prompts may be prefilled together.
+
+        Prompts of different lengths are padded. Attention masks the padding, but some state-space
+        models of mlx_lm (mamba) take it into their state, which changes the text: those go one by one.
+        """
+        attends_only = can_trim_prompt_cache(make_prompt_cache(self._model.network))
+        return PREFILL_BATCH_ROWS if attends_only else 1
 
     def _constrain(self, job: Job) -> Constrained | None:
         if job.constraint is None:
@@ -142,7 +153,8 @@ class Batch:
         if marks is None or (job.constraint is not None and not job.thinking):
             return None
         prompt_end = self._model.tokenizer.decode(job.prompt[-8:]).rstrip()
-        return Reasoning(marks, inside=prompt_end.endswith(marks.start))
+        unsure = not job.thinking and self._model.prompts.always_opens_reasoning
+        return Reasoning(marks, inside=prompt_end.endswith(marks.start), unsure=unsure)
 
     def _text_stream(self, job: Job, reasoning: Reasoning | None) -> TextStream:
         tokenizer = self._model.tokenizer
@@ -175,11 +187,11 @@ class Batch:
         else:
             self._take_out(response.uid, keep=True)
         text += row.stream.finish()
-        reason: Literal["stop", "length"] = "stop" if is_end or row.stream.ended else "length"
+        reason = row.stream.ended or ("stop" if is_end else "length")
         events: list[EngineEvent] = [TextCame(row.ticket, text)] if text else []
         return [*events, JobEnded(row.ticket, self._result(row, reason, now))]
 
-    def _result(self, row: _Row, reason: Literal["stop", "length"], now: float) -> JobResult:
+    def _result(self, row: _Row, reason: FinishReason, now: float) -> JobResult:
         return JobResult(
             text=row.stream.text,
             reasoning=row.reasoning.reasoning if row.reasoning else "",

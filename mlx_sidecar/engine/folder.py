@@ -97,7 +97,7 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
             f"{path / 'config.json'} asks for code of its own ('model_file'), which is never run",
             {"file": "config.json"},
         )
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config["model_type"]):
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", config["model_type"]):
         raise ModelInvalid(f"{path / 'config.json'} names an impossible model_type", {"file": "config.json"})
 
 
@@ -131,7 +131,28 @@ def _named_by_index(path: Path) -> list[str]:
 
 
 def check_weights(file: Path) -> int:
-    """Bytes of the tensors of a safetensors file whose header and size agree.
+    """Bytes of the tensors of a safetensors file whose header and size agree."""
+    header, header_bytes = _read_header(file)
+    try:
+        data_bytes = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, IndexError) as problem:
+        raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
+    size = file.stat().st_size
+    if size != 8 + header_bytes + data_bytes:
+        raise ModelInvalid(
+            f"{file} has {size} bytes where its header needs {8 + header_bytes + data_bytes}; fetch it again",
+            {"file": file.name, "size_bytes": size, "needed_bytes": 8 + header_bytes + data_bytes},
+        )
+    return data_bytes
+
+
+def tensor_names(file: Path) -> list[str]:
+    """What a safetensors file says it holds."""
+    return list(_read_header(file)[0])
+
+
+def _read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """A safetensors file's tensors, and the bytes that their description takes.
 
     Source of the layout: https://huggingface.co/docs/safetensors#format
     """
@@ -142,13 +163,7 @@ def check_weights(file: Path) -> int:
             raise ModelInvalid(f"{file} is cut off or no safetensors file; fetch it again", {"file": file.name})
         try:
             header = json.loads(stream.read(header_bytes))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            data_bytes = max(ends, default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as problem:
+            header.pop("__metadata__", None)
+        except (ValueError, AttributeError, RecursionError) as problem:
             raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
-    if size != 8 + header_bytes + data_bytes:
-        raise ModelInvalid(
-            f"{file} has {size} bytes where its header needs {8 + header_bytes + data_bytes}; fetch it again",
-            {"file": file.name, "size_bytes": size, "needed_bytes": 8 + header_bytes + data_bytes},
-        )
-    return data_bytes
+    return header, header_bytes

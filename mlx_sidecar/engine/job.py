@@ -41,6 +41,7 @@ class TagLines:
     only: tuple[str, ...] | None = None
 
 
+FinishReason = Literal["stop", "length"]
 Constraint = JsonSchema | OneOf | TagLines
 
 
@@ -56,8 +57,8 @@ class TextFilter(Protocol):
     """Shapes text as it comes. What `feed` and `finish` gave, put together, is the text."""
 
     @property
-    def ended(self) -> bool:
-        """Whether the text is complete, so that decoding can stop."""
+    def ended(self) -> FinishReason | None:
+        """Set once the text is complete, so that decoding can stop: at its end, or at a limit."""
 
     def feed(self, text: str) -> str:
         """Take the next piece; give what is certain."""
@@ -86,7 +87,7 @@ class JobResult:
     """What became of a job. Moments are of the monotonic clock, in seconds."""
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     input_tokens: int
     cached_tokens: int
     output_tokens: int
@@ -137,9 +138,10 @@ class LanguageModel(Protocol):
     def count(self, text: str) -> int:
         """How many tokens a text has, by the model's own tokenizer."""
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False) -> list[int]:
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
         """A conversation as the prompt for the assistant's next turn.
 
+        With `raw`, and for a model without a chat template only, markers in the contents count.
         Raises InvalidParams where the chat template refuses the conversation.
         """
 

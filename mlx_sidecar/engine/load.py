@@ -51,14 +51,18 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as problem:
-        text = " ".join(str(problem).split())[:500]
-        reason = f"{folder.path} can't be loaded: {text or type(problem).__name__} ({type(problem).__name__})"
-        raise ModelInvalid(reason, {"file": _blamed(text, folder), "reason": text}) from problem
+        text = " ".join(str(problem).split())[:500] or type(problem).__name__
+        blamed = _blamed(text, folder)
+        reason = f"{folder.path / blamed} can't be used: {text} ({type(problem).__name__})"
+        raise ModelInvalid(reason, {"file": blamed, "reason": text}) from problem
 
 
 def _blamed(text: str, folder: ModelFolder) -> str:
-    named = [file.name for file in folder.weight_files if file.name in text]
-    return named[0] if named else "config.json" if "config" in text else folder.weight_files[0].name
+    """The file that a message of mlx_lm is about: it speaks of parameters where the weights don't fit."""
+    for file in folder.weight_files:
+        if file.name in text or any(name in text for name in folders.tensor_names(file)):
+            return file.name
+    return folder.weight_files[0].name if "parameter" in text else "config.json"
 
 
 def _build(wanted: LoadPlan) -> tuple[Any, dict[str, Any]]:

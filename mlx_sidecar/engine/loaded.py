@@ -57,9 +57,9 @@ class LoadedModel:
         """How many tokens a text has."""
         return self.tokenizer.count(text)
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False) -> list[int]:
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
         """A conversation as the prompt for the assistant's next turn."""
-        return self.prompts.tokens(turns, thinking=thinking)
+        return self.prompts.tokens(turns, thinking=thinking, raw=raw)
 
     def check(self, constraint: Constraint) -> None:
         """Compile a constraint ahead; it is kept for the jobs that follow."""

@@ -4,13 +4,16 @@ The template is rendered around placeholders, so it can't act on the contents,
 and the contents go in afterwards. Then the whole is tokenized as one text,
 which gives the very tokens that mlx_lm gives. Where a token comes out that is
 more than its text (`<|im_end|>`, `<think>` …) and lies within a turn's content,
-the text is cut inside it and the parts are tokenized apart.
+what stands between the template's own markers is tokenized anew by a tokenizer
+that knows no markers.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import tokenizers
 
@@ -26,6 +29,10 @@ class _Text:
 
     text: str
     data: tuple[tuple[int, int], ...]
+
+    def is_data(self, start: int, end: int) -> bool:
+        """Whether any of this span is data."""
+        return any(begin < end and start < stop for begin, stop in self.data)
 
 
 class PromptBuilder:
@@ -44,26 +51,47 @@ class PromptBuilder:
         thinking = self._template.render(turns, thinking=True)
         return thinking != self._template.render(turns, thinking=False) or self._opens_reasoning(thinking)
 
-    def tokens(self, turns: Sequence[Turn], *, thinking: bool) -> list[int]:
-        """The prompt for the assistant's next turn. Raises InvalidParams where the template refuses the turns."""
+    @cached_property
+    def always_opens_reasoning(self) -> bool:
+        """Whether the template opens the reasoning even where it is told not to."""
+        return self._template.exists and self._opens_reasoning(
+            self._template.render([Turn("user", "x")], thinking=False)
+        )
+
+    def tokens(self, turns: Sequence[Turn], *, thinking: bool, raw: bool) -> list[int]:
+        """The prompt for the assistant's next turn. Raises InvalidParams where the template refuses the turns.
+
+        `raw` counts for models without a template only: the contents' markers are then markers.
+        """
         if not self._template.exists:
-            return self._plain(turns)
+            return self._without_template(turns, raw=raw)
         rendered = self._fill(turns, thinking=thinking)
         if not thinking:
             rendered = self._close_reasoning(rendered)
         return self._encode(rendered)
 
-    def _plain(self, turns: Sequence[Turn]) -> list[int]:
-        """Without a template the contents follow one another, between what the tokenizer puts around a text."""
+    def _without_template(self, turns: Sequence[Turn], *, raw: bool) -> list[int]:
+        """The contents follow one another, between what the tokenizer puts around a text."""
         text = "\n\n".join(turn.content for turn in turns)
         bos = self._tokenizer.specials.get("bos_token")
         # The same test as mlx_lm.generate.stream_generate: a prompt that brings its BOS gets no second one.
-        add_special_tokens = bos is None or not text.startswith(bos)
-        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        if raw:
+            return self._tokenizer.encode(text, add_special_tokens=bos is None or not text.startswith(bos))
+        around = self._tokenizer.encode("", add_special_tokens=True)
+        whole = self._tokenizer.encode(text, add_special_tokens=True)
+        # What the tokenizer adds stands before the text, after it, or both; an empty text shows how much there is.
+        before = next((n for n, token in enumerate(around) if whole[n] != token), len(around))
+        inner = self._encode(_Text(text, ((0, len(text)),)))
+        return [*around[:before], *inner, *around[before:]]
 
     def _fill(self, turns: Sequence[Turn], *, thinking: bool) -> _Text:
         marks = [f"\ue000{number}\ue001" for number in range(len(turns))]
-        placeholders = [Turn(turn.role, mark) for turn, mark in zip(turns, marks, strict=True)]
+        # The blanks around a content are left to the template, which may trim them.
+        cores = [turn.content.strip() for turn in turns]
+        placeholders = [
+            Turn(turn.role, turn.content.replace(core, mark, 1) if core else mark)
+            for turn, core, mark in zip(turns, cores, marks, strict=True)
+        ]
         try:
             template = self._template.render(placeholders, thinking=thinking)
         except InvalidParams:
@@ -71,15 +99,15 @@ class PromptBuilder:
                 raise
             return self._fill(_merge_system(turns), thinking=thinking)
         parts, data, length, rest = [], [], 0, template
-        for turn, mark in zip(turns, marks, strict=True):
+        for turn, core, mark in zip(turns, cores, marks, strict=True):
             before, found, rest = rest.partition(mark)
             if not found or mark in rest:
                 if turn.role == "system" and not found:
                     return self._fill(_merge_system(turns), thinking=thinking)
                 raise InvalidParams(f"the model's chat template has no place for a turn of role '{turn.role}' there")
-            data.append((length + len(before), length + len(before) + len(turn.content)))
-            parts += [before, turn.content]
-            length += len(before) + len(turn.content)
+            data.append((length + len(before), length + len(before) + len(core)))
+            parts += [before, core]
+            length += len(before) + len(core)
         return _Text("".join([*parts, rest]), tuple(data))
 
     def _close_reasoning(self, rendered: _Text) -> _Text:
@@ -95,28 +123,29 @@ class PromptBuilder:
 
     def _encode(self, rendered: _Text) -> list[int]:
         """Tokens of a rendered text whose data holds no marker that counts as one."""
-        tokens: list[int] = []
-        pending = [(0, len(rendered.text))]
-        while pending:
-            start, end = pending.pop()
-            encoding = self._tokenizer.backend.encode(rendered.text[start:end], add_special_tokens=False)
-            cut = self._first_marker_in_data(encoding, start, rendered.data)
-            if cut is None:
-                tokens += encoding.ids
-            else:
-                pending += [(cut, end), (start, cut)]
-        return tokens
+        encoding = self._tokenizer.backend.encode(rendered.text, add_special_tokens=False)
+        markers = [
+            (token, *encoding.offsets[index])
+            for index, token in enumerate(encoding.ids)
+            if token in self._tokenizer.marker_ids
+        ]
+        own = [(token, start, end) for token, start, end in markers if not rendered.is_data(start, end)]
+        return list(encoding.ids) if len(own) == len(markers) else self._encode_between(rendered.text, own)
 
-    def _first_marker_in_data(
-        self, encoding: tokenizers.Encoding, start: int, data: tuple[tuple[int, int], ...]
-    ) -> int | None:
-        """Where to cut: inside the first marker that lies in data, or None."""
-        for index, token in enumerate(encoding.ids):
-            if token in self._tokenizer.marker_ids:
-                first, last = (start + int(offset) for offset in encoding.offsets[index])
-                if last - first > 1 and any(begin < last and first < end for begin, end in data):
-                    return first + 1
-        return None
+    def _encode_between(self, text: str, markers: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Tokens of a text in which only these markers (token, start, end) count; the rest is plain text."""
+        tokens: list[int] = []
+        position = 0
+        for token, start, end in markers:
+            tokens += [*self._plain.encode(text[position:start], add_special_tokens=False).ids, token]
+            position = end
+        return tokens + list(self._plain.encode(text[position:], add_special_tokens=False).ids)
+
+    @cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        """The same tokenizer, to which no text is a marker."""
+        described = json.loads(self._tokenizer.backend.to_str())
+        return tokenizers.Tokenizer.from_str(json.dumps({**described, "added_tokens": [], "post_processor": None}))
 
 
 def _merge_system(turns: Sequence[Turn]) -> list[Turn]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from mlx_sidecar.engine.job import TextFilter
+from mlx_sidecar.engine.job import FinishReason, TextFilter
 from mlx_sidecar.engine.tokenizer import ThinkMarks
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
@@ -62,7 +62,8 @@ class StopStrings:
     """Ends the text before the first of the strings, also one that spans tokens."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops, self._held, self.ended = tuple(stops), "", False
+        self._stops, self._held = tuple(stops), ""
+        self.ended: FinishReason | None = None
 
     def feed(self, text: str) -> str:
         """Text that no stop string can begin in any more."""
@@ -71,7 +72,7 @@ class StopStrings:
         text = self._held + text
         found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
         if found:
-            self.ended, self._held = True, ""
+            self.ended, self._held = "stop", ""
             return text[: min(found)]
         keep = len(text) - held_back(text, self._stops)
         self._held = text[keep:]
@@ -84,12 +85,18 @@ class StopStrings:
 
 
 class Reasoning:
-    """Takes a model's reasoning out of its text and keeps it apart."""
+    """Takes a model's reasoning out of its text and keeps it apart.
 
-    ended = False
+    `inside` says that the prompt has opened it already. With `unsure` the model
+    may go on reasoning though its prompt closed it: then all text is kept back to
+    the end, since a second closing mark turns what came before it into reasoning.
+    """
 
-    def __init__(self, marks: ThinkMarks, *, inside: bool) -> None:
+    ended = None
+
+    def __init__(self, marks: ThinkMarks, *, inside: bool, unsure: bool = False) -> None:
         self._marks, self._inside, self._held = marks, inside, ""
+        self._unsure: list[str] | None = [] if unsure else None
         self._reasoning: list[str] = []
         self._after_mark = False
 
@@ -100,6 +107,12 @@ class Reasoning:
 
     def feed(self, text: str) -> str:
         """The part of the text that isn't reasoning."""
+        if self._unsure is not None:
+            self._unsure.append(text)
+            return ""
+        return self._split(text)
+
+    def _split(self, text: str) -> str:
         outside: list[str] = []
         text, self._held = self._held + text, ""
         while text:
@@ -117,11 +130,19 @@ class Reasoning:
 
     def finish(self) -> str:
         """What might have become a mark and didn't."""
+        given = self._settle() if self._unsure is not None else ""
         held, self._held = self._held, ""
         if self._inside:
             self._reasoning.append(held)
-            return ""
-        return held
+            return given
+        return given + held
+
+    def _settle(self) -> str:
+        text = "".join(self._unsure or [])
+        self._unsure = None
+        first_mark, last_end = text.find(self._marks.start), text.rfind(self._marks.end)
+        self._inside = last_end >= 0 and (first_mark < 0 or text.find(self._marks.end) < first_mark)
+        return self._split(text)
 
     def _without_gap(self, text: str) -> str:
         """The blank lines between reasoning and answer belong to neither."""
@@ -145,9 +166,9 @@ class TextStream:
         return "".join(self._pieces)
 
     @property
-    def ended(self) -> bool:
-        """Whether a filter says that the text is complete."""
-        return any(each.ended for each in self._filters)
+    def ended(self) -> FinishReason | None:
+        """What the first filter says that takes the text for complete."""
+        return next((each.ended for each in self._filters if each.ended), None)
 
     def feed(self, token: int) -> str:
         """The text that is certain with this token."""

@@ -114,10 +114,12 @@ def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) ->
     if not path:
         named = re.match(r"^field '([^']*)'", what)
         return InvalidParams(what, {"field": named[1]} if named else {})
-    expected = what.replace("`", "").split(", got ")[0].removeprefix("Expected ")
+    expected, _, came_as = what.replace("`", "").partition(", got ")
+    expected = expected.removeprefix("Expected ")
     if expected.startswith("Invalid enum value"):
         expected = f"one of {', '.join(_allowed_values(kind, path))}"
-    message = f"field '{path}': expected {expected}, got {_show(_lookup(value, path))}"
+    came = _show(_lookup(value, path))
+    message = f"field '{path}': expected {expected}, got {f'{came_as} {came}' if came_as else came}"
     return InvalidParams(message, {"field": path, "expected": expected})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -227,6 +228,6 @@ def _unfit_as_tag(entry: str) -> str | None:
         return f"has {len(entry)} characters; a tag has at most {MAX_TAG_CHARS}"
     if entry != entry.strip():
         return "has blanks around it"
-    if not entry.isprintable():
+    if any(unicodedata.category(character) == "Cc" for character in entry):
         return "holds a control character"
     return None

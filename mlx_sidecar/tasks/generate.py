@@ -22,7 +22,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
     if constraint is not None:
         model.check(constraint)
     job = Job(
-        prompt=model.render(_turns(request), thinking=request.thinking),
+        prompt=model.render(_turns(request), thinking=request.thinking, raw=True),
         max_tokens=request.max_tokens,
         sampling=sampling_of(request),
         constraint=constraint,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mlx_sidecar.engine.job import FinishReason
+
 _PREAMBLE = re.compile(
     r"^(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?"
     r"(?:here(?:'|’)?s\b|here (?:is|are)\b|in summary|the\b|a\b|summary\b|bullet points?\b)"
@@ -21,7 +23,7 @@ _BULLET = re.compile(r"^\s*(?:[-*•‣–—·]|\d{1,2}[.)])\s+")
 class Opening:
     """Drops what comes before the summary ("Here is a summary:") and the quotation marks around it."""
 
-    ended = False
+    ended = None
 
     def __init__(self) -> None:
         self._held = ""
@@ -75,7 +77,7 @@ class Opening:
 class SingleLine:
     """Line breaks become blanks."""
 
-    ended = False
+    ended = None
 
     def __init__(self) -> None:
         self._blank = ""
@@ -99,7 +101,7 @@ class SingleLine:
 class Bullets:
     """Each line is a point and starts with "- "."""
 
-    ended = False
+    ended = None
 
     def __init__(self) -> None:
         self._line = ""
@@ -127,7 +129,8 @@ class WordLimit:
     """Lets whole sentences through while they fit; only a first sentence that is too long is cut."""
 
     def __init__(self, max_words: int) -> None:
-        self._left, self._held, self.ended = max_words, "", False
+        self._left, self._held = max_words, ""
+        self.ended: FinishReason | None = None
         self._begun = False
 
     def feed(self, text: str) -> str:
@@ -150,9 +153,9 @@ class WordLimit:
         if len(words) <= self._left:
             self._left -= len(words)
             self._begun = self._begun or bool(words)
-            self.ended = self._left == 0
+            self.ended = "stop" if self._left == 0 else None
             return sentence
-        self.ended, self._held = True, ""
+        self.ended, self._held = "stop" if self._begun else "length", ""
         if self._begun:
             return ""
         return " ".join(words[: self._left]).rstrip(",;:") + "…"
