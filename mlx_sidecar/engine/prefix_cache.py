@@ -46,7 +46,9 @@ class PrefixCache:
         return cache, known
 
     def keep(self, tokens: Sequence[int], cache: list[Any]) -> None:
-        """Keep a cache that holds exactly these tokens, if it can be of use later."""
+        """Keep a cache if it holds exactly these tokens and can be of use later."""
         size = sum(layer.nbytes for layer in cache)
-        if len(tokens) >= _SHORTEST_PREFIX and size <= self._budget_bytes and can_trim_prompt_cache(cache):
+        exact = all(layer.offset == len(tokens) for layer in cache if hasattr(layer, "offset"))
+        fits = _SHORTEST_PREFIX <= len(tokens) and size <= self._budget_bytes
+        if exact and fits and can_trim_prompt_cache(cache):
             self._lru.insert_cache(0, list(tokens), cache)
