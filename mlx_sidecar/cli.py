@@ -8,13 +8,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
+from msgspec import Struct
 
 from mlx_sidecar import __version__, log
+from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
 from mlx_sidecar.inbox import Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
@@ -33,8 +33,7 @@ _STDOUT_TIMEOUT_S = 1.5
 """How long an ending that can't wait gives stdout's reader to take the last lines."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What the worker was started with."""
 
     model: str | None
@@ -82,7 +81,7 @@ def _defaults() -> dict[str, str | int | None]:
         "max_line_bytes": 16 * 2**20,
         "max_queue": 1024,
         "max_concurrency": 16,
-        "prefix_cache_bytes": min(2**30, psutil.virtual_memory().total // 16),
+        "prefix_cache_bytes": min(2**30, device.total_memory() // 16),
         "log_level": "warning",
     }
 

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import queue
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mlx_sidecar.protocol.framing import Line
 
 
-@dataclass(frozen=True)
-class LineCame:
+class LineCame(Struct, frozen=True):
     """The next line of stdin; it holds its place in the admission until it is answered."""
 
     line: Line
 
 
-@dataclass(frozen=True)
-class InputEnded:
+class InputEnded(Struct, frozen=True):
     """stdin is at its end, or can't be read any more."""
 
 
-@dataclass(frozen=True)
-class OutputClosed:
+class OutputClosed(Struct, frozen=True):
     """Nobody reads stdout any more."""
 
 
-@dataclass(frozen=True)
-class ParentDied:
+class ParentDied(Struct, frozen=True):
     """The process that spawned the worker is gone."""
 
 
-@dataclass(frozen=True)
-class SignalCame:
+class SignalCame(Struct, frozen=True):
     """SIGINT, SIGTERM or SIGHUP, for the first time."""
 
     number: int
 
 
-@dataclass(frozen=True)
-class OutputWritten:
+class OutputWritten(Struct, frozen=True):
     """The writer was closed and has written everything."""
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.errors import SidecarError
@@ -32,8 +33,7 @@ class Phase(Enum):
     ENDED = auto()
 
 
-@dataclass(eq=False)
-class Entry:
+class Entry(Struct, eq=False):
     """One request, from the moment that its line was read to its last line."""
 
     number: int

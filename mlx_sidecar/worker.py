@@ -6,7 +6,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mlx_sidecar.commands import dispatch
 from mlx_sidecar.commands.dispatch import Turn
@@ -38,8 +39,7 @@ _log = logging.getLogger(__name__)
 _RATE_WINDOW_S = 5.0
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How the worker ended: its exit code, and whether it may wait for stdout's reader to take the last lines."""
 
     code: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 
-import psutil
 from msgspec import UNSET
 
 from mlx_sidecar import __version__
@@ -24,13 +23,10 @@ from mlx_sidecar.protocol.responses import (
 
 PROTOCOL_VERSION = 1
 
-_process = psutil.Process()
-
 
 def check_availability() -> Availability:
     """Whether models can run here. Imports mlx.core and no more."""
     found = device.describe()
-    total, available = device.memory()
     return Availability(
         available=found.reason is None,
         reason=found.reason if found.reason is not None else UNSET,
@@ -40,13 +36,14 @@ def check_availability() -> Availability:
         mlx_lm_version=found.mlx_lm_version,
         device=found.kind,
         device_name=found.name,
-        memory=Memory(total_bytes=total, available_bytes=available),
+        memory=Memory(total_bytes=device.total_memory(), available_bytes=device.available_memory()),
         commands=list(COMMANDS),
     )
 
 
 def status(services: Services) -> WorkerStatus:
     """What the worker is doing at this moment."""
+    cpu_percent, memory_bytes = services.process.use()
     engine, requests = services.engine, services.board.requests()
     active, peak, cached = device.memory_use() if "mlx.core" in sys.modules else (0, 0, 0)
     use = engine.prefix_cache_use
@@ -54,8 +51,8 @@ def status(services: Services) -> WorkerStatus:
         state="loading" if engine.is_loading else "generating" if engine.busy else "idle",
         model=engine.facts.name if engine.facts else None,
         uptime_s=round(time.monotonic() - services.started_at, 3),
-        cpu_percent=_process.cpu_percent(),
-        memory_bytes=_process.memory_info().rss,
+        cpu_percent=cpu_percent,
+        memory_bytes=memory_bytes,
         device_memory=DeviceMemory(active_bytes=active, peak_bytes=peak, cache_bytes=cached),
         prefix_cache=PrefixCacheStatus(entries=use.entries, bytes=use.bytes, budget_bytes=use.budget_bytes),
         running=sum(request.state == "running" for request in requests),

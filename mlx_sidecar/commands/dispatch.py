@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from mlx_sidecar.commands import control, models
 from mlx_sidecar.commands.services import Call, Services
+from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.errors import NotAvailable
 from mlx_sidecar.protocol.requests import (
     AnyRequest,
@@ -19,15 +20,13 @@ from mlx_sidecar.protocol.requests import (
     ListModels,
     LoadModel,
     ModelInfo,
+    ModelRequest,
     Shutdown,
     Status,
     Summarize,
     UnloadModel,
 )
 from mlx_sidecar.protocol.responses import Result
-from mlx_sidecar.tasks.generate import generate
-from mlx_sidecar.tasks.summary import summarize
-from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Task
 
 
@@ -68,12 +67,8 @@ def generates(request: AnyRequest) -> bool:
 def start(request: AnyRequest, call: Call, services: Services) -> Task:
     """The task of a request."""
     match request:
-        case GenerateTags():
-            return generate_tags(request, models.loaded(services), call.accepted_at)
-        case Summarize():
-            return summarize(request, models.loaded(services), call.accepted_at)
-        case Generate():
-            return generate(request, models.loaded(services), call.accepted_at)
+        case GenerateTags() | Summarize() | Generate():
+            return _generation(request, models.loaded(services), call.accepted_at)
         case LoadModel():
             return models.load_model(request, services)
         case CheckAvailability():
@@ -99,6 +94,21 @@ def start(request: AnyRequest, call: Call, services: Services) -> Task:
 def _assert_never(value: NoReturn) -> NoReturn:
     """`typing.assert_never` for Python 3.10: mypy proves that nothing gets here."""
     raise AssertionError(f"no handler for {value!r}")
+
+
+def _generation(request: ModelRequest, model: LanguageModel, accepted_at: float) -> Task:
+    """What asks the model. Imported with the first such request: the first answer of all shouldn't wait for it."""
+    from mlx_sidecar.tasks.generate import generate
+    from mlx_sidecar.tasks.summary import summarize
+    from mlx_sidecar.tasks.tags import generate_tags
+
+    match request:
+        case GenerateTags():
+            return generate_tags(request, model, accepted_at)
+        case Summarize():
+            return summarize(request, model, accepted_at)
+        case Generate():
+            return generate(request, model, accepted_at)
 
 
 def _at_once(answer: Callable[[], Result]) -> Task:

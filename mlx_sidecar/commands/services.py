@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import SidecarError
@@ -30,19 +31,34 @@ class Board(Protocol):
         """Tokens generated a second, over the last few seconds."""
 
 
-@dataclass
-class Services:
+class OwnProcess:
+    """What the worker's process takes of the machine."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+
+    def use(self) -> tuple[float, int]:
+        """Percent of one core since the last call (0 the first time), and resident bytes."""
+        if self._process is None:
+            # Not at the top: no start should wait for it.
+            import psutil
+
+            self._process = psutil.Process()
+        return self._process.cpu_percent(), self._process.memory_info().rss
+
+
+class Services(Struct):
     """The collaborators of all handlers."""
 
     engine: Engine
     board: Board
+    process: OwnProcess = field(default_factory=OwnProcess)
     started_at: float = field(default_factory=time.monotonic)
     startup_failure: SidecarError | None = None
     """Why the model that the worker was started with isn't there."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request on its way to a handler: its number, and when it was accepted (monotonic clock)."""
 
     number: int

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
 
@@ -20,8 +21,7 @@ _MAX_HEADER_BYTES = 100_000_000
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tiktoken.model", "tekken.json", "vocab.json", "vocab.txt")
 
 
-@dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(Struct, frozen=True):
     """A folder that holds a whole model, as far as its headers tell."""
 
     path: Path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True)
-class Sampling:
+
+class Sampling(Struct, frozen=True):
     """How the next token is drawn. Meanings and ranges as in the wire contract."""
 
     temperature: float = 0.0
@@ -19,22 +19,19 @@ class Sampling:
     seed: int | None = None
 
 
-@dataclass(frozen=True)
-class JsonSchema:
+class JsonSchema(Struct, frozen=True):
     """The answer is JSON that obeys this schema."""
 
     schema: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class OneOf:
+class OneOf(Struct, frozen=True):
     """The answer is one of these strings."""
 
     choices: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class TagLines:
+class TagLines(Struct, frozen=True):
     """The answer is tags, one a line, no two alike; with `only`, tags out of that list."""
 
     max_tags: int
@@ -45,8 +42,7 @@ FinishReason = Literal["stop", "length"]
 Constraint = JsonSchema | OneOf | TagLines
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One turn of a conversation. Its content is data, whatever markers stand in it."""
 
     role: str
@@ -67,8 +63,7 @@ class TextFilter(Protocol):
         """There is no more; give what was held back."""
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
+class Job(Struct, frozen=True, eq=False):
     """One sequence to generate: a prompt in tokens, and the rules for what follows it."""
 
     prompt: Sequence[int]
@@ -82,8 +77,7 @@ class Job:
     streamed: bool = False
 
 
-@dataclass(frozen=True)
-class JobResult:
+class JobResult(Struct, frozen=True):
     """What became of a job. Moments are of the monotonic clock, in seconds."""
 
     text: str
@@ -97,24 +91,21 @@ class JobResult:
     reasoning: str = ""
 
 
-@dataclass(frozen=True)
-class TextCame:
+class TextCame(Struct, frozen=True):
     """More text of a running job."""
 
     ticket: int
     text: str
 
 
-@dataclass(frozen=True)
-class JobEnded:
+class JobEnded(Struct, frozen=True):
     """A job is done."""
 
     ticket: int
     result: JobResult
 
 
-@dataclass(frozen=True)
-class JobFailed:
+class JobFailed(Struct, frozen=True):
     """A job can't go on; the others can."""
 
     ticket: int
@@ -149,8 +140,7 @@ class LanguageModel(Protocol):
         """Raise InvalidParams where the constraint can't be honoured."""
 
 
-@dataclass
-class PrefixCacheUse:
+class PrefixCacheUse(Struct):
     """How full the prefix cache is."""
 
     entries: int = 0
@@ -158,8 +148,7 @@ class PrefixCacheUse:
     budget_bytes: int = 0
 
 
-@dataclass
-class ModelFacts:
+class ModelFacts(Struct):
     """What `load-model` and `model-info` say of a model."""
 
     name: str

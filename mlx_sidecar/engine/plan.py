@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.folder import ModelFolder
@@ -20,8 +21,7 @@ _CONTEXT_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class LoadPlan:
+class LoadPlan(Struct, frozen=True):
     """What to load: a checked folder, an adapter, a wish for the context, and the model's name for people."""
 
     folder: ModelFolder

@@ -49,6 +49,6 @@ class PrefixCache:
         """Keep a cache if it holds exactly these tokens and can be of use later."""
         size = sum(layer.nbytes for layer in cache)
         exact = all(layer.offset == len(tokens) for layer in cache if hasattr(layer, "offset"))
-        fits = _SHORTEST_PREFIX <= len(tokens) and size <= self._budget_bytes
+        fits = len(tokens) >= _SHORTEST_PREFIX and size <= self._budget_bytes
         if exact and fits and can_trim_prompt_cache(cache):
             self._lru.insert_cache(0, list(tokens), cache)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
 import orjson
+from msgspec import Struct
 
 from mlx_sidecar.errors import InvalidParams, InvalidRequest, ParseError, SidecarError, UnknownCommand
 from mlx_sidecar.protocol.requests import COMMANDS, AnyRequest, Id, Request
@@ -24,16 +24,14 @@ _SHOWN_CHARS = 60
 _ECHOED_CHARS = 128
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(Struct, frozen=True):
     """Whom a line answers: the command and the id that it echoes."""
 
     command: str = UNKNOWN_COMMAND
     id: str | int | None = None
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A line that is a request."""
 
     address: Address
@@ -41,12 +39,11 @@ class Accepted:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A line that isn't one, and why."""
 
     address: Address
-    error: SidecarError = field(compare=False)
+    error: SidecarError
 
 
 def decode(line: bytes) -> Accepted | Refused:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
-class Oversized:
+class Oversized(Struct, frozen=True):
     """A line that was longer than the limit and was skipped to its LF."""
 
     limit_bytes: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TagLines, Turn
@@ -69,8 +70,7 @@ def _read(result: JobResult, only: bool) -> list[str]:
     return [tag for tag in tags if tag and len(tag) <= MAX_TAG_CHARS]
 
 
-@dataclass
-class _Found:
+class _Found(Struct):
     tag: str
     parts: int
     best_rank: int

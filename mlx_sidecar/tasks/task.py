@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mlx_sidecar.engine.job import Job, JobResult, Sampling
 from mlx_sidecar.protocol.requests import SampledRequest
 from mlx_sidecar.protocol.responses import Measure, Result, Timing, Usage
 
 
-@dataclass(frozen=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """Let the loop look at its inbox; there is more to do that takes time."""
 
 
-@dataclass(frozen=True)
-class Generate:
+class Generate(Struct, frozen=True):
     """Run these jobs together and send back their results, in this order."""
 
     jobs: Sequence[Job]
