@@ -124,8 +124,10 @@ class PromptBuilder:
     def _encode(self, rendered: _Text) -> list[int]:
         """Tokens of a rendered text whose data holds no marker that counts as one."""
         encoding = self._tokenizer.backend.encode(rendered.text, add_special_tokens=False)
+        # Each access to `offsets` makes the whole list anew.
+        offsets = encoding.offsets
         markers = [
-            (token, *encoding.offsets[index])
+            (token, *offsets[index])
             for index, token in enumerate(encoding.ids)
             if token in self._tokenizer.marker_ids
         ]

@@ -1,0 +1,36 @@
+"""Fixtures of every test: built models, and one worker per module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+# For real and first: the worker's engine runs mlx_lm with stand-ins for transformers, this process must not.
+import mlx_lm
+import pytest
+
+from tests.support.models import Shelf
+from tests.support.worker import Server, closing
+
+assert mlx_lm.load
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Small models, built when first asked for."""
+    return Shelf(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def module_server() -> Iterator[Server]:
+    """The worker of this module."""
+    with closing(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def server(module_server: Server, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The worker of this module, with nothing left in it from a test that failed."""
+    failed_before = request.session.testsfailed
+    yield module_server
+    if request.session.testsfailed > failed_before:
+        module_server.forget()

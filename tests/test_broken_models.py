@@ -1,0 +1,78 @@
+"""Folders that can't be loaded: the error says which file and why, and the model before stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.models import BREAKAGES, RAN, Script, Shelf
+from tests.support.worker import Server, run_once
+
+HELLO = Script(" alpha beta gamma delta.")
+ASK = {"command": "generate", "prompt": "x", "temperature": 0}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_a_broken_folder_is_refused_and_the_model_before_answers(shelf: Shelf, server: Server, name: str) -> None:
+    """The code fits, the sentence names the file, no code of the folder ran, and nothing else changed."""
+    breakage = BREAKAGES[name]
+    folder = shelf.broken(name)
+    worker = server.with_model(shelf.reciter("hello", HELLO))
+    before = worker.demand({"command": "model-info"})
+    line = worker.ask({"command": "load-model", "model_path": str(folder), "id": name})
+    assert line["type"] == "error", line
+    assert (line["code"] in breakage.codes, line["retryable"]) == (True, False), line
+    assert any(part in line["error"] for part in breakage.names), line["error"]
+    assert not (folder / RAN).exists()
+    assert worker.demand({"command": "model-info"}) == before
+    assert worker.demand(ASK)["text"] == "alpha beta gamma delta."
+
+
+@pytest.mark.parametrize("name", ["truncated", "no_tokenizer", "unknown_model_type"])
+def test_a_broken_folder_without_a_model_before_leaves_none(shelf: Shelf, name: str) -> None:
+    """A failed first load is an error, and so is a request after it."""
+    load = {"command": "load-model", "model_path": str(shelf.broken(name))}
+    good = {"command": "load-model", "model_path": str(shelf.reciter("hello", HELLO))}
+    failed, refused, loaded, text = run_once([load, ASK, good, ASK]).endings
+    assert failed["code"] in BREAKAGES[name].codes
+    assert refused["code"] == "model_not_loaded"
+    assert (loaded["success"], text["text"]) == (True, "alpha beta gamma delta.")
+
+
+def test_a_path_that_is_not_there_is_not_found(server: Server, shelf: Shelf, tmp_path: Path) -> None:
+    """Never taken for a repository and fetched; the path is in the sentence."""
+    worker = server.with_model(shelf.reciter("hello", HELLO))
+    for path in (str(tmp_path / "absent"), "acme/absent", "no such model"):
+        line = worker.ask({"command": "load-model", "model_path": path})
+        assert (line["code"], path in line["error"]) == ("model_not_found", True), line
+    assert worker.demand(ASK)["text"] == "alpha beta gamma delta."
+
+
+def test_a_file_instead_of_a_folder_is_refused(server: Server, shelf: Shelf) -> None:
+    """The weights' own path is a common mistake."""
+    path = shelf.family("llama") / "model.safetensors"
+    line = server.plain().ask({"command": "load-model", "model_path": str(path)})
+    assert (line["code"] in ("model_not_found", "model_invalid"), "model.safetensors" in line["error"]) == (True, True)
+
+
+def test_an_empty_folder_is_refused(server: Server, tmp_path: Path) -> None:
+    """It holds no config.json."""
+    line = server.plain().ask({"command": "load-model", "model_path": str(tmp_path)})
+    assert (line["code"], "config.json" in line["error"]) == ("model_invalid", True)
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"fine_tune_type": "lora"}'], ids=["absent", "torn", "incomplete"])
+def test_a_broken_adapter_is_refused_and_the_model_before_answers(
+    shelf: Shelf, server: Server, tmp_path: Path, content: str | None
+) -> None:
+    """An adapter is checked like a model."""
+    worker = server.with_model(shelf.reciter("hello", HELLO))
+    adapter = tmp_path / "adapter"
+    if content is not None:
+        adapter.mkdir()
+        (adapter / "adapter_config.json").write_text(content, encoding="utf-8")
+    line = worker.ask({"command": "load-model", "model_path": str(shelf.family("llama")), "adapter_path": str(adapter)})
+    assert line["code"] in ("model_not_found", "model_invalid"), line
+    assert "adapter" in line["error"]
+    assert worker.demand(ASK)["text"] == "alpha beta gamma delta."

@@ -1,0 +1,245 @@
+"""Contract §6: how a worker ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.models import Shelf
+from tests.support.worker import DEADLINE_S, REPOSITORY, Worker, command_line, encode, environment, parse_line, run_once
+
+ENDLESS: dict[str, Any] = {"command": "generate", "prompt": "x", "max_tokens": 30_000, "stream": True}
+STOPPED = {"cancelled", "shutting_down"}
+
+
+@contextmanager
+def busy(shelf: Shelf, *ids: str, reading: bool = True) -> Iterator[Worker]:
+    """A worker in the middle of texts that have no end; killed afterwards."""
+    worker = Worker("--model", str(shelf.endless()), reading=reading)
+    try:
+        worker.send(*({**ENDLESS, "id": request_id} for request_id in ids))
+        if reading:
+            for request_id in ids:
+                worker.read_until(request_id, "progress")
+        yield worker
+    finally:
+        worker.kill()
+
+
+def test_end_of_input_ends_an_idle_worker() -> None:
+    """With nothing to do it ends with 0 and without a word."""
+    with Worker() as worker:
+        worker.demand({"command": "status"})
+        finished = worker.finish(0)
+    assert (len(finished.lines), finished.stderr) == (1, "")
+
+
+def test_end_of_input_lets_a_busy_worker_finish(shelf: Shelf) -> None:
+    """So a pipe prints all its answers and ends."""
+    requests = [{**ENDLESS, "max_tokens": n} for n in (150, 1)]
+    finished = run_once([*requests, {**ENDLESS, "max_tokens": 40, "id": 1}], "--model", str(shelf.endless()))
+    assert sorted(line["usage"]["output_tokens"] for line in finished.endings) == [1, 40, 150]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_an_idle_worker(number: signal.Signals, code: int) -> None:
+    """Though its stdin is open and it is blocked on it."""
+    worker = Worker()
+    try:
+        worker.demand({"command": "status"})
+        worker.signal(number)
+        finished = worker.drain(code)
+    finally:
+        worker.kill()
+    assert len(finished.lines) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_cancels_everything_and_answers_each(shelf: Shelf, number: signal.Signals, code: int) -> None:
+    """What runs, what waits for its turn and what waits behind a load: one error each, then the end."""
+    with busy(shelf, "a", "b") as worker:
+        load = {"command": "load-model", "model_path": str(shelf.endless()), "id": "load"}
+        worker.send({**ENDLESS}, {"command": "model-info"}, load, {**ENDLESS, "id": "behind"})
+        worker.demand({"command": "status", "id": "all read"})
+        worker.signal(number)
+        finished = worker.drain(code)
+    stopped = [line for line in finished.endings if line.get("id") != "all read"]
+    running = [line for line in stopped if line["command"] != "model-info"]
+    assert len(stopped) == 6
+    assert {line["code"] for line in running} <= STOPPED
+    assert all(line["data"]["text"].startswith("alpha") for line in running if line.get("id") in ("a", "b"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
+def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: str, second: str) -> None:
+    """Nobody reads its answers, so the first signal alone may leave it waiting; the second never does."""
+    with busy(shelf, "a", "b", reading=False) as worker:
+        assert worker.process.stdout is not None
+        assert worker.process.stdout.read(1) == b"{"
+        worker.send(*({"command": "check-availability", "id": n} for n in range(400)))
+        worker.signal(signal.Signals[first])
+        worker.signal(signal.Signals[second])
+        assert worker.process.wait(DEADLINE_S) is not None
+
+
+def test_a_closed_stdout_ends_a_busy_worker(shelf: Shelf) -> None:
+    """Nobody is left to answer: it stops with 0 and no traceback."""
+    with busy(shelf, reading=False) as worker:
+        assert worker.process.stdout is not None
+        worker.send({**ENDLESS, "id": "a"})
+        assert worker.process.stdout.read(1) == b"{"
+        worker.process.stdout.close()
+        assert worker.process.wait(DEADLINE_S) == 0
+    assert "Traceback" not in worker.stderr
+
+
+def test_a_closed_stdout_ends_an_idle_worker_at_its_next_answer() -> None:
+    """Found out when there is something to say, or before."""
+    worker = Worker(reading=False)
+    try:
+        assert worker.process.stdout is not None
+        worker.process.stdout.close()
+        worker.send({"command": "status"})
+        assert worker.process.wait(DEADLINE_S) == 0
+    finally:
+        worker.kill()
+    assert "Traceback" not in worker.stderr
+
+
+WATCHER = """\
+import subprocess, sys
+subprocess.Popen(sys.argv[1:]).wait()
+"""
+PARENT = """\
+import subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
+for line in iter(sys.stdin.buffer.readline, b''):
+    child.stdin.write(line)
+    child.stdin.flush()
+"""
+
+
+@pytest.mark.parametrize("keeps_stdin", [False, True], ids=["its end of stdin too", "stdin left open"])
+def test_a_worker_whose_parent_was_killed_stops(shelf: Shelf, keeps_stdin: bool) -> None:
+    """Even in the middle of a text, and even when someone else still holds its pipes."""
+    flags = command_line(["--model", str(shelf.endless())])
+    request = encode({**ENDLESS, "id": "a"})
+    script = WATCHER if keeps_stdin else PARENT
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        cwd=REPOSITORY,
+        bufsize=0,
+    )
+    child: psutil.Process | None = None
+    try:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write(request)
+        before = os.read(parent.stdout.fileno(), 65536)
+        assert before.startswith(b"{")
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+        rest = before + read_to_end(parent.stdout.fileno(), child)
+    finally:
+        parent.kill()
+        if child is not None:
+            kill(child)
+        parent.communicate()
+    whole = rest[: rest.rindex(b"\n")].split(b"\n")
+    lines = [parse_line(raw) for raw in whole]
+    assert {line["type"] for line in lines[:-1]} == {"progress"}
+    assert lines[-1]["type"] == "progress" or lines[-1]["code"] in STOPPED
+
+
+def read_to_end(descriptor: int, child: psutil.Process) -> bytes:
+    """All that is written until every writer is gone; a child that goes on for 20,000 lines has not stopped."""
+    taken = bytearray()
+    while chunk := os.read(descriptor, 65536):
+        taken += chunk
+        assert taken.count(b"\n") < 20_000, f"{child} writes on"
+    return bytes(taken)
+
+
+def kill(process: psutil.Process) -> None:
+    """End a process that may have ended."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+def test_shutdown_cancels_what_its_grace_leaves_over(shelf: Shelf) -> None:
+    """Each gets its error line, the shutdown is answered last, and the exit code is 0."""
+    with busy(shelf, "a", "b") as worker:
+        worker.send({**ENDLESS}, {"command": "shutdown", "grace_s": 0.05, "id": "end"})
+        finished = worker.drain(0)
+    assert finished.lines[-1] | {"id": "end", "command": "shutdown", "success": True} == finished.lines[-1]
+    assert sorted(line["code"] for line in finished.endings[:-1]) == ["cancelled"] * 3
+
+
+def test_shutdown_waits_for_what_its_grace_allows(shelf: Shelf) -> None:
+    """Requests before it end as they would."""
+    worker = Worker("--model", str(shelf.endless()))
+    try:
+        worker.send({**ENDLESS, "max_tokens": 100, "id": "a"}, {"command": "shutdown", "grace_s": 60})
+        finished = worker.drain(0)
+    finally:
+        worker.kill()
+    assert [line["type"] for line in finished.endings] == ["response", "response"]
+    assert finished.lines[-1]["command"] == "shutdown"
+
+
+def test_after_shutdown_nothing_is_accepted(shelf: Shelf) -> None:
+    """A later request is refused at once, and the shutdown's answer is still the last line."""
+    requests = [
+        {**ENDLESS, "max_tokens": 200, "id": "a"},
+        {"command": "shutdown", "grace_s": 60, "id": "end"},
+        {"command": "model-info", "id": "late"},
+        {**ENDLESS, "id": "later"},
+    ]
+    endings = run_once(requests, "--model", str(shelf.endless())).endings
+    assert {line["id"]: line.get("code") for line in endings} == {
+        "a": None,
+        "end": None,
+        "late": "shutting_down",
+        "later": "shutting_down",
+    }
+    assert endings[-1]["id"] == "end"
+
+
+def test_a_piped_shutdown_ends_with_its_answer() -> None:
+    """Lines behind it are refused, not lost."""
+    finished = run_once([{"command": "status"}, {"command": "shutdown"}, {"command": "status"}])
+    assert sorted((line["command"], line.get("code", "")) for line in finished.lines) == [
+        ("shutdown", ""),
+        ("status", ""),
+        ("status", "shutting_down"),
+    ]
+
+
+def test_no_child_outlives_the_worker(shelf: Shelf) -> None:
+    """Not even when it is killed at once; generating needs no child anyway."""
+    with busy(shelf, "a") as worker:
+        children = psutil.Process(worker.process.pid).children(recursive=True)
+        worker.process.kill()
+        worker.process.wait()
+        gone, alive = psutil.wait_procs(children, timeout=DEADLINE_S)
+    assert (alive, len(gone)) == ([], len(children))
+
+
+def test_nothing_listens_and_nothing_connects(shelf: Shelf) -> None:
+    """The worker has no socket, with a model and at work."""
+    with busy(shelf, "a") as worker:
+        assert psutil.Process(worker.process.pid).net_connections(kind="inet") == []
