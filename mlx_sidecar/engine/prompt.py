@@ -127,9 +127,7 @@ class PromptBuilder:
         # Each access to `offsets` makes the whole list anew.
         offsets = encoding.offsets
         markers = [
-            (token, *offsets[index])
-            for index, token in enumerate(encoding.ids)
-            if token in self._tokenizer.marker_ids
+            (token, *offsets[index]) for index, token in enumerate(encoding.ids) if token in self._tokenizer.marker_ids
         ]
         own = [(token, start, end) for token, start, end in markers if not rendered.is_data(start, end)]
         return list(encoding.ids) if len(own) == len(markers) else self._encode_between(rendered.text, own)

@@ -17,7 +17,7 @@ class Row:
     def __init__(self, ticket: int, job: Job, model: LoadedModel) -> None:
         self.ticket, self.job = ticket, job
         self.constrained = _constrain(job, model)
-        self.sampler: Sampler | None = make_sampler(job.sampling)
+        self.sampler: Sampler = make_sampler(job.sampling)
         self.cached_tokens = 0
         self.output_tokens = 0
         self._reasoning = _take_out_reasoning(job, model)

@@ -10,12 +10,16 @@ import secrets
 from collections.abc import Callable
 
 import mlx.core as mx
+import mlx_lm.generate
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_repetition_penalty
 
 from mlx_sidecar.engine.job import Sampling
 
 Sampler = Callable[[mx.array], mx.array]
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
+
+_LOSES_COUNT = not hasattr(mlx_lm.generate, "StopSequences")
+"""mlx_lm before 0.32 (Python 3.10) mixes up the processors of its rows after one without any has ended."""
 
 _PENALTY_CONTEXT_TOKENS = 20
 """How far back the repetition penalty looks; mlx_lm's own default."""
@@ -56,13 +60,22 @@ def _mix(seed: int, position: int) -> int:
     return z ^ (z >> 31)
 
 
-def make_sampler(sampling: Sampling) -> Sampler | None:
-    """A sequence's sampler; None is greedy, which the batch does for all its greedy rows at once."""
-    return SeededSampler(sampling) if sampling.temperature > 0 else None
+def greedy(logprobs: mx.array) -> mx.array:
+    """The likeliest token. One function for all, so that the batch can do its greedy rows at once."""
+    return mx.argmax(logprobs, axis=-1)
+
+
+def make_sampler(sampling: Sampling) -> Sampler:
+    """A sequence's sampler."""
+    return SeededSampler(sampling) if sampling.temperature > 0 else greedy
 
 
 def make_processors(sampling: Sampling) -> list[LogitsProcessor]:
     """What changes a sequence's logits before the constraint does."""
     if sampling.repetition_penalty == 1:
-        return []
+        return [_unchanged] if _LOSES_COUNT else []
     return [make_repetition_penalty(sampling.repetition_penalty, _PENALTY_CONTEXT_TOKENS)]
+
+
+def _unchanged(_: mx.array, logits: mx.array) -> mx.array:
+    return logits
