@@ -121,12 +121,15 @@ class Reasoning:
             if not found:
                 keep = len(before) - held_back(before, [mark])
                 before, self._held = before[:keep], before[keep:]
-            (self._reasoning if self._inside else outside).append(before)
+            if self._inside:
+                self._reasoning.append(before)
+            else:
+                outside.append(self._without_gap(before))
             if not found:
                 break
             text, self._inside = rest, not self._inside
             self._after_mark = not self._inside
-        return self._without_gap("".join(outside))
+        return "".join(outside)
 
     def finish(self) -> str:
         """What might have become a mark and didn't."""

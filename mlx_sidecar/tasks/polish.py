@@ -51,14 +51,18 @@ class Opening:
         begun = self._held.lstrip()
         if len(begun) < 2:
             return True
-        if len(begun) >= _LONGEST_PREAMBLE or ":" in begun or "\n" in begun:
+        if len(begun) >= _LONGEST_PREAMBLE:
             return False
+        before, colon, after = begun.partition(":")
+        if colon or "\n" in before:
+            # What follows a preamble may begin with a quotation mark and something to quote.
+            return bool(colon) and len(after.lstrip()) < 2
         begun = begun.lower()
         return any(begun.startswith(start) or start.startswith(begun) for start in _PREAMBLE_STARTS)
 
     def _open(self) -> None:
         text = self._held.lstrip()
-        preamble = _PREAMBLE.match(text)
+        preamble = _PREAMBLE.match(text, 0, _LONGEST_PREAMBLE)
         if preamble and _PREAMBLE_WORDS.search(preamble[0]):
             text = text[preamble.end() :].lstrip()
         if text[:1] in _QUOTES and len(text) > 1:

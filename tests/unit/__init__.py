@@ -1,0 +1,1 @@
+"""The parts by themselves: laws of text and bytes, and tasks without an engine."""

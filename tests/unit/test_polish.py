@@ -1,0 +1,71 @@
+"""What a model wrote to a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_sidecar.engine.job import TextFilter
+from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
+
+FILTERS: list[Callable[[], TextFilter]] = [Opening, SingleLine, Bullets, lambda: WordLimit(5), lambda: WordLimit(1)]
+WORDS = st.lists(
+    st.sampled_from(
+        ["Here is a summary: ", "The ", "a", '"', "”", "- ", "* ", "1. ", "end. ", "\n", " ", "word", "? "]
+    ),
+    max_size=30,
+)
+
+
+def through(make: Callable[[], TextFilter], *pieces: str) -> str:
+    """The text that a filter makes of these pieces."""
+    each = make()
+    return "".join([*(each.feed(piece) for piece in pieces if piece), each.finish()])
+
+
+@given(pieces=WORDS)
+@pytest.mark.parametrize("make", FILTERS)
+def test_how_the_text_comes_changes_nothing(make: Callable[[], TextFilter], pieces: list[str]) -> None:
+    """A stream ends as the same text as a whole."""
+    assert through(make, *pieces) == through(make, "".join(pieces)) == through(make, *"".join(pieces))
+
+
+@pytest.mark.parametrize(
+    ("written", "summary"),
+    [
+        ("Here is a one-sentence summary of the document:\n\nBees dance.", "Bees dance."),
+        ('Sure! Here\'s the summary: "Bees dance."', "Bees dance."),
+        ("Summary: Bees dance.", "Bees dance."),
+        ("“Bees dance.”\n", "Bees dance."),
+        ("Here are the steps: whisk, fold, bake.", "Here are the steps: whisk, fold, bake."),
+        ("The plan: walk at dawn.", "The plan: walk at dawn."),
+        ('He said "go".', 'He said "go".'),
+        ("", ""),
+    ],
+)
+def test_a_preamble_and_quotation_marks_go(written: str, summary: str) -> None:
+    """And nothing else does."""
+    assert through(Opening, written) == summary
+
+
+def test_points_become_points() -> None:
+    """Whatever a model puts before its points."""
+    assert through(Bullets, "* one\n\n2. two\n•  three  \nfour\n-\n") == "- one\n- two\n- three\n- four"
+
+
+@given(pieces=WORDS, limit=st.integers(1, 12))
+def test_the_limit_of_words_holds(pieces: list[str], limit: int) -> None:
+    """For any text at all."""
+    assert len(through(lambda: WordLimit(limit), *pieces).split()) <= limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [(3, "One two three."), (6, "One two three."), (7, "One two three. Four five six seven."), (2, "One two…")],
+)
+def test_whole_sentences_are_kept(limit: int, kept: str) -> None:
+    """Only a first sentence that is too long is cut."""
+    assert through(lambda: WordLimit(limit), "One two three. Four five six seven.") == kept

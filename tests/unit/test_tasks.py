@@ -1,0 +1,111 @@
+"""Tasks with canned answers: what they ask, and what they make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlx_sidecar.engine.job import Constraint, Job, JobResult, TagLines, Turn
+from mlx_sidecar.protocol.requests import GenerateTags, Summarize
+from mlx_sidecar.protocol.responses import Measure, Result, Summary, Tags
+from mlx_sidecar.tasks.summary import summarize
+from mlx_sidecar.tasks.tags import generate_tags
+from mlx_sidecar.tasks.task import Generate, Pause, Task
+
+
+class WordModel:
+    """A model whose tokens are words."""
+
+    can_think = False
+
+    def __init__(self, context_length: int) -> None:
+        self.context_length = context_length
+
+    def count(self, text: str) -> int:
+        """One token a word."""
+        return len(text.split())
+
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
+        """The words' lengths."""
+        assert not thinking
+        assert not raw
+        return [len(word) for turn in turns for word in turn.content.split()]
+
+    def check(self, constraint: Constraint) -> None:
+        """Anything can be honoured."""
+
+
+def answer(text: str, finish_reason: str = "stop") -> JobResult:
+    """What the engine would give."""
+    assert finish_reason in {"stop", "length"}
+    return JobResult(text, "length" if finish_reason == "length" else "stop", 10, 4, 3, 1.0, 1.5, 2.0)
+
+
+def play(task: Task, *rounds: list[JobResult]) -> tuple[list[Sequence[Job]], Result]:
+    """Give a task these results, a list a round; what it asked, and what it returned."""
+    asked: list[Sequence[Job]] = []
+    results: Sequence[JobResult] | None = None
+    try:
+        while True:
+            wish = task.send(results)  # type: ignore[arg-type]
+            results = None
+            match wish:
+                case Generate(jobs):
+                    asked.append(jobs)
+                    results = rounds[len(asked) - 1]
+                case Measure() | Pause():
+                    pass
+    except StopIteration as finished:
+        response: Result = finished.value
+        return asked, response
+
+
+def test_a_short_document_is_one_job_held_to_tags() -> None:
+    """The answer's lines are the tags."""
+    request = GenerateTags(content="bees and honey", max_tags=3)
+    asked, response = play(generate_tags(request, WordModel(500), 0.5), [answer("bees\nhoney")])
+    assert [job.constraint for job in asked[0]] == [TagLines(3)]
+    assert isinstance(response, Tags)
+    assert (response.tags, response.usage.chunks, response.timing.queue_s) == (["bees", "honey"], 1, 0.5)
+
+
+def test_tags_are_counted_across_parts() -> None:
+    """What more parts gave comes first; the same tag in two spellings is one tag; half a tag is none."""
+    content = "\n\n".join(f"Paragraph number {n} of a document about bees." for n in range(12))
+    request = GenerateTags(content=content, max_tags=3)
+    model = WordModel(80)
+    found = [answer("honey\nBee Hives"), answer("wax\nbee-hives\nhon", "length")]
+    asked, response = play(
+        generate_tags(request, model, 0.0), [*found, *[answer("wax")] * 20][: _parts(request, model)]
+    )
+    assert isinstance(response, Tags)
+    assert response.usage.chunks == len(asked[0]) > 2
+    assert response.tags == ["wax", "Bee Hives", "honey"]
+
+
+def _parts(request: GenerateTags, model: WordModel) -> int:
+    wish = next(generate_tags(request, model, 0.0))
+    assert isinstance(wish, Generate)
+    return len(wish.jobs)
+
+
+def test_a_preferred_tag_is_spelled_as_it_was_given() -> None:
+    """And a tag of the model's own stays as it is."""
+    request = GenerateTags(content="bees", vocabulary=["Bee Keeping"], vocabulary_mode="prefer")
+    _, response = play(generate_tags(request, WordModel(500), 0.0), [answer("bee-keeping\nhoney")])
+    assert isinstance(response, Tags)
+    assert response.tags == ["Bee Keeping", "honey"]
+
+
+def test_a_long_document_is_summarized_by_its_parts_notes() -> None:
+    """Notes of all parts in one round, then one summary of the notes, which alone is streamed."""
+    content = "\n\n".join(f"Paragraph number {n} of a long document about bees." for n in range(12))
+    request = Summarize(content=content, stream=True)
+    wish = next(summarize(request, WordModel(80), 0.0))
+    assert isinstance(wish, Generate)
+    notes = [answer(f"Note {n}.") for n in range(len(wish.jobs))]
+    asked, response = play(summarize(request, WordModel(80), 0.0), notes, [answer("All about bees.")])
+    assert [len(jobs) for jobs in asked] == [len(notes), 1]
+    assert [job.streamed for jobs in asked for job in jobs] == [False] * len(notes) + [True]
+    assert isinstance(response, Summary)
+    assert (response.summary, response.usage.chunks) == ("All about bees.", len(notes))
+    assert response.usage.input_tokens == 10 * (len(notes) + 1)
