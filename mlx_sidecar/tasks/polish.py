@@ -27,7 +27,7 @@ class Opening:
 
     def __init__(self) -> None:
         self._held = ""
-        self._opened = False
+        self._opened = self._begun = False
         self._closing_quote = ""
 
     def feed(self, text: str) -> str:
@@ -71,10 +71,13 @@ class Opening:
         self._held, self._opened = text, True
 
     def _all_but_end(self) -> str:
+        if not self._begun:
+            self._held = self._held.lstrip()
         kept = len(self._held.rstrip())
         if self._closing_quote and self._held[:kept].endswith(self._closing_quote):
             kept -= len(self._closing_quote)
         given, self._held = self._held[:kept], self._held[kept:]
+        self._begun = self._begun or bool(given)
         return given
 
 
