@@ -8,7 +8,7 @@ from mlx_sidecar.engine.job import FinishReason
 
 _PREAMBLE = re.compile(
     r"^(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?"
-    r"(?:here(?:'|’)?s\b|here (?:is|are)\b|in summary|the\b|a\b|summary\b|bullet points?\b)"
+    r"(?:here(?:'|’)?s\b|here (?:is|are)\b|in summary|the |a |summary\b|bullet points?\b)"
     r"(?:[^\n:]{0,60}\b(?:summary|sentence|paragraph|points|bullets?)\b[^\n:]{0,40})?:\s*",
     re.IGNORECASE,
 )
