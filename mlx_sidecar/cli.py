@@ -13,19 +13,19 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from mlx_sidecar import __version__, log
+from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
 from mlx_sidecar.inbox import Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Ledger
 from mlx_sidecar.lifeline import ParentWatch, SignalWatch
+from mlx_sidecar.log import LEVELS, Log
 from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.stdio import Admission, Reader, Writer, take_stdio_aside
 from mlx_sidecar.worker import Worker
 
 _ENVIRONMENT_PREFIX = "MLX_SIDECAR_"
-_LEVELS = ("debug", "info", "warning", "error", "critical")
 _MOST_HELD_LINES = 4
 """How many of the longest lines may be in the worker at once; shorter ones up to --max-queue."""
 
@@ -93,6 +93,8 @@ def _parser() -> _Parser:
         "on stdout. protocol.md says which.",
         epilog="Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
         allow_abbrev=False,
+        # Without a width argparse imports shutil, with all that it can compress, to learn the terminal's.
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),
     )
     add = parser.add_argument
     add("--model", metavar="MODEL", type=_text, help="load this first: a folder, a cached repository, or demo")
@@ -107,7 +109,7 @@ def _parser() -> _Parser:
         type=_at_least(0),
         help="memory for what was computed of earlier documents (1 GiB, or a sixteenth of the machine's); 0 is none",
     )
-    add("--log-level", metavar="LEVEL", choices=_LEVELS, help=f"{', '.join(_LEVELS)} (warning)")
+    add("--log-level", metavar="LEVEL", choices=LEVELS, help=f"{', '.join(LEVELS)} (warning)")
     add("--schema", action=_PrintSchema, help="print the protocol's JSON Schema and exit")
     add("--version", action="version", version=f"mlx-sidecar {__version__}")
     return parser
@@ -176,18 +178,17 @@ def _startup_request(settings: Settings) -> LoadModel | None:
 def run() -> NoReturn:
     """Run the worker until its end, and end the process. Signals are blocked already."""
     settings = parse_settings(sys.argv[1:], os.environ)
-    log_handler = log.set_up(settings.log_level)
-    code = 1
+    log, code = Log(settings.log_level), 1
     try:
-        code = _work(settings)
-    except BaseException:
-        log.logger.critical("a bug ended the worker", exc_info=True)
-    log_handler.finish(timeout_s=0.2)
+        code = _work(settings, log)
+    except BaseException as problem:
+        log.write("critical", "a bug ended the worker", problem)
+    log.close(timeout_s=0.2)
     # Not sys.exit: threads that wait for a pipe mustn't keep the process, and nothing is left to tidy up.
     os._exit(code)
 
 
-def _work(settings: Settings) -> int:
+def _work(settings: Settings, log: Log) -> int:
     stdin, stdout = take_stdio_aside()
     inbox = Inbox()
     SignalWatch(inbox).start()
@@ -196,7 +197,7 @@ def _work(settings: Settings) -> int:
     writer = Writer(stdout, inbox)
     writer.start()
     engine = Engine(max_rows=settings.max_concurrency, prefix_cache_bytes=settings.prefix_cache_bytes)
-    worker = Worker(inbox, Ledger(writer, admission.leave), engine, settings.max_concurrency)
+    worker = Worker(inbox, Ledger(writer, admission.leave), engine, log, settings.max_concurrency)
     if (request := _startup_request(settings)) is not None:
         worker.load_at_start(request)
     Reader(stdin, inbox, admission, settings.max_line_bytes).start()

@@ -1,40 +1,49 @@
-"""The log on stderr. Never waits: a parent that doesn't read stderr loses log lines, not time."""
+"""The log on stderr. Never waits: a parent that doesn't read stderr loses log lines, not time.
+
+Not the standard library's `logging`, whose import would take a tenth of the
+time until the first answer.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
+import time
 from collections import deque
 
-logger = logging.getLogger("mlx_sidecar")
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _MOST_WAITING = 1000
 
 
-class StderrLog(logging.Handler):
-    """Writes on a thread of its own, at most `_MOST_WAITING` records behind; older ones give way."""
+class Log:
+    """Writes on a thread of its own, at most `_MOST_WAITING` lines behind; older ones give way."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    def __init__(self, level: str) -> None:
+        self._least = LEVELS.index(level)
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record."""
-        line = self.format(record).encode("utf-8", "replace") + b"\n"
+    def write(self, level: str, message: str, problem: BaseException | None = None) -> None:
+        """Log a line, and the traceback of `problem`. Never put a document's text, a prompt or a token in here."""
+        if LEVELS.index(level) < self._least:
+            return
+        if problem is not None:
+            import traceback
+
+            message = f"{message}\n{''.join(traceback.format_exception(problem)).rstrip()}"
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {level.upper()} {message}\n"
         with self._changed:
-            self._waiting.append(line)
+            self._waiting.append(line.encode("utf-8", "replace"))
             self._changed.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
                 self._thread.start()
 
-    def finish(self, timeout_s: float) -> None:
-        """Give the records that wait a moment to get out."""
+    def close(self, timeout_s: float) -> None:
+        """Give the lines that wait a moment to get out."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -53,12 +62,3 @@ class StderrLog(logging.Handler):
                 os.write(2, lines)
             except OSError:
                 return
-
-
-def set_up(level: str) -> StderrLog:
-    """Send the package's log to stderr from `level` on."""
-    handler = StderrLog()
-    logger.addHandler(handler)
-    logger.setLevel(level.upper())
-    logger.propagate = False
-    return handler

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -27,14 +26,13 @@ from mlx_sidecar.errors import (
 from mlx_sidecar.inbox import Event, Inbox, InputEnded, LineCame, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
+from mlx_sidecar.log import Log
 from mlx_sidecar.protocol.codec import Accepted, Address, Refused, decode
 from mlx_sidecar.protocol.framing import Line, Oversized
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus
 from mlx_sidecar.stdio import line_size
 from mlx_sidecar.tasks.task import Generate, Pause, Task
-
-_log = logging.getLogger(__name__)
 
 _RATE_WINDOW_S = 5.0
 
@@ -49,8 +47,8 @@ class Ending(Struct, frozen=True):
 class Worker:
     """Owns the requests and decides whose turn it is. Everything in here runs on the main thread."""
 
-    def __init__(self, inbox: Inbox, ledger: Ledger, engine: Engine, max_concurrency: int) -> None:
-        self._inbox, self._ledger, self._engine = inbox, ledger, engine
+    def __init__(self, inbox: Inbox, ledger: Ledger, engine: Engine, log: Log, max_concurrency: int) -> None:
+        self._inbox, self._ledger, self._engine, self._log = inbox, ledger, engine, log
         self._max_concurrency = max_concurrency
         self._services = Services(engine, self)
         self._waiting: deque[Entry] = deque()
@@ -202,7 +200,7 @@ class Worker:
         except StopIteration as finished:
             self._end(entry, finished.value)
         except Exception as problem:
-            self._end(entry, _as_error(problem, entry.address.command))
+            self._end(entry, self._as_error(problem, entry.address.command))
 
     def _resume_ready(self) -> None:
         for _ in range(len(self._ready)):
@@ -218,8 +216,8 @@ class Worker:
         except StopIteration:
             self._startup, self._may_start = None, True
         except Exception as problem:
-            error = _as_error(problem, "load-model")
-            _log.error("the model of --model can't be used: %s", error.message)
+            error = self._as_error(problem, "load-model")
+            self._log.write("error", f"the model of --model can't be used: {error.message}")
             self._services.startup_failure = error
             self._startup, self._may_start = None, True
 
@@ -247,7 +245,7 @@ class Worker:
                     self._resume(entry, [entry.results[ticket] for ticket in entry.jobs])
             case JobFailed(ticket, problem):
                 del self._by_ticket[ticket]
-                self._end(entry, _as_error(problem, entry.address.command))
+                self._end(entry, self._as_error(problem, entry.address.command))
 
     def _report_parts(self, entry: Entry) -> None:
         done, total = len(entry.results), len(entry.jobs)
@@ -269,7 +267,8 @@ class Worker:
             entry.task.close()
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
         self._may_start = True
-        _log.info("%s id=%r %.3fs", entry.address.command, entry.address.id, time.monotonic() - entry.accepted_at)
+        seconds = time.monotonic() - entry.accepted_at
+        self._log.write("info", f"{entry.address.command} id={entry.address.id!r} {seconds:.3f}s")
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
 
@@ -345,12 +344,11 @@ class Worker:
             self._token_times.popleft()
         return round(sum(count for _, count in self._token_times) / _RATE_WINDOW_S, 2)
 
-
-def _as_error(problem: BaseException, command: str) -> SidecarError:
-    """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
-    if isinstance(problem, SidecarError):
-        return problem
-    if isinstance(problem, MemoryError):
-        return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
-    _log.error("a bug in %s", command, exc_info=problem)
-    return Internal("a bug in the worker ended this request; the traceback is on stderr")
+    def _as_error(self, problem: BaseException, command: str) -> SidecarError:
+        """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
+        if isinstance(problem, SidecarError):
+            return problem
+        if isinstance(problem, MemoryError):
+            return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
+        self._log.write("error", f"a bug in {command}", problem)
+        return Internal("a bug in the worker ended this request; the traceback is on stderr")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -87,9 +87,9 @@ def _request_type(value: dict[str, Any]) -> type[Request]:
         raise InvalidRequest(f"'command' must be a string naming a command, got {came}", {"field": "command"})
     if kind := COMMANDS.get(command):
         return kind
-    nearest = difflib.get_close_matches(command[:64], COMMANDS, n=1)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else "; see data.commands for those there are"
-    data = {"command": command[:128], "commands": list(COMMANDS), "nearest": nearest[0] if nearest else None}
+    nearest = _nearest(command, COMMANDS)
+    hint = f"; did you mean '{nearest}'?" if nearest else "; see data.commands for those there are"
+    data = {"command": command[:128], "commands": list(COMMANDS), "nearest": nearest}
     raise UnknownCommand(f"unknown command '{command[:64]}'{hint}", data)
 
 
@@ -146,10 +146,16 @@ def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ..
     warnings: list[str] = []
     for name in value:
         if name not in known and len(warnings) < _MOST_WARNINGS:
-            nearest = difflib.get_close_matches(name[:64], known, n=1)
-            hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+            nearest = _nearest(name, known)
+            hint = f"; did you mean '{nearest}'?" if nearest else ""
             warnings.append(f"unknown field '{name[:64]}' ignored{hint}")
     return tuple(warnings)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name[:64], known, n=1)), None)
 
 
 def _kind(value: Any) -> str:
