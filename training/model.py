@@ -1,0 +1,147 @@
+"""Qwen3 in plain torch, its parameters named as mlx-lm and transformers name them. Owns the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.tokenizer import VOCABULARY
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The model's dimensions, under the names of config.json."""
+
+    vocab_size: int = VOCABULARY
+    hidden_size: int = 256
+    intermediate_size: int = 512
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 8
+    num_key_value_heads: int = 4
+    head_dim: int = 32
+    rope_theta: float = 1000000.0
+    rms_norm_eps: float = 1e-6
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learnt scale."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+def _linear(fan_in: int, fan_out: int, std: float) -> nn.Linear:
+    layer = nn.Linear(fan_in, fan_out, bias=False)
+    nn.init.normal_(layer.weight, std=std)
+    return layer
+
+
+def rope_tables(positions: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Cosines and sines for each position, ready to multiply heads with."""
+    steps = torch.arange(0, shape.head_dim, 2, device=positions.device).float() / shape.head_dim
+    angles = positions.float().unsqueeze(-1) * shape.rope_theta**-steps
+    angles = torch.cat((angles, angles), dim=-1).unsqueeze(1)
+    return angles.cos(), angles.sin()
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with normalised queries and keys."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        d, head = shape.hidden_size, shape.head_dim
+        self.q_proj = _linear(d, shape.num_attention_heads * head, d**-0.5)
+        self.k_proj = _linear(d, shape.num_key_value_heads * head, d**-0.5)
+        self.v_proj = _linear(d, shape.num_key_value_heads * head, d**-0.5)
+        self.o_proj = _linear(shape.num_attention_heads * head, d, 0.0)
+        self.q_norm = RMSNorm(head, shape.rms_norm_eps)
+        self.k_norm = RMSNorm(head, shape.rms_norm_eps)
+        self.head_dim = head
+        self.groups = shape.num_attention_heads // shape.num_key_value_heads
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        rows, length, _ = x.shape
+        q, k, v = (layer(x).view(rows, length, -1, self.head_dim) for layer in (self.q_proj, self.k_proj, self.v_proj))
+        q = _rotate(self.q_norm(q).transpose(1, 2), *rope)
+        k = _rotate(self.k_norm(k).transpose(1, 2), *rope)
+        k, v = (y.repeat_interleave(self.groups, dim=1) for y in (k, v.transpose(1, 2)))
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed: Tensor = self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
+        return mixed
+
+
+class FeedForward(nn.Module):
+    """The gated feed-forward layer."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        d, wide = shape.hidden_size, shape.intermediate_size
+        self.gate_proj = _linear(d, wide, d**-0.5)
+        self.up_proj = _linear(d, wide, d**-0.5)
+        self.down_proj = _linear(wide, d, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each with its norm and its shortcut."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.self_attn = Attention(shape)
+        self.mlp = FeedForward(shape)
+        self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rope, mask)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class Body(nn.Module):
+    """Embedding, layers and the last norm."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        nn.init.normal_(self.embed_tokens.weight, std=0.04)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
+        self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+
+class Qwen3(nn.Module):
+    """The whole model; the output matrix is the embedding."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.model = Body(shape)
+
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states; `logits` turns those that are needed into scores."""
+        x = self.model.embed_tokens(ids)
+        rope = rope_tables(positions, self.shape)
+        for layer in self.model.layers:
+            x = layer(x, rope, mask)
+        hidden: Tensor = self.model.norm(x)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores over the vocabulary."""
+        return functional.linear(hidden, self.model.embed_tokens.weight)

@@ -1,0 +1,111 @@
+"""Starting weights that already copy: a head that looks one token back, then one that finds what came after it.
+
+A model this small takes millions of tokens to discover copying by itself. Here the first two layers are laid out so
+that it holds from the first step: layer 0 notes each token's predecessor, layer 1 looks for a place whose predecessor
+is the present token and passes on what stands there. Training is free to change all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.model import Attention, Qwen3, Shape
+
+_HEADS = 3
+_FAST = 4
+_SLOW = 5
+_CONSTANT = 0.15
+_LOOK_BACK_SCALE = 2.0
+_MATCH_SCALE = 1.6
+_NOTE_GAIN = 0.03
+_COPY_GAIN = 0.1
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the residual stream is shared out: tokens first, then notes on predecessors, then one constant."""
+
+    tokens: int
+    slow: list[int]
+    readings: Tensor
+    values: Tensor
+
+    def reading(self, head: int) -> Tensor:
+        return self.readings[head * len(self.slow) : (head + 1) * len(self.slow)]
+
+    def notes(self, head: int) -> Tensor:
+        return self.tokens + head * len(self.slow) + torch.arange(len(self.slow))
+
+
+def _layout(shape: Shape) -> _Layout:
+    """Tokens are compared in the dimensions that rotate too slowly to tell positions apart."""
+    half = shape.head_dim // 2
+    slow = [*range(_SLOW, half), *range(half + _SLOW, 2 * half)]
+    tokens = shape.hidden_size - 1 - _HEADS * len(slow)
+    return _Layout(
+        tokens, slow, _orthonormal(_HEADS * len(slow), tokens), _orthonormal(_HEADS * shape.head_dim, tokens)
+    )
+
+
+def _orthonormal(rows: int, columns: int) -> Tensor:
+    return torch.linalg.qr(torch.randn(columns, rows))[0].T
+
+
+def _head(attention: Attention, head: int) -> slice:
+    return slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+
+
+def _queries(attention: Attention, head: int) -> list[slice]:
+    """Where the query heads that share a key head stand."""
+    return [_head(attention, head * attention.groups + number) for number in range(attention.groups)]
+
+
+def _look_back(attention: Attention, head: int, layout: _Layout, shape: Shape) -> None:
+    """Aim a head at the token just before, by the fast-rotating dimensions alone, and note what it is."""
+    size, half, mine = shape.head_dim, shape.head_dim // 2, _head(attention, head)
+    angles = shape.rope_theta ** -(torch.arange(_FAST) * 2 / size)
+    query, key = torch.zeros(size), torch.zeros(size)
+    query[:_FAST] = 1.0
+    key[:_FAST], key[half : half + _FAST] = angles.cos(), angles.sin()
+    attention.k_proj.weight[mine] = 0.0
+    attention.k_proj.weight[mine, -1] = key
+    attention.v_proj.weight[mine] = 0.0
+    attention.v_proj.weight[mine][: len(layout.slow), : layout.tokens] = layout.reading(head)
+    columns = torch.zeros(shape.hidden_size, size)
+    columns[layout.notes(head), torch.arange(len(layout.slow))] = _NOTE_GAIN
+    for place in _queries(attention, head):
+        attention.q_proj.weight[place] = 0.0
+        attention.q_proj.weight[place, -1] = query
+        attention.o_proj.weight[:, place] = columns
+
+
+def _find_and_copy(attention: Attention, head: int, layout: _Layout) -> None:
+    """Aim a head at places whose noted predecessor is the present token, and pass on the token there."""
+    mine, slow = _head(attention, head), torch.tensor(layout.slow)
+    attention.k_proj.weight[mine] = 0.0
+    attention.k_proj.weight[mine.start + slow, layout.notes(head)] = 1.0
+    attention.v_proj.weight[mine] = 0.0
+    attention.v_proj.weight[mine, : layout.tokens] = layout.values[mine]
+    for place in _queries(attention, head):
+        attention.q_proj.weight[place] = 0.0
+        attention.q_proj.weight[place.start + slow, : layout.tokens] = layout.reading(head)
+        attention.o_proj.weight[: layout.tokens, place] = layout.values[mine].T * _COPY_GAIN
+
+
+@torch.no_grad()
+def start_with_copying(model: Qwen3) -> None:
+    """Lay out the first two layers so that the model copies."""
+    layout = _layout(model.shape)
+    embedding = model.model.embed_tokens.weight
+    embedding[:, layout.tokens :] = 0.0
+    embedding[:, -1] = _CONSTANT
+    note, match = model.model.layers[0].self_attn, model.model.layers[1].self_attn
+    for head in range(_HEADS):
+        _look_back(note, head, layout, model.shape)
+        _find_and_copy(match, head, layout)
+    for attention, scale in ((note, _LOOK_BACK_SCALE), (match, _MATCH_SCALE)):
+        attention.q_norm.weight.fill_(scale)
+        attention.k_norm.weight.fill_(scale)
