@@ -16,7 +16,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from mlx_sidecar.engine.job import Job, JobResult
-from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.errors import Internal, SidecarError
 from mlx_sidecar.protocol.codec import Address, encode_error, encode_progress, encode_response
 from mlx_sidecar.protocol.requests import AnyRequest, Id
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
@@ -121,13 +121,10 @@ class Ledger:
         """The request's last line, and the next one's turn. An entry that has ended stays as it is."""
         if entry.phase is Phase.ENDED:
             return
+        last = _last_line(entry, outcome)
         entry.phase = Phase.ENDED
-        if entry.unsent_measure is not None and isinstance(outcome, Result):
+        if entry.unsent_measure is not None:
             self._send(entry, encode_progress(entry.address, entry.unsent_measure))
-        if isinstance(outcome, Result):
-            last = encode_response(entry.address, outcome, entry.warnings)
-        else:
-            last = encode_error(entry.address, outcome)
         self._send(entry, last)
         del self._entries[entry.number]
         if entry.address.id is not None:
@@ -157,3 +154,13 @@ class Ledger:
     def _release(self, entry: Entry) -> None:
         size_bytes = entry.size_bytes
         self._writer.write(b"", lambda: self._leave(size_bytes))
+
+
+def _last_line(entry: Entry, outcome: Result | SidecarError) -> bytes:
+    """An outcome in bytes; one that can't be written is a bug, and the request's ending all the same."""
+    try:
+        if isinstance(outcome, Result):
+            return encode_response(entry.address, outcome, entry.warnings)
+        return encode_error(entry.address, outcome)
+    except Exception:
+        return encode_error(entry.address, Internal("the answer can't be written as JSON"))

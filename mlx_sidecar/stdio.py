@@ -92,6 +92,8 @@ class Reader(threading.Thread):
 
     def _read(self) -> bytes:
         try:
+            # A parent may have set O_NONBLOCK on our end; then a read without data would look like a failure.
+            os.set_blocking(self._fd, True)
             return os.read(self._fd, _READ_BYTES)
         except OSError:
             return b""

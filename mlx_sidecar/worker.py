@@ -57,7 +57,7 @@ class Worker:
         self._startup: Task | None = None
         self._shutdown: Entry | None = None
         self._input_ended = False
-        self._may_start = False
+        self._may_start = self._barrier_runs = False
         self._ending: Ending | None = None
         self._token_times: deque[tuple[float, int]] = deque()
 
@@ -76,7 +76,9 @@ class Worker:
             self._load_a_piece()
             self._resume_ready()
             self._step()
-        self._look_at_inbox()
+        if self._shutdown is None:
+            # After a signal. Lines that come after the answer to shutdown count as never read.
+            self._look_at_inbox()
         return self._ending or Ending(0, may_wait=True)
 
     def _is_done(self) -> bool:
@@ -132,7 +134,10 @@ class Worker:
     # Whose turn it is
 
     def _start_what_may(self) -> None:
+        if not self._may_start:
+            return
         self._may_start = False
+        generating = sum(bool(e.request and dispatch.generates(e.request)) for e in self._running())
         for entry in list(self._waiting):
             request = entry.request
             assert request is not None
@@ -141,10 +146,14 @@ class Worker:
                 if entry is self._waiting[0] and not self._running() and not loads_yet:
                     self._start_waiting(entry)
                 return
-            if self._barrier_runs():
+            if self._barrier_runs:
                 return
-            if self._has_room_for(entry):
+            takes_a_place = dispatch.generates(request)
+            if takes_a_place and generating >= self._max_concurrency:
+                continue
+            if self._may_begin(entry):
                 self._start_waiting(entry)
+                generating += takes_a_place and entry.phase is Phase.RUNNING
 
     def _start_waiting(self, entry: Entry) -> None:
         self._waiting.remove(entry)
@@ -153,19 +162,14 @@ class Worker:
     def _running(self) -> list[Entry]:
         return [entry for entry in self._ledger if entry.phase is Phase.RUNNING]
 
-    def _barrier_runs(self) -> bool:
-        return any(e.request and dispatch.turn_of(e.request) is Turn.BARRIER for e in self._running())
-
-    def _has_room_for(self, entry: Entry) -> bool:
+    def _may_begin(self, entry: Entry) -> bool:
         request = entry.request
         assert request is not None
         if self._startup is not None and dispatch.needs_model(request):
             return False
         if isinstance(request, Status):
             return self._ledger.has_its_turn(entry)
-        if not dispatch.generates(request):
-            return True
-        return sum(bool(e.request and dispatch.generates(e.request)) for e in self._running()) < self._max_concurrency
+        return True
 
     # A request's task
 
@@ -174,11 +178,14 @@ class Worker:
         if isinstance(entry.request, Shutdown):
             # It answers last: what has come by now is told so first.
             self._look_at_inbox()
+            if entry.phase is not Phase.WAITING:
+                return
         entry.phase = Phase.RUNNING
+        self._barrier_runs = self._barrier_runs or dispatch.turn_of(entry.request) is Turn.BARRIER
         try:
             entry.task = dispatch.start(entry.request, Call(entry.number, entry.accepted_at), self._services)
-        except SidecarError as error:
-            self._end(entry, error)
+        except Exception as problem:
+            self._end(entry, self._as_error(problem, entry.address.command))
         else:
             self._resume(entry, None)
 
@@ -228,6 +235,7 @@ class Worker:
             return
         events = self._engine.step()
         self._token_times.append((time.monotonic(), sum(1 for e in events if not isinstance(e, JobFailed))))
+        self._forget_old_tokens()
         for event in events:
             if entry := self._by_ticket.get(event.ticket):
                 self._take(entry, event)
@@ -265,6 +273,13 @@ class Worker:
             outcome = type(outcome)(outcome.message, {"text": text})
         if entry.task is not None:
             entry.task.close()
+        if entry is self._shutdown:
+            # However it ends, it ends last.
+            for other in self._ledger:
+                if other is not entry:
+                    self._end(other, Cancelled("the worker is shutting down"))
+        if entry.phase is Phase.RUNNING and entry.request and dispatch.turn_of(entry.request) is Turn.BARRIER:
+            self._barrier_runs = False
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
         self._may_start = True
         seconds = time.monotonic() - entry.accepted_at
@@ -339,10 +354,13 @@ class Worker:
     @property
     def tokens_per_s(self) -> float:
         """Tokens generated a second, over the last few seconds."""
+        self._forget_old_tokens()
+        return round(sum(count for _, count in self._token_times) / _RATE_WINDOW_S, 2)
+
+    def _forget_old_tokens(self) -> None:
         since = time.monotonic() - _RATE_WINDOW_S
         while self._token_times and self._token_times[0][0] < since:
             self._token_times.popleft()
-        return round(sum(count for _, count in self._token_times) / _RATE_WINDOW_S, 2)
 
     def _as_error(self, problem: BaseException, command: str) -> SidecarError:
         """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""

@@ -10,7 +10,7 @@ from mlx_sidecar.commands.services import DEMO_FOLDER, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts
 from mlx_sidecar.engine.plan import plan
-from mlx_sidecar.errors import ModelNotLoaded, NotAvailable
+from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable
 from mlx_sidecar.hub import cache
 from mlx_sidecar.protocol.requests import ListModels, LoadModel
 from mlx_sidecar.protocol.responses import (
@@ -29,7 +29,9 @@ _DEMO = "demo"
 def loaded(services: Services) -> LanguageModel:
     """The model for a task. Raises what kept the worker's own model from loading, or ModelNotLoaded."""
     if services.engine.facts is None and services.startup_failure is not None:
-        raise services.startup_failure
+        # A new one each time: an exception that is raised again and again collects all its tracebacks.
+        failure = services.startup_failure
+        raise type(failure)(failure.message, failure.data)
     return services.engine.model
 
 
@@ -65,7 +67,12 @@ def _locate(request: LoadModel) -> tuple[Path, str]:
 
 
 def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
+    try:
+        found = Path(path).expanduser().absolute()
+        found.exists()
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise ModelNotFound(f"the path can't be used: {str(problem)[:200]}") from None
+    return found
 
 
 def unload_model(services: Services) -> ModelUnloaded:

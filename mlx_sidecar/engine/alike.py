@@ -14,4 +14,6 @@ def fold(tag: str) -> str:
     Somewhat coarser than the wire contract asks for: compatibility forms, such
     as full-width letters, are the same as the plain ones too.
     """
-    return _IGNORED.sub("", unicodedata.normalize("NFKC", tag.lower()).lower())
+    plain = _IGNORED.sub("", unicodedata.normalize("NFKC", tag.lower()).lower())
+    # What was taken out may have stood between a letter and its accent.
+    return unicodedata.normalize("NFKC", plain).lower()

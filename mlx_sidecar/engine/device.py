@@ -29,7 +29,7 @@ def describe() -> Device:
     mlx_lm_version = _mlx_lm_version()
     try:
         import mlx.core as mx
-    except ImportError as problem:
+    except Exception as problem:  # a broken library can fail in any way
         reason = f"MLX can't be used here: {problem}; it needs Apple Silicon with macOS 14, or Linux"
         return Device("cpu", _processor(), None, mlx_lm_version, reason)
     missing = None if mlx_lm_version else "mlx-lm is not installed; `pip install mlx-lm` brings it"

@@ -88,7 +88,7 @@ def quantization_of(config: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(stated, dict):
         return None
     kinds: dict[str, type] = {"bits": int, "group_size": int, "mode": str}
-    return {name: stated[name] for name, kind in kinds.items() if isinstance(stated.get(name), kind)}
+    return {name: stated[name] for name, kind in kinds.items() if type(stated.get(name)) is kind}
 
 
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def check_weights(file: Path) -> int:
     header, header_bytes = _read_header(file)
     try:
         data_bytes = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, IndexError) as problem:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as problem:
         raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
     size = file.stat().st_size
     if size != 8 + header_bytes + data_bytes:
@@ -164,6 +164,6 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
         try:
             header = json.loads(stream.read(header_bytes))
             header.pop("__metadata__", None)
-        except (ValueError, AttributeError, RecursionError) as problem:
+        except (ValueError, AttributeError, TypeError, RecursionError) as problem:
             raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
     return header, header_bytes

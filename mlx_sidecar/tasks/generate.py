@@ -55,8 +55,10 @@ def _constraint(request: GenerateRequest) -> Constraint | None:
 
 
 def _parsed(text: str) -> Any:
-    """The JSON value, or None where the text was cut before its end."""
+    """The JSON value, or None where the text was cut before its end or nests deeper than a line can (254)."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = orjson.loads(text)
+        orjson.dumps(value)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
+    return value
