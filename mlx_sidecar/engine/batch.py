@@ -127,8 +127,11 @@ class Batch:
         """The row that is about to compute more of this prompt than is known; none where nothing could be kept."""
         if not self._attends_only or self._prefix_cache.use.budget_bytes == 0:
             return None
+        wanted = tuple(prompt[: known + _WORTH_FOLLOWING_TOKENS])
+        if len(wanted) < known + _WORTH_FOLLOWING_TOKENS:
+            return None
         for uid, row in self._rows.items():
-            if row.is_prefilling and _common_length(prompt, row.job.prompt) - known >= _WORTH_FOLLOWING_TOKENS:
+            if row.is_prefilling and tuple(row.job.prompt[: len(wanted)]) == wanted:
                 return uid
         return None
 
@@ -196,15 +199,3 @@ class Batch:
         self._generator = None
         mx.clear_cache()
         return [JobFailed(row.ticket, problem) for row in rows]
-
-
-def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two prompts have in common at their beginnings."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

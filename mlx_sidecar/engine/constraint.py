@@ -267,6 +267,9 @@ class Constraints:
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
+        if not matcher.is_error():
+            # Some errors come to light with the first mask only.
+            matcher.compute_bitmask()
         if matcher.is_error():
             raise InvalidParams(f"field '{field}': {_first_line(matcher.get_error())}", {"field": field})
         return matcher
@@ -301,7 +304,10 @@ def _any_of(choices: Sequence[str]) -> str:
 
 def _json_grammar(schema: dict[str, Any]) -> str:
     # Without this a model may go on with blanks between two values for ever.
-    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False}))
+    try:
+        return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False}))
+    except (ValueError, RecursionError) as problem:
+        raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
 
 
 def _first_line(message: str) -> str:

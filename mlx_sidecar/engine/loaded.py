@@ -54,8 +54,8 @@ class LoadedModel:
         return self.prompts.can_think
 
     def count(self, text: str) -> int:
-        """How many tokens a text has."""
-        return self.tokenizer.count(text)
+        """How many tokens a text has as a document's: markers in it are plain text."""
+        return self.prompts.count(text)
 
     def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
         """A conversation as the prompt for the assistant's next turn."""

@@ -70,6 +70,10 @@ class PromptBuilder:
             rendered = self._close_reasoning(rendered)
         return self._encode(rendered)
 
+    def count(self, text: str) -> int:
+        """How many tokens a text has as data."""
+        return len(self._encode(_Text(text, ((0, len(text)),))))
+
     def _without_template(self, turns: Sequence[Turn], *, raw: bool) -> list[int]:
         """The contents follow one another, between what the tokenizer puts around a text."""
         text = "\n\n".join(turn.content for turn in turns)

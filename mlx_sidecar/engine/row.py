@@ -110,4 +110,5 @@ def _text_stream(job: Job, model: LoadedModel, reasoning: Reasoning | None) -> T
     marks = model.tokenizer.think_marks
     kept = {model.tokenizer.backend.token_to_id(mark) for mark in (marks.start, marks.end)} if marks else set()
     dropped = frozenset() if job.keep_special_tokens else model.tokenizer.special_ids - kept
-    return TextStream(model.vocabulary, filters, dropped)
+    exact = job.constraint is not None and not job.thinking
+    return TextStream(model.vocabulary, filters, dropped, exact=exact)

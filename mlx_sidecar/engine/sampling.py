@@ -21,6 +21,9 @@ LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 _LOSES_COUNT = not hasattr(mlx_lm.generate, "StopSequences")
 """mlx_lm before 0.32 (Python 3.10) mixes up the processors of its rows after one without any has ended."""
 
+_COLDEST = 1e-3
+"""Below this temperature the likeliest token is the only one, and dividing by it overflows."""
+
 _PENALTY_CONTEXT_TOKENS = 20
 """How far back the repetition penalty looks; mlx_lm's own default."""
 
@@ -67,7 +70,7 @@ def greedy(logprobs: mx.array) -> mx.array:
 
 def make_sampler(sampling: Sampling) -> Sampler:
     """A sequence's sampler."""
-    return SeededSampler(sampling) if sampling.temperature > 0 else greedy
+    return SeededSampler(sampling) if sampling.temperature >= _COLDEST else greedy
 
 
 def make_processors(sampling: Sampling) -> list[LogitsProcessor]:

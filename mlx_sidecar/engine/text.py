@@ -19,14 +19,14 @@ class Detokenizer:
 
     The same text as mlx_lm's streaming detokenizers give: malformed UTF-8
     becomes U+FFFD, and a blank that only the tokenizer put at the very start is
-    dropped.
+    dropped, unless the text is to be `exact` because a grammar made it.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, exact: bool = False) -> None:
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._blank_held = ""
-        self._at_start = vocabulary.trims_first_blank
+        self._at_start = vocabulary.trims_first_blank and not exact
 
     def feed(self, token: int) -> str:
         """The text that this token completes."""
@@ -158,8 +158,15 @@ class Reasoning:
 class TextStream:
     """One sequence's way from tokens to text: detokenizer, then the filters in order."""
 
-    def __init__(self, vocabulary: Vocabulary, filters: Sequence[TextFilter], dropped_ids: frozenset[int]) -> None:
-        self._detokenizer = Detokenizer(vocabulary)
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        filters: Sequence[TextFilter],
+        dropped_ids: frozenset[int],
+        *,
+        exact: bool = False,
+    ) -> None:
+        self._detokenizer = Detokenizer(vocabulary, exact=exact)
         self._filters, self._dropped_ids = filters, dropped_ids
         self._pieces: list[str] = []
 

@@ -79,10 +79,6 @@ class Tokenizer:
         """Tokens of a text; with `add_special_tokens`, what the tokenizer puts around every text as well."""
         return list(self.backend.encode(text, add_special_tokens=add_special_tokens).ids)
 
-    def count(self, text: str) -> int:
-        """How many tokens a text has."""
-        return len(self.backend.encode(text, add_special_tokens=False))
-
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones included."""
         return str(self.backend.decode(list(tokens), skip_special_tokens=False))

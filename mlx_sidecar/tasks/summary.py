@@ -11,7 +11,7 @@ from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
 from mlx_sidecar.tasks.prompts import summary_instruction, with_document
 from mlx_sidecar.tasks.split import split_document
-from mlx_sidecar.tasks.task import Generate, Task, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
 
 _ANSWER_TOKENS = {"sentence": 160, "paragraph": 400, "bullets": 400}
 _TOKENS_PER_WORD = 3
@@ -29,7 +29,7 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         chunks = chunks or len(parts)
         if len(parts) == 1:
             break
-        notes = yield Generate([_note_job(part, request, model) for part in parts])
+        notes = yield from in_slices(_note_job(part, request, model) for part in parts)
         results += notes
         text = _joined(notes, text, model)
     (answer,) = yield Generate([_final_job(text, instruction, request, model)])

@@ -12,7 +12,7 @@ from mlx_sidecar.protocol.requests import MAX_TAG_CHARS, GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.tasks.prompts import tags_instruction, with_document
 from mlx_sidecar.tasks.split import split_document
-from mlx_sidecar.tasks.task import Generate, Task, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
 
 _USUAL_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
@@ -30,7 +30,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     model.check(constraint)
     answer_tokens = min(request.max_tags * _USUAL_TOKENS_PER_TAG, model.context_length // 4)
     parts = yield from split_document(request.content, instruction, model, answer_tokens)
-    results = yield Generate([_job(part, instruction, constraint, request, model) for part in parts])
+    results = yield from in_slices(_job(part, instruction, constraint, request, model) for part in parts)
     tags = _most_found([_read(result, only) for result in results], request)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
 

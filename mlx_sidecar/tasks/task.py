@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from itertools import islice
 
 from msgspec import Struct
 
@@ -23,6 +24,18 @@ class Generate(Struct, frozen=True):
 
 Wish = Generate | Measure | Pause
 Task = Generator[Wish, Sequence[JobResult], Result]
+
+
+_JOBS_AT_ONCE = 64
+
+
+def in_slices(jobs: Iterable[Job]) -> Generator[Wish, Sequence[JobResult], list[JobResult]]:
+    """Generate many jobs, a slice at a time: the loop isn't held up, and other requests get their places."""
+    results: list[JobResult] = []
+    left = iter(jobs)
+    while some := list(islice(left, _JOBS_AT_ONCE)):
+        results += yield Generate(some)
+    return results
 
 
 def sampling_of(request: SampledRequest) -> Sampling:
