@@ -20,7 +20,7 @@ from mlx_sidecar.errors import Internal, SidecarError
 from mlx_sidecar.protocol.codec import Address, encode_error, encode_progress, encode_response
 from mlx_sidecar.protocol.requests import AnyRequest, Id
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
-from mlx_sidecar.tasks.task import Task
+from mlx_sidecar.tasks.task import Generate, Task
 
 _MEASURE_INTERVAL_S = 0.1
 
@@ -44,6 +44,7 @@ class Entry(Struct, eq=False):
     warnings: tuple[str, ...] = ()
     phase: Phase = Phase.WAITING
     task: Task | None = None
+    round: Generate | None = None
     jobs: dict[int, Job] = field(default_factory=dict)
     results: dict[int, JobResult] = field(default_factory=dict)
     held: list[bytes] = field(default_factory=list)

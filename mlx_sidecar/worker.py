@@ -196,6 +196,7 @@ class Worker:
             wish = entry.task.send(results)  # type: ignore[arg-type]
             match wish:
                 case Generate(jobs):
+                    entry.round = wish
                     tickets = self._engine.submit(jobs)
                     entry.jobs, entry.results = dict(zip(tickets, jobs, strict=True)), {}
                     self._by_ticket.update(dict.fromkeys(tickets, entry))
@@ -256,10 +257,11 @@ class Worker:
                 self._end(entry, self._as_error(problem, entry.address.command))
 
     def _report_parts(self, entry: Entry) -> None:
-        done, total = len(entry.results), len(entry.jobs)
-        if total > 1:
-            percent = round(100 * done / total, 1)
-            self._ledger.measure(entry, Measure(progress=percent, chunks_done=done, chunks_total=total))
+        wish = entry.round
+        if wish is not None and wish.total > 1:
+            done = wish.done + len(entry.results)
+            percent = round(wish.begin + (wish.end - wish.begin) * done / wish.total, 1)
+            self._ledger.measure(entry, Measure(progress=percent, chunks_done=done, chunks_total=wish.total))
 
     # Endings
 

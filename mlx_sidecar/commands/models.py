@@ -9,8 +9,8 @@ from msgspec import UNSET, convert, structs
 from mlx_sidecar.commands.services import DEMO_FOLDER, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts
-from mlx_sidecar.engine.plan import plan
-from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable
+from mlx_sidecar.engine.plan import LoadPlan, plan
+from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
 from mlx_sidecar.hub import cache
 from mlx_sidecar.protocol.requests import ListModels, LoadModel
 from mlx_sidecar.protocol.responses import (
@@ -39,9 +39,11 @@ def load_model(request: LoadModel, services: Services) -> Task:
     """Find the folder, check it, and load it piece by piece."""
     if not device.is_installed():
         raise NotAvailable("MLX isn't installed here, so no model can be loaded; see check-availability")
-    path, name = _locate(request)
-    adapter_path = _absolute(request.adapter_path) if request.adapter_path else None
-    wanted = plan(path, name, adapter_path, request.context_length)
+    try:
+        wanted = _plan(request)
+    except SidecarError as error:
+        error.data["previous_model"] = "kept" if services.engine.facts else "none"
+        raise
     loading = services.engine.load(wanted)
     while True:
         try:
@@ -54,6 +56,12 @@ def load_model(request: LoadModel, services: Services) -> Task:
         except GeneratorExit:
             loading.close()
             raise
+
+
+def _plan(request: LoadModel) -> LoadPlan:
+    path, name = _locate(request)
+    adapter_path = _absolute(request.adapter_path) if request.adapter_path else None
+    return plan(path, name, adapter_path, request.context_length)
 
 
 def _locate(request: LoadModel) -> tuple[Path, str]:

@@ -41,6 +41,10 @@ Value = TypeVar("Value")
 _FREE_TAG = rf" ?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}} '’&+#./_-]{{0,{MAX_TAG_CHARS - 1}}}"
 
 
+class ConstraintError(Exception):
+    """A sequence left its grammar. Says nothing of the text: exceptions are logged."""
+
+
 class Constrained(ABC):
     """A logits processor for one sequence. Called one step ahead, with all tokens so far."""
 
@@ -89,7 +93,7 @@ class Constrained(ABC):
 
     def _from_matcher(self) -> Bits:
         if self._matcher.is_error():
-            raise ValueError(self._matcher.get_error())
+            raise ConstraintError("a token was chosen that the grammar forbids")
         bits = np.zeros(self._words, dtype=np.int32)
         found = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)[: self._words]
         bits[: len(found)] = found
@@ -125,7 +129,7 @@ class GrammarConstrained(Constrained):
         # The matcher stops before EOS; without EOS forced here, junk follows.
         if self._matcher.is_stopped():
             if self._matcher.is_error():
-                raise ValueError(self._matcher.get_error())
+                raise ConstraintError("a token was chosen that the grammar forbids")
             return self._only(self._eos_ids)
         return self._from_matcher()
 

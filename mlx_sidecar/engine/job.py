@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 
 class Sampling(Struct, frozen=True):
@@ -161,4 +161,3 @@ class ModelFacts(Struct):
     quantization: dict[str, Any] | None
     adapter_path: str | None
     description: str | None = None
-    eos_ids: frozenset[int] = field(default_factory=frozenset)

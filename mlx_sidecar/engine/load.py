@@ -13,10 +13,10 @@ from typing import Any
 from mlx_sidecar.engine import device, tokenizer
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.folder import ModelFolder
-from mlx_sidecar.engine.job import ModelFacts
+from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
 from mlx_sidecar.engine.plan import LoadPlan, kv_bytes_per_token, stated_context_length
-from mlx_sidecar.errors import ModelInvalid, ModelUnsupported, SidecarError
+from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, SidecarError
 
 PIECE_BYTES = 64 * 1024 * 1024
 _UNKNOWN_CONTEXT_LENGTH = 32_768
@@ -38,7 +38,8 @@ def steps(wanted: LoadPlan) -> Generator[float, None, Any]:
             network = _with_adapter(network, wanted.adapter_path)
         vocabulary_size = _try_out(network)
     yield 1.0
-    return _finish(wanted, network, config, vocabulary_size, started)
+    with _reasons(wanted.folder):
+        return _finish(wanted, network, config, vocabulary_size, started)
 
 
 @contextmanager
@@ -146,7 +147,13 @@ def _finish(wanted: LoadPlan, network: Any, config: dict[str, Any], vocabulary_s
         description=stated if isinstance(stated, str) else None,
     )
     mx.clear_cache()
-    return LoadedModel(network, made, facts, vocabulary_size)
+    loaded = LoadedModel(network, made, facts, vocabulary_size)
+    # A template that is broken shows now, not with the first request.
+    try:
+        loaded.render([Turn("user", "x")])
+    except InvalidParams as problem:
+        raise ModelInvalid(f"{wanted.folder.path}: {problem.message}", {"file": "chat_template"}) from None
+    return loaded
 
 
 def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:

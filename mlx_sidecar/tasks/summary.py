@@ -23,13 +23,17 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
     """Write the summary; parts are read in one batch, and their notes summarized in turn until one part is left."""
     instruction = summary_instruction(request.style, max_words=request.max_words, language=request.language)
     answer_tokens = min(_answer_tokens(request), model.context_length // 4)
-    text, results, chunks = request.content, list[JobResult](), 0
+    text, results, chunks, done = request.content, list[JobResult](), 0, 0.0
     while True:
         parts = yield from split_document(text, instruction, model, answer_tokens)
         chunks = chunks or len(parts)
         if len(parts) == 1:
             break
-        notes = yield from in_slices(_note_job(part, request, model) for part in parts)
+        # How many rounds there will be isn't known: each takes half of what is left.
+        middle = (done + 100.0) / 2
+        jobs = (_note_job(part, request, model) for part in parts)
+        notes = yield from in_slices(jobs, len(parts), begin=done, end=middle)
+        done = middle
         results += notes
         text = _joined(notes, text, model)
     (answer,) = yield Generate([_final_job(text, instruction, request, model)])

@@ -30,7 +30,8 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     model.check(constraint)
     answer_tokens = min(request.max_tags * _USUAL_TOKENS_PER_TAG, model.context_length // 4)
     parts = yield from split_document(request.content, instruction, model, answer_tokens)
-    results = yield from in_slices(_job(part, instruction, constraint, request, model) for part in parts)
+    jobs = (_job(part, instruction, constraint, request, model) for part in parts)
+    results = yield from in_slices(jobs, len(parts))
     tags = _most_found([_read(result, only) for result in results], request)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
 

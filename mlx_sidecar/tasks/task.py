@@ -17,9 +17,17 @@ class Pause(Struct, frozen=True):
 
 
 class Generate(Struct, frozen=True):
-    """Run these jobs together and send back their results, in this order."""
+    """Run these jobs together and send back their results, in this order.
+
+    They are part of `total` jobs of which `done` are done; all of them take the
+    request from `begin` to `end`, in percent.
+    """
 
     jobs: Sequence[Job]
+    done: int = 0
+    total: int = 1
+    begin: float = 0.0
+    end: float = 100.0
 
 
 Wish = Generate | Measure | Pause
@@ -29,12 +37,14 @@ Task = Generator[Wish, Sequence[JobResult], Result]
 _JOBS_AT_ONCE = 64
 
 
-def in_slices(jobs: Iterable[Job]) -> Generator[Wish, Sequence[JobResult], list[JobResult]]:
+def in_slices(
+    jobs: Iterable[Job], total: int, *, begin: float = 0.0, end: float = 100.0
+) -> Generator[Wish, Sequence[JobResult], list[JobResult]]:
     """Generate many jobs, a slice at a time: the loop isn't held up, and other requests get their places."""
     results: list[JobResult] = []
     left = iter(jobs)
     while some := list(islice(left, _JOBS_AT_ONCE)):
-        results += yield Generate(some)
+        results += yield Generate(some, done=len(results), total=total, begin=begin, end=end)
     return results
 
 
