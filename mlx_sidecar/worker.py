@@ -119,16 +119,16 @@ class Worker:
             self._end(entry, DuplicateId(f"a request with id {read.address.id!r} is still running; choose another id"))
         else:
             entry.request, entry.warnings = read.request, read.warnings
-            self._enqueue(entry, read.request)
+            self._enqueue(entry)
 
-    def _enqueue(self, entry: Entry, request: object) -> None:
+    def _enqueue(self, entry: Entry) -> None:
         assert entry.request is not None
         if dispatch.turn_of(entry.request) is Turn.AT_ONCE:
             self._start(entry)
             return
         self._waiting.append(entry)
         self._may_start = True
-        if isinstance(request, Shutdown):
+        if isinstance(entry.request, Shutdown):
             self._shutdown = entry
 
     # Whose turn it is
@@ -277,9 +277,7 @@ class Worker:
             entry.task.close()
         if entry is self._shutdown:
             # However it ends, it ends last.
-            for other in self._ledger:
-                if other is not entry:
-                    self._end(other, Cancelled("the worker is shutting down"))
+            self._end_all_but(entry, Cancelled("the worker is shutting down"))
         if entry.phase is Phase.RUNNING and entry.request and dispatch.turn_of(entry.request) is Turn.BARRIER:
             self._barrier_runs = False
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
@@ -288,6 +286,11 @@ class Worker:
         self._log.write("info", f"{entry.address.command} id={entry.address.id!r} {seconds:.3f}s")
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
+
+    def _end_all_but(self, kept: Entry, why: SidecarError) -> None:
+        for entry in self._ledger:
+            if entry is not kept:
+                self._end(entry, why)
 
     def _stop_jobs(self, entry: Entry) -> str:
         """Take a request's jobs out of the batch; gives its text so far if it is of one piece."""
@@ -309,9 +312,7 @@ class Worker:
                 )
         if self._shutdown and (grace_ends := self._grace_ends()) is not None and grace_ends <= now:
             why = Cancelled("the worker is shutting down and the time that grace_s gives is up")
-            for entry in self._ledger:
-                if entry is not self._shutdown:
-                    self._end(entry, why)
+            self._end_all_but(self._shutdown, why)
 
     def _grace_ends(self) -> float | None:
         entry = self._shutdown

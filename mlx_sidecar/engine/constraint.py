@@ -91,6 +91,10 @@ class Constrained(ABC):
     def _allowed(self) -> Bits:
         """Which tokens may be next."""
 
+    def _is_complete(self) -> bool:
+        """Whether the grammar lets nothing more follow. A matcher in error has stopped, too."""
+        return bool(self._matcher.is_stopped() and not self._matcher.is_error())
+
     def _from_matcher(self) -> Bits:
         if self._matcher.is_error():
             raise ConstraintError("a token was chosen that the grammar forbids")
@@ -127,11 +131,7 @@ class GrammarConstrained(Constrained):
 
     def _allowed(self) -> Bits:
         # The matcher stops before EOS; without EOS forced here, junk follows.
-        if self._matcher.is_stopped():
-            if self._matcher.is_error():
-                raise ConstraintError("a token was chosen that the grammar forbids")
-            return self._only(self._eos_ids)
-        return self._from_matcher()
+        return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
 
 
 class ClosedVocabulary:
@@ -217,8 +217,7 @@ class TagsConstrained(Constrained):
 
     def _allowed(self) -> Bits:
         accepting = self._matcher.is_accepting()
-        stopped = self._matcher.is_stopped() and not self._matcher.is_error()
-        bits = self._only(frozenset()) if stopped else self._from_matcher()
+        bits = self._only(frozenset()) if self._is_complete() else self._from_matcher()
         _set(bits, self._eos_ids, False)
         self._forbid_dead_ends(bits)
         # A line that can't go on is closed even if its tag is there already; the task drops it.

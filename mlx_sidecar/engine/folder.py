@@ -34,10 +34,6 @@ class ModelFolder(Struct, frozen=True):
     def model_type(self) -> str:
         return str(self.config["model_type"])
 
-    @property
-    def quantization(self) -> dict[str, Any] | None:
-        return quantization_of(self.config)
-
 
 def check(path: Path) -> ModelFolder:
     """Read what loading will need.

@@ -47,9 +47,7 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
     """mlx_lm fails in many ways; all of them come down to the folder."""
     try:
         yield
-    except SidecarError:
-        raise
-    except MemoryError:
+    except (SidecarError, MemoryError):
         raise
     except Exception as problem:
         text = " ".join(str(problem).split())[:500] or type(problem).__name__

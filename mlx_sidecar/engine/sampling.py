@@ -29,10 +29,10 @@ _PENALTY_CONTEXT_TOKENS = 20
 
 
 class SeededSampler:
-    """Draws with a key per position. `start` is the position of the first token that it draws."""
+    """Draws with a key per position."""
 
-    def __init__(self, sampling: Sampling, start: int = 0) -> None:
-        self._sampling, self._position = sampling, start
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling, self._position = sampling, 0
         self._seed = sampling.seed if sampling.seed is not None else secrets.randbits(53)
 
     def __call__(self, logprobs: mx.array) -> mx.array:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.errors import ERROR_CODES, SidecarError
 from mlx_sidecar.protocol.requests import COMMANDS, Id
 from mlx_sidecar.protocol.responses import RESULTS, Delta, Measure
 
@@ -67,10 +67,9 @@ def _line(kind: str, command: dict[str, Any], fields: dict[str, Any], one_of: li
 
 
 def _error_fields() -> dict[str, Any]:
-    codes = [kind.code for kind in SidecarError.__subclasses__()]
     return {
         "error": {"type": "string", "description": "one sentence that says what to do"},
-        "code": {"enum": codes},
+        "code": {"enum": list(ERROR_CODES)},
         "retryable": {"type": "boolean", "description": "whether the very same request can work later"},
         "data": {"type": "object"},
     }
