@@ -1,41 +1,42 @@
 """The running batch: mlx_lm's BatchGenerator, and for each of its rows what the worker knows of it.
 
-BatchGenerator queues, prefills in pieces, decodes and lets rows join and leave
-between two steps. This module puts jobs in, takes tokens out, and sees to it
-that what two prompts have in common is computed once: by the prefix cache if
-one came before the other, by letting the second follow the first if both are
-there at once.
+BatchGenerator prefills in pieces, decodes, and lets rows join and leave between
+two steps. This module puts rows in, in the order that `prefill` says, takes
+tokens out, and sees to it that what two prompts have in common is computed once:
+from the prefix cache if one came before the other, out of the other's row while
+that is running, and by waiting for it if both came at once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator
-from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
+from mlx_lm.models.cache import make_prompt_cache
+from msgspec import Struct
 
+from mlx_sidecar.engine.chooser import Chooser
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, PrefixCacheUse, TextCame
 from mlx_sidecar.engine.loaded import LoadedModel
-from mlx_sidecar.engine.prefix_cache import PrefixCache
+from mlx_sidecar.engine.prefill import PIECE_TOKENS, Prefill, fair_order, has_room, may_overtake
+from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, always_trims, has_state, trimmed
 from mlx_sidecar.engine.row import Row
 
-PREFILL_STEP_TOKENS = 256
-PREFILL_BATCH_ROWS = 4
-
-_WORTH_FOLLOWING_TOKENS = 64
+_WORTH_WAITING_TOKENS = 64
 """A common beginning shorter than this is quicker computed than waited for."""
 
+_LOOKED_AT = 32
+"""How many of those that wait are looked at between two steps."""
 
-@dataclass(frozen=True)
-class _Follower:
-    """A row that waits for another one's prompt, because its own begins like that."""
 
-    row: Row
-    leader_uid: int
+class _Donor(Struct, frozen=True):
+    """A row of the batch that computes `length` tokens which another prompt begins with."""
+
+    uid: int
+    length: int
+    is_ready: bool
 
 
 class Batch:
@@ -43,53 +44,56 @@ class Batch:
 
     def __init__(self, model: LoadedModel, prefix_cache: PrefixCache, max_rows: int) -> None:
         self._model, self._prefix_cache, self._max_rows = model, prefix_cache, max_rows
-        self._attends_only = can_trim_prompt_cache(make_prompt_cache(model.network))
-        self._rows: dict[int, Row] = {}
-        self._followers: list[_Follower] = []
+        layers = make_prompt_cache(model.network)
+        self._trims, self._one_lane = always_trims(layers), has_state(layers)
+        self._waiting: list[Prefill] = []
+        self._rows: dict[int, Prefill] = {}
+        self._may_enter = self._one_by_one = False
+        self._entering: Prefill | None = None
+        self._chooser = Chooser()
         self._generator: BatchGenerator | None = None
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._followers)
+        return len(self._rows) + len(self._waiting)
 
     @property
     def prefix_cache_use(self) -> PrefixCacheUse:
         """How full the prefix cache is."""
         return self._prefix_cache.use
 
-    def add(self, ticket: int, job: Job) -> None:
-        """Queue a job; it joins the batch between two steps. Raises SidecarError before anything is changed."""
-        self._place(Row(ticket, job, self._model))
+    def add(self, ticket: int, group: int, job: Job) -> None:
+        """Queue a job of a group; it joins the batch between two steps. Raises SidecarError, and then isn't queued."""
+        self._waiting.append(Prefill(Row(ticket, group, job, self._model)))
+        self._may_enter = True
 
     def remove(self, ticket: int) -> str:
         """End a job before its time; gives its text so far."""
-        self._followers = [each for each in self._followers if each.row.ticket != ticket]
-        for uid, row in self._rows.items():
-            if row.ticket == ticket:
+        for prefill in self._waiting:
+            if prefill.row.ticket == ticket:
+                self._waiting.remove(prefill)
+                return prefill.row.finished_text()
+        for uid, prefill in self._rows.items():
+            if prefill.row.ticket == ticket:
                 self._take_out(uid)
-                row.finish()
-                return row.text
+                return prefill.row.finished_text()
         return ""
 
     def tokens_of(self, ticket: int) -> int:
         """How many tokens a job has generated so far."""
-        return sum(row.output_tokens for row in self._rows.values() if row.ticket == ticket)
+        return sum(each.row.output_tokens for each in self._all() if each.row.ticket == ticket)
 
     def step(self) -> list[EngineEvent]:
         """One decode step for the rows that decode, then one piece of prefill for those that don't yet."""
         try:
-            return self._step()
+            self._let_enter()
+            assert self._generator is not None
+            pieces, tokens = self._generator.next()
+            now = time.monotonic()
+            for piece in pieces:
+                self._advance_prompt(piece, now)
         except Exception as problem:  # whatever it was, the batch can't be trusted after it
-            return self._give_up(problem)
-
-    def _step(self) -> list[EngineEvent]:
-        assert self._generator is not None
-        prefilled, decoded = self._generator.next()
-        now = time.monotonic()
-        for piece in prefilled:
-            self._rows[piece.uid].prefill(now)
-            if piece.end_of_prompt:
-                self._let_follow(piece.uid)
-        events = [event for response in decoded for event in self._advance(response, now)]
+            return self._begin_again(problem)
+        events = [event for response in tokens for event in self._advance(response, now)]
         if not len(self):
             mx.clear_cache()
         return events
@@ -97,86 +101,125 @@ class Batch:
     def close(self) -> None:
         """Let everything go."""
         self._rows.clear()
-        self._followers.clear()
+        self._waiting.clear()
         if self._generator is not None:
             self._generator.close()
             self._generator = None
 
+    def _all(self) -> list[Prefill]:
+        return [*self._rows.values(), *self._waiting]
+
     # Into the batch
 
-    def _place(self, row: Row) -> None:
-        cache, known = self._prefix_cache.fetch(row.job.prompt)
-        leader = self._leader_of(row.job.prompt, known)
-        if leader is not None:
-            self._followers.append(_Follower(row, leader))
+    def _let_enter(self) -> None:
+        """Let those in for whom there is room, and whose beginning isn't just being computed for another."""
+        if not self._may_enter:
             return
-        prompt, room = row.job.prompt, self._model.context_length - len(row.job.prompt)
+        self._may_enter = False
+        running = [each.row.group for each in self._rows.values()]
+        for prefill in fair_order(self._waiting, running)[:_LOOKED_AT]:
+            if len(self._rows) >= self._max_rows or not self._could_enter():
+                return
+            known = max(prefill.computed, self._prefix_cache.longest(prefill.tokens))
+            donor = self._donor(prefill, known)
+            if donor is not None and not donor.is_ready:
+                continue
+            if self._makes_room(len(prefill.tokens) - (donor.length if donor else known)):
+                self._enter(prefill, donor, known)
+
+    def _could_enter(self) -> bool:
+        """Whether anybody could. After a failure one row at a time is tried."""
+        if self._one_by_one:
+            self._one_by_one = bool(self._waiting)
+            return not any(each.row.is_untried for each in self._rows.values())
+        return self._one_lane or has_room(1, [each.left for each in self._prefilling().values()], one_lane=False)
+
+    def _enter(self, prefill: Prefill, donor: _Donor | None, known: int) -> None:
+        self._waiting.remove(prefill)
+        self._entering = prefill
+        if donor is not None:
+            cache, tokens = self._extract(donor.uid)
+            prefill.reuse(trimmed(cache, len(tokens), donor.length), donor.length)
+        elif known > prefill.computed:
+            prefill.reuse(*self._prefix_cache.fetch(prefill.tokens))
         generator = self._generator = self._generator or self._new_generator()
         (uid,) = generator.insert_segments(
-            segments=[[list(prompt[known:])]],
-            max_tokens=[min(row.job.max_tokens, room)],
-            caches=[cache],
-            all_tokens=[list(prompt[:known])],
-            samplers=[row.sampler],
-            logits_processors=[row.processors],
+            segments=[prefill.segments(() if self._trims else prefill.row.job.prompt.reusable)],
+            max_tokens=[prefill.row.tokens_left],
+            caches=[prefill.enter()],
+            all_tokens=[prefill.tokens[: prefill.computed].tolist()],
+            **self._chooser.insertion(prefill.row, self._model.eos_ids),
         )
-        row.cached_tokens = known
-        self._rows[uid] = row
+        self._rows[uid], self._entering = prefill, None
 
-    def _leader_of(self, prompt: Sequence[int], known: int) -> int | None:
-        """The row that is about to compute more of this prompt than is known; none where nothing could be kept."""
-        if not self._attends_only or self._prefix_cache.use.budget_bytes == 0:
-            return None
-        wanted = tuple(prompt[: known + _WORTH_FOLLOWING_TOKENS])
-        if len(wanted) < known + _WORTH_FOLLOWING_TOKENS:
-            return None
-        for uid, row in self._rows.items():
-            if row.is_prefilling and tuple(row.job.prompt[: len(wanted)]) == wanted:
-                return uid
-        return None
+    def _prefilling(self) -> dict[int, Prefill]:
+        return {uid: each for uid, each in self._rows.items() if not each.is_done}
 
-    def _let_follow(self, leader_uid: int) -> None:
-        """A row's prompt is computed, or will never be: those that waited for it go on."""
-        following = [each.row for each in self._followers if each.leader_uid == leader_uid]
-        if not following:
-            return
-        self._followers = [each for each in self._followers if each.leader_uid != leader_uid]
-        if leader_uid in self._rows and self._generator is not None:
-            cache, tokens = self._generator.extract_cache([leader_uid])[leader_uid]
-            self._prefix_cache.keep(tokens, cache)
-        for row in following:
-            self._place(row)
+    def _makes_room(self, left: int) -> bool:
+        """Whether a prompt with so many tokens left to compute may enter, if need be for one that is set aside."""
+        others = self._prefilling()
+        if has_room(left, [each.left for each in others.values()], one_lane=self._one_lane):
+            return True
+        if not self._one_lane or not all(may_overtake(left, each) for each in others.values()):
+            return False
+        for uid, prefill in others.items():
+            prefill.set_aside(self._withdraw(uid))
+            self._waiting.insert(0, prefill)
+        return True
 
     def _new_generator(self) -> BatchGenerator:
         return BatchGenerator(
             self._model.network,
             stop_tokens=[(token,) for token in sorted(self._model.eos_ids)],
+            sampler=self._chooser,
             completion_batch_size=self._max_rows,
-            prefill_batch_size=min(self._prefill_rows(), self._max_rows),
-            prefill_step_size=PREFILL_STEP_TOKENS,
+            prefill_batch_size=self._max_rows,
+            prefill_step_size=PIECE_TOKENS,
         )
 
-    def _prefill_rows(self) -> int:
-        """How many prompts may be prefilled together.
+    # What two prompts have in common
 
-        Prompts of different lengths are padded. Attention masks the padding, but some state-space
-        models of mlx_lm (mamba) take it into their state, which changes the text: those go one by one.
-        """
-        return PREFILL_BATCH_ROWS if self._attends_only else 1
+    def _donor(self, prefill: Prefill, known: int) -> _Donor | None:
+        """The row that has, or will have, most of this prompt, if that is worth it; none where nothing may be kept."""
+        if self._prefix_cache.use.budget_bytes == 0:
+            return None
+        best, least = None, known + _WORTH_WAITING_TOKENS
+        for uid, other in self._rows.items():
+            # What can't be trimmed is of use where it is cut only, and goes into the prefix cache there.
+            length = other.shared_with(prefill.tokens, at=None if self._trims else other.row.job.prompt.reusable)
+            if length >= least:
+                best, least = _Donor(uid, length, other.computed >= length), length + 1
+        return best
+
+    def _extract(self, uid: int) -> tuple[Cache, list[int]]:
+        assert self._generator is not None
+        cache, tokens = self._generator.extract_cache([uid])[uid]
+        return cache, tokens
 
     # Out of the batch
 
+    def _advance_prompt(self, piece: Any, now: float) -> None:
+        """One row's prompt got on."""
+        prefill = self._rows[piece.uid]
+        prefill.row.prefill(now)
+        prefill.advance(piece.progress[0], is_done=piece.end_of_prompt)
+        if not self._trims and prefill.computed in prefill.row.job.prompt.reusable:
+            cache, tokens = self._extract(piece.uid)
+            self._prefix_cache.keep(tokens, cache)
+        self._may_enter = True
+
     def _advance(self, response: Any, now: float) -> list[EngineEvent]:
         """One row got one token."""
-        row = self._rows[response.uid]
+        row = self._rows[response.uid].row
+        ended_itself = response.finish_reason is not None
         if row.problem is not None:
-            self._take_out(response.uid, gone=response.finish_reason is not None)
+            self._forget(response.uid) if ended_itself else self._take_out(response.uid)
             return [JobFailed(row.ticket, row.problem)]
         text = row.take(response.token, now)
-        if response.finish_reason is None and row.ended is None:
+        if not ended_itself and row.ended is None:
             return [TextCame(row.ticket, text)] if text else []
-        if response.finish_reason is not None:
-            self._take_out(response.uid, gone=True)
+        if ended_itself:
+            self._forget(response.uid)
             self._prefix_cache.keep(response.all_tokens, response.prompt_cache)
         else:
             self._take_out(response.uid, keep=True)
@@ -184,18 +227,34 @@ class Batch:
         events: list[EngineEvent] = [TextCame(row.ticket, text)] if text else []
         return [*events, JobEnded(row.ticket, row.result(response.token, now))]
 
-    def _take_out(self, uid: int, *, keep: bool = False, gone: bool = False) -> None:
-        """Forget a row; unless the generator has let it go itself, take it out there, too."""
-        del self._rows[uid]
-        if self._generator is not None and not gone:
-            for cache, tokens in self._generator.remove([uid], return_prompt_caches=keep).values():
-                self._prefix_cache.keep(tokens, cache)
-        self._let_follow(uid)
+    def _take_out(self, uid: int, *, keep: bool = False) -> None:
+        """Take a row out of the generator; what was computed of it may be kept."""
+        if keep:
+            cache, tokens = self._extract(uid)
+            self._prefix_cache.keep(tokens, cache)
+        self._withdraw(uid)
 
-    def _give_up(self, problem: Exception) -> list[EngineEvent]:
-        rows = [*self._rows.values(), *(each.row for each in self._followers)]
+    def _withdraw(self, uid: int) -> Cache:
+        assert self._generator is not None
+        ((cache, _),) = self._generator.remove([uid], return_prompt_caches=True).values()
+        self._forget(uid)
+        return list(cache)
+
+    def _forget(self, uid: int) -> None:
+        self._chooser.leave(self._rows.pop(uid).row)
+        self._may_enter = True
+
+    def _begin_again(self, problem: Exception) -> list[EngineEvent]:
+        """The batch is lost. Its rows go on in a new one, one after the other, so that the one to blame fails alone."""
+        rows = [prefill.row for prefill in self._rows.values()]
+        blamed = [row for row in rows if row.is_untried] if self._one_by_one or len(rows) == 1 else []
+        if self._entering is not None:
+            blamed, self._entering = [self._entering.row], None
         self._rows.clear()
-        self._followers.clear()
-        self._generator = None
+        self._chooser, self._generator = Chooser(), None
         mx.clear_cache()
-        return [JobFailed(row.ticket, problem) for row in rows]
+        for row in rows:
+            row.begin_again()
+        self._waiting[:0] = [Prefill(row) for row in rows if row not in blamed]
+        self._may_enter = self._one_by_one = True
+        return [JobFailed(row.ticket, problem) for row in blamed]

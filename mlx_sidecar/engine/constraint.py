@@ -1,9 +1,8 @@
 """Constrained decoding: which tokens may come next, by grammar (llguidance) and by the rules for tags.
 
 A grammar is compiled once per model and text of it; each sequence gets a copy
-of the compiled matcher, which costs microseconds. A processor never raises
-into the batch, because that would corrupt its neighbours: it notes the problem
-and forces the end of its own sequence.
+of the compiled matcher, which costs microseconds. Knows no MLX: what it allows
+is a set of bits, 32 tokens a word, lowest bit first.
 """
 
 from __future__ import annotations
@@ -12,16 +11,14 @@ import json
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
-from mlx_sidecar.engine import device
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
 from mlx_sidecar.engine.tokenizer import Tokenizer
@@ -46,42 +43,48 @@ class ConstraintError(Exception):
 
 
 class Constrained(ABC):
-    """A logits processor for one sequence. Called one step ahead, with all tokens so far."""
+    """What one sequence may say next. Told of each of its tokens, asked before the next one is chosen.
+
+    Neither raises: the sequence's neighbours would suffer. What went wrong is in
+    `problem`, and the end is the only token that is allowed from then on.
+    """
 
     def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
         self._matcher, self._eos_ids = matcher, eos_ids
         self._words = (vocabulary_size + 31) // 32
-        self._prompt_length: int | None = None
-        self._waiting_for: tuple[int, ...] = ()
+        self._marker: tuple[int, ...] = ()
+        self._latest: deque[int] = deque()
         self.problem: BaseException | None = None
 
     def start_after(self, marker: tuple[int, ...]) -> None:
         """Leave the sequence free until these tokens came: a thinking model reasons first."""
-        self._waiting_for = marker
+        self._marker, self._latest = marker, deque(maxlen=len(marker))
 
-    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
-        """Take the tokens, shape (n,), and logits, shape (1, vocabulary); forbid what may not come next."""
-        # Let the device work on the logits while the mask is made.
-        mx.async_eval(logits)  # type: ignore[no-untyped-call]
+    def take(self, token: int) -> None:
+        """The sequence has this token now."""
         try:
-            if self._prompt_length is None:
-                self._prompt_length = tokens.size
-            elif self._waiting_for:
-                self._wait(tokens)
+            if self._marker:
+                self._wait(token)
             else:
-                self._consume(_as_list(tokens[-1:])[0])
-            if self._waiting_for:
-                return logits
-            bits = self._allowed()
-        except Exception as problem:  # anything: see the module's docstring
+                self._consume(token)
+        except Exception as problem:  # anything: see the class's docstring
             self.problem = problem
-            bits = self._only(self._eos_ids)
-        return device.mask_logits(logits, bits)
 
-    def _wait(self, tokens: mx.array) -> None:
-        width = len(self._waiting_for)
-        if tokens.size - (self._prompt_length or 0) >= width and tuple(_as_list(tokens[-width:])) == self._waiting_for:
-            self._waiting_for = ()
+    def allowed(self) -> Bits | None:
+        """The tokens that may be next, as bits; None where all of them may."""
+        if self._marker:
+            return None
+        try:
+            if self.problem is None:
+                return self._allowed()
+        except Exception as problem:  # anything: see the class's docstring
+            self.problem = problem
+        return self._only(self._eos_ids)
+
+    def _wait(self, token: int) -> None:
+        self._latest.append(token)
+        if tuple(self._latest) == self._marker:
+            self._marker = ()
 
     @abstractmethod
     def _consume(self, token: int) -> None:
@@ -107,11 +110,6 @@ class Constrained(ABC):
         bits = np.zeros(self._words, dtype=np.int32)
         _set(bits, tokens, True)
         return bits
-
-
-def _as_list(tokens: mx.array) -> list[int]:
-    values: Any = tokens.tolist()
-    return list(values)
 
 
 def _set(bits: Bits, tokens: Sequence[int] | frozenset[int], on: bool) -> None:

@@ -96,23 +96,21 @@ def memory_for_models(active_bytes: int) -> int:
     return available
 
 
-def mask_logits(logits: mx.array, allowed_bits: Any) -> mx.array:
-    """Logits, shape (1, vocabulary), with -inf where the bit is 0.
+def mask_logits(logits: mx.array, bits: Any, allowed: Any) -> mx.array:
+    """Logits, shape (rows, vocabulary), with -inf where a token isn't allowed.
 
-    `allowed_bits` is a NumPy array of int32 words, 32 tokens a word, lowest bit
-    first. On Metal llguidance's own kernel does it (not measured here).
+    `bits` is a NumPy array of int32, shape (rows, words), 32 tokens a word, lowest
+    bit first; `allowed` the same with a byte a token, shape (rows, vocabulary). On
+    Metal llguidance's own kernel takes the bits (not measured here).
     """
     import mlx.core as mx
-    import numpy as np
 
-    vocabulary = logits.shape[-1]
     if mx.default_device() == mx.gpu:
         from llguidance.mlx import apply_token_bitmask
 
-        masked: mx.array = apply_token_bitmask(logits, allowed_bits[: (vocabulary + 31) // 32])
+        masked: mx.array = apply_token_bitmask(logits, bits)
         return masked
-    allowed = np.unpackbits(allowed_bits.view(np.uint8), bitorder="little", count=vocabulary)
-    return mx.where(mx.array(allowed).astype(mx.bool_), logits, -mx.inf)
+    return mx.where(mx.array(allowed.view("bool")), logits, -mx.inf)
 
 
 def memory_use() -> tuple[int, int, int]:

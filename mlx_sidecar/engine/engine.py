@@ -95,10 +95,11 @@ class Engine:
             raise ModelNotLoaded("the model was unloaded; send load-model first")
         for job in jobs:
             self._check(job)
-        tickets = []
+        tickets: list[int] = []
+        group = self._next_ticket
         try:
             for job in jobs:
-                batch.add(self._next_ticket, job)
+                batch.add(self._next_ticket, group, job)
                 tickets.append(self._next_ticket)
                 self._next_ticket += 1
         except BaseException:

@@ -43,10 +43,24 @@ Constraint = JsonSchema | OneOf | TagLines
 
 
 class Turn(Struct, frozen=True):
-    """One turn of a conversation. Its content is data, whatever markers stand in it."""
+    """One turn of a conversation. Its content is data, whatever markers stand in it.
+
+    Other conversations are likely to have its first `reusable_chars` characters, too.
+    """
 
     role: str
     content: str
+    reusable_chars: int = 0
+
+
+class Prompt(Struct, frozen=True):
+    """A conversation in tokens; `reusable` are lengths of its beginnings that other prompts are likely to have, too."""
+
+    tokens: Sequence[int]
+    reusable: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
 class TextFilter(Protocol):
@@ -64,9 +78,9 @@ class TextFilter(Protocol):
 
 
 class Job(Struct, frozen=True, eq=False):
-    """One sequence to generate: a prompt in tokens, and the rules for what follows it."""
+    """One sequence to generate: a prompt, and the rules for what follows it."""
 
-    prompt: Sequence[int]
+    prompt: Prompt
     max_tokens: int
     sampling: Sampling = Sampling()
     constraint: Constraint | None = None
@@ -129,7 +143,7 @@ class LanguageModel(Protocol):
     def count(self, text: str) -> int:
         """How many tokens a text has, by the model's own tokenizer."""
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
         """A conversation as the prompt for the assistant's next turn.
 
         With `raw`, and for a model without a chat template only, markers in the contents count.

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from mlx_sidecar.engine.constraint import Constraints
-from mlx_sidecar.engine.job import Constraint, ModelFacts, Turn
+from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, Turn
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -57,9 +57,9 @@ class LoadedModel:
         """How many tokens a text has as a document's: markers in it are plain text."""
         return self.prompts.count(text)
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
         """A conversation as the prompt for the assistant's next turn."""
-        return self.prompts.tokens(turns, thinking=thinking, raw=raw)
+        return self.prompts.build(turns, thinking=thinking, raw=raw)
 
     def check(self, constraint: Constraint) -> None:
         """Compile a constraint ahead; it is kept for the jobs that follow."""

@@ -1,54 +1,144 @@
 """What was computed for earlier prompts, for later ones that begin alike.
 
-mlx_lm's LRU of prompt caches, within a budget of bytes. Only caches that can be
-trimmed to a common prefix are kept: for sliding windows that are full and for
-state-space layers a shorter prefix can't be had from a longer one.
+Least recently used first out, within a budget of bytes. A cache of attention
+keys and values can be trimmed to what two prompts have in common; those of
+sliding windows that are full and of state-space layers can't, so they serve
+only prompts that begin with all of their tokens. (mlx_lm's LRUPromptCache keeps
+its entries in a trie of tokens, and looking up a short prompt beside a long
+entry takes it time with the square of the entry's length.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from mlx_lm.models.cache import LRUPromptCache, can_trim_prompt_cache, trim_prompt_cache
+import mlx.core as mx
+import numpy as np
+from mlx_lm.models.cache import CacheList, RotatingKVCache, can_trim_prompt_cache, trim_prompt_cache
+from numpy.typing import NDArray
 
 from mlx_sidecar.engine.job import PrefixCacheUse
+
+Tokens = NDArray[np.int32]
+Cache = list[Any]
 
 _MOST_ENTRIES = 256
 _SHORTEST_PREFIX = 16
 """Fewer tokens than this are quicker computed than copied."""
 
 
+def as_tokens(tokens: Sequence[int]) -> Tokens:
+    """Tokens in a form that is quick to compare."""
+    return np.array(tokens, dtype=np.int32)
+
+
+def common_length(one: Tokens, other: Tokens) -> int:
+    """How many tokens two sequences have in common at their beginning."""
+    shorter = min(len(one), len(other))
+    different = one[:shorter] != other[:shorter]
+    return int(different.argmax()) if different.any() else shorter
+
+
+def trimmed(cache: Cache, held: int, wanted: int) -> Cache:
+    """A cache that holds the first `wanted` of its `held` tokens. The arrays are shared, nothing is computed."""
+    made = [_layer_copy(layer) for layer in cache]
+    if held > wanted:
+        trim_prompt_cache(made, held - wanted)
+    return made
+
+
+def always_trims(cache: Cache) -> bool:
+    """Whether these layers can be cut back to any length, however much they hold."""
+    return all(layer.is_trimmable() and not isinstance(layer, RotatingKVCache) for layer in _flat(cache))
+
+
+def has_state(cache: Cache) -> bool:
+    """Whether some of these layers hold a state that can't be cut back at all."""
+    return not can_trim_prompt_cache(cache)
+
+
+def _flat(cache: Iterable[Any]) -> Iterator[Any]:
+    for layer in cache:
+        if isinstance(layer, CacheList):
+            yield from _flat(layer.caches)
+        else:
+            yield layer
+
+
+def _layer_copy(layer: Any) -> Any:
+    return CacheList(*map(_layer_copy, layer.caches)) if isinstance(layer, CacheList) else copy.copy(layer)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    tokens: Tokens
+    cache: Cache
+    bytes: int
+    trims: bool
+
+    def serves(self, wanted: Tokens) -> int:
+        """How many of the wanted tokens, one less than all at most, this entry saves computing."""
+        common = min(common_length(self.tokens, wanted), len(wanted) - 1)
+        return common if self.trims or common == len(self.tokens) else 0
+
+
 class PrefixCache:
-    """Prompt caches by their tokens, within `budget_bytes`; a budget of 0 keeps nothing."""
+    """Caches by their tokens, within `budget_bytes`; a budget of 0 keeps nothing."""
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
-        self._lru = LRUPromptCache(max_size=_MOST_ENTRIES, max_bytes=budget_bytes)
+        self._bytes = 0
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     @property
     def use(self) -> PrefixCacheUse:
         """How full it is."""
-        return PrefixCacheUse(len(self._lru), self._lru.nbytes, self._budget_bytes)
+        return PrefixCacheUse(len(self._entries), self._bytes, self._budget_bytes)
 
-    def fetch(self, tokens: Sequence[int]) -> tuple[list[Any] | None, int]:
-        """A copy of the cache for the longest known prefix, and that prefix's length.
+    def longest(self, tokens: Tokens) -> int:
+        """How many tokens of this beginning are kept. One is always left to compute: its logits are needed."""
+        known = max((entry.serves(tokens) for entry in self._entries.values()), default=0)
+        return known if known >= _SHORTEST_PREFIX else 0
 
-        At least one token is always left to compute: its logits are needed.
-        """
-        cache, rest = self._lru.fetch_nearest_cache(0, list(tokens))
-        known = len(tokens) - len(rest)
-        if cache is None or known < _SHORTEST_PREFIX:
+    def fetch(self, tokens: Tokens) -> tuple[Cache | None, int]:
+        """A cache for the longest beginning that is kept, and its length."""
+        key, known = max(((key, e.serves(tokens)) for key, e in self._entries.items()), key=_length, default=(b"", 0))
+        if known < _SHORTEST_PREFIX:
             return None, 0
-        if not rest:
-            trim_prompt_cache(cache, 1)
-            known -= 1
-        return cache, known
+        self._entries.move_to_end(key)
+        entry = self._entries[key]
+        return trimmed(entry.cache, len(entry.tokens), known), known
 
-    def keep(self, tokens: Sequence[int], cache: list[Any]) -> None:
-        """Keep a cache if it holds exactly these tokens and can be of use later."""
-        size = sum(layer.nbytes for layer in cache)
+    def keep(self, tokens: Sequence[int], cache: Cache) -> None:
+        """Keep a cache if it holds exactly these tokens and fits the budget."""
         exact = all(layer.offset == len(tokens) for layer in cache if hasattr(layer, "offset"))
-        fits = len(tokens) >= _SHORTEST_PREFIX and size <= self._budget_bytes
-        if exact and fits and can_trim_prompt_cache(cache):
-            self._lru.insert_cache(0, list(tokens), cache)
+        size = sum(layer.nbytes for layer in cache)
+        if not exact or len(tokens) < _SHORTEST_PREFIX or size > self._budget_bytes:
+            return
+        # What was cut out of a batch would otherwise hold the whole batch.
+        mx.async_eval([layer.state for layer in cache])  # type: ignore[no-untyped-call]
+        entry = _Entry(as_tokens(tokens), cache, size, can_trim_prompt_cache(cache))
+        for key, other in list(self._entries.items()):
+            if _is_needless(other, entry):
+                self._drop(key)
+        self._entries[entry.tokens.tobytes()] = entry
+        self._bytes += size
+        while self._bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: bytes) -> None:
+        self._bytes -= self._entries.pop(key).bytes
+
+
+def _length(found: tuple[bytes, int]) -> int:
+    return found[1]
+
+
+def _is_needless(other: _Entry, new: _Entry) -> bool:
+    """Whether `new` serves all that `other` does."""
+    common = common_length(other.tokens, new.tokens)
+    return common == len(other.tokens) and (new.trims or common == len(new.tokens))

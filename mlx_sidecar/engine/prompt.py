@@ -11,13 +11,13 @@ that knows no markers.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import tokenizers
 
-from mlx_sidecar.engine.job import Turn
+from mlx_sidecar.engine.job import Prompt, Turn
 from mlx_sidecar.engine.template import ChatTemplate
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.errors import InvalidParams
@@ -25,10 +25,11 @@ from mlx_sidecar.errors import InvalidParams
 
 @dataclass(frozen=True)
 class _Text:
-    """A rendered text, and which spans of it (in characters) are data."""
+    """A rendered text, which spans of it (in characters) are data, and where its reusable beginnings end."""
 
     text: str
     data: tuple[tuple[int, int], ...]
+    reusable: tuple[int, ...] = ()
 
     def is_data(self, start: int, end: int) -> bool:
         """Whether any of this span is data."""
@@ -58,13 +59,13 @@ class PromptBuilder:
             self._template.render([Turn("user", "x")], thinking=False)
         )
 
-    def tokens(self, turns: Sequence[Turn], *, thinking: bool, raw: bool) -> list[int]:
+    def build(self, turns: Sequence[Turn], *, thinking: bool, raw: bool) -> Prompt:
         """The prompt for the assistant's next turn. Raises InvalidParams where the template refuses the turns.
 
         `raw` counts for models without a template only: the contents' markers are then markers.
         """
         if not self._template.exists:
-            return self._without_template(turns, raw=raw)
+            return Prompt(self._without_template(turns, raw=raw))
         rendered = self._fill(turns, thinking=thinking)
         if not thinking:
             rendered = self._close_reasoning(rendered)
@@ -72,7 +73,7 @@ class PromptBuilder:
 
     def count(self, text: str) -> int:
         """How many tokens a text has as data."""
-        return len(self._encode(_Text(text, ((0, len(text)),))))
+        return len(self._encode(_Text(text, ((0, len(text)),))).tokens)
 
     def _without_template(self, turns: Sequence[Turn], *, raw: bool) -> list[int]:
         """The contents follow one another, between what the tokenizer puts around a text."""
@@ -85,7 +86,7 @@ class PromptBuilder:
         whole = self._tokenizer.encode(text, add_special_tokens=True)
         # What the tokenizer adds stands before the text, after it, or both; an empty text shows how much there is.
         before = next((n for n, token in enumerate(around) if whole[n] != token), len(around))
-        inner = self._encode(_Text(text, ((0, len(text)),)))
+        inner = self._encode(_Text(text, ((0, len(text)),))).tokens
         return [*around[:before], *inner, *around[before:]]
 
     def _fill(self, turns: Sequence[Turn], *, thinking: bool) -> _Text:
@@ -102,48 +103,60 @@ class PromptBuilder:
             if turns[0].role != "system" or len(turns) < 2:
                 raise
             return self._fill(_merge_system(turns), thinking=thinking)
-        parts, data, length, rest = [], [], 0, template
+        parts: list[str] = []
+        data: list[tuple[int, int]] = []
+        ends: list[int] = []
+        length, rest = 0, template
         for turn, core, mark in zip(turns, cores, marks, strict=True):
             before, found, rest = rest.partition(mark)
             if not found or mark in rest:
                 if turn.role == "system" and not found:
                     return self._fill(_merge_system(turns), thinking=thinking)
                 raise InvalidParams(f"the model's chat template has no place for a turn of role '{turn.role}' there")
-            data.append((length + len(before), length + len(before) + len(core)))
+            begin = length + len(before)
+            length = begin + len(core)
+            if data and turns[len(data) - 1].role == "system":
+                ends.append(begin)
+            if turn.reusable_chars:
+                ends.append(begin + min(turn.reusable_chars, len(core)))
+            data.append((begin, length))
             parts += [before, core]
-            length += len(before) + len(core)
-        return _Text("".join([*parts, rest]), tuple(data))
+        return _Text("".join([*parts, rest]), tuple(data), tuple(ends))
 
     def _close_reasoning(self, rendered: _Text) -> _Text:
         """Some templates open the reasoning whatever they are told; then it is closed at once."""
         marks = self._tokenizer.think_marks
         if marks is None or not self._opens_reasoning(rendered.text):
             return rendered
-        return _Text(f"{rendered.text.rstrip()}\n\n{marks.end}\n\n", rendered.data)
+        return _Text(f"{rendered.text.rstrip()}\n\n{marks.end}\n\n", rendered.data, rendered.reusable)
 
     def _opens_reasoning(self, text: str) -> bool:
         marks = self._tokenizer.think_marks
         return marks is not None and text.rstrip().endswith(marks.start)
 
-    def _encode(self, rendered: _Text) -> list[int]:
+    def _encode(self, rendered: _Text) -> Prompt:
         """Tokens of a rendered text whose data holds no marker that counts as one."""
         encoding = self._tokenizer.backend.encode(rendered.text, add_special_tokens=False)
+        tokens = encoding.ids
+        at = [index for index, token in enumerate(tokens) if token in self._tokenizer.marker_ids]
         # Each access to `offsets` makes the whole list anew.
-        offsets = encoding.offsets
-        markers = [
-            (token, *offsets[index]) for index, token in enumerate(encoding.ids) if token in self._tokenizer.marker_ids
-        ]
-        own = [(token, start, end) for token, start, end in markers if not rendered.is_data(start, end)]
-        return list(encoding.ids) if len(own) == len(markers) else self._encode_between(rendered.text, own)
+        offsets = encoding.offsets if at else []
+        own = [(tokens[index], *offsets[index]) for index in at if not rendered.is_data(*offsets[index])]
+        if len(own) < len(at):
+            return self._encode_between(rendered, own)
+        return Prompt(tokens, tuple(_lengths(encoding, rendered.reusable, 0, len(rendered.text))))
 
-    def _encode_between(self, text: str, markers: Sequence[tuple[int, int, int]]) -> list[int]:
+    def _encode_between(self, rendered: _Text, markers: Sequence[tuple[int, int, int]]) -> Prompt:
         """Tokens of a text in which only these markers (token, start, end) count; the rest is plain text."""
         tokens: list[int] = []
+        lengths: list[int] = []
         position = 0
-        for token, start, end in markers:
-            tokens += [*self._plain.encode(text[position:start], add_special_tokens=False).ids, token]
+        for token, start, end in [*markers, (None, len(rendered.text), len(rendered.text))]:
+            encoding = self._plain.encode(rendered.text[position:start], add_special_tokens=False)
+            lengths += [len(tokens) + length for length in _lengths(encoding, rendered.reusable, position, start)]
+            tokens += [*encoding.ids, *([token] if token is not None else [])]
             position = end
-        return tokens + list(self._plain.encode(text[position:], add_special_tokens=False).ids)
+        return Prompt(tokens, tuple(lengths))
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -156,3 +169,10 @@ def _merge_system(turns: Sequence[Turn]) -> list[Turn]:
     """For templates without a system role: its text goes before the next turn's."""
     system, following, *others = turns
     return [Turn(following.role, f"{system.content}\n\n{following.content}"), *others]
+
+
+def _lengths(encoding: tokenizers.Encoding, ends: Sequence[int], start: int, stop: int) -> Iterator[int]:
+    """How many tokens of `encoding`, which begins at character `start`, come before each end between start and stop."""
+    for end in ends:
+        if start < end < stop and (token := encoding.char_to_token(end - start)) is not None:
+            yield token

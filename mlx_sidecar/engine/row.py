@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from mlx_sidecar.engine.constraint import Constrained
 from mlx_sidecar.engine.job import FinishReason, Job, JobResult, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
-from mlx_sidecar.engine.sampling import LogitsProcessor, Sampler, make_processors, make_sampler
+from mlx_sidecar.engine.sampling import Draws, make_processors
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
 
 
 class Row:
     """What the worker knows of a sequence. Making one raises SidecarError if its job can't be honoured."""
 
-    def __init__(self, ticket: int, job: Job, model: LoadedModel) -> None:
-        self.ticket, self.job = ticket, job
+    def __init__(self, ticket: int, group: int, job: Job, model: LoadedModel) -> None:
+        self.ticket, self.group, self.job = ticket, group, job
+        self.draws = Draws(job.sampling)
         self.constrained = _constrain(job, model)
-        self.sampler: Sampler = make_sampler(job.sampling)
+        self.processors = make_processors(job.sampling)
         self.cached_tokens = 0
         self.output_tokens = 0
+        self._model, self._generated = model, list[int]()
         self._reasoning = _take_out_reasoning(job, model)
         self._stream = _text_stream(job, model, self._reasoning)
-        self._eos_ids = model.eos_ids
         self._inserted_at = time.monotonic()
+        self.is_untried = True
         self._started_at: float | None = None
         self._first_token_at: float | None = None
 
     @property
-    def processors(self) -> list[LogitsProcessor]:
-        """What changes the logits, in order."""
-        return make_processors(self.job.sampling) + ([self.constrained] if self.constrained else [])
+    def tokens(self) -> Sequence[int]:
+        """The prompt, and what was generated so far."""
+        return [*self.job.prompt.tokens, *self._generated] if self._generated else self.job.prompt.tokens
+
+    @property
+    def tokens_left(self) -> int:
+        """How many more may be generated."""
+        prompt = len(self.job.prompt)
+        return min(self.job.max_tokens, self._model.context_length - prompt) - len(self._generated)
+
+    def begin_again(self) -> None:
+        """Its batch is lost: it goes on after the tokens that it has."""
+        self.is_untried = True
+        self.draws.rewind(len(self._generated))
+        self.constrained = _constrain(self.job, self._model)
+        for token in self._generated if self.constrained else ():
+            self.constrained.take(token)  # type: ignore[union-attr]
 
     @property
     def problem(self) -> BaseException | None:
@@ -42,11 +59,6 @@ class Row:
         """Set once the text is complete, whatever the model would still say."""
         return self._stream.ended
 
-    @property
-    def is_prefilling(self) -> bool:
-        """Whether the first token is still to come."""
-        return self._first_token_at is None
-
     def prefill(self, now: float) -> None:
         """A piece of the prompt was computed."""
         self._started_at = self._started_at or now
@@ -54,7 +66,9 @@ class Row:
     def take(self, token: int, now: float) -> str:
         """A token was generated; gives the text that is certain with it."""
         self._first_token_at = self._first_token_at or now
-        if token in self._eos_ids:
+        self._generated.append(token)
+        self.is_untried = False
+        if token in self._model.eos_ids:
             return ""
         self.output_tokens += 1
         return self._stream.feed(token)
@@ -62,6 +76,11 @@ class Row:
     def finish(self) -> str:
         """No more tokens; gives the text that was held back."""
         return self._stream.finish()
+
+    def finished_text(self) -> str:
+        """No more tokens; gives all of the text."""
+        self.finish()
+        return self.text
 
     @property
     def text(self) -> str:
@@ -73,7 +92,7 @@ class Row:
         return JobResult(
             text=self.text,
             reasoning=self._reasoning.reasoning if self._reasoning else "",
-            finish_reason=self.ended or ("stop" if last_token in self._eos_ids else "length"),
+            finish_reason=self.ended or ("stop" if last_token in self._model.eos_ids else "length"),
             input_tokens=len(self.job.prompt),
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
@@ -96,7 +115,7 @@ def _take_out_reasoning(job: Job, model: LoadedModel) -> Reasoning | None:
     marks = model.tokenizer.think_marks
     if marks is None or (job.constraint is not None and not job.thinking):
         return None
-    prompt_end = model.tokenizer.decode(job.prompt[-8:]).rstrip()
+    prompt_end = model.tokenizer.decode(job.prompt.tokens[-8:]).rstrip()
     unsure = not job.thinking and model.prompts.always_opens_reasoning
     return Reasoning(marks, inside=prompt_end.endswith(marks.start), unsure=unsure)
 

@@ -1,57 +1,57 @@
-"""How the next token is drawn: samplers and the repetition penalty, one per sequence.
+"""How the next tokens are drawn, for all sequences of a batch in one go.
 
-Every sequence that isn't greedy draws from a key of its own, made of its seed
+Every sequence that isn't greedy draws by numbers of its own, made of its seed
 and the position, so that its text doesn't depend on who else is in the batch.
+One number a token is all that is drawn: the token is where the running sum of
+the probabilities passes it.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import mlx.core as mx
-import mlx_lm.generate
+import numpy as np
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_repetition_penalty
+from numpy.typing import NDArray
 
+from mlx_sidecar.engine import device
 from mlx_sidecar.engine.job import Sampling
 
-Sampler = Callable[[mx.array], mx.array]
+Bits = NDArray[np.int32]
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 
-_LOSES_COUNT = not hasattr(mlx_lm.generate, "StopSequences")
-"""mlx_lm before 0.32 (Python 3.10) mixes up the processors of its rows after one without any has ended."""
-
 _COLDEST = 1e-3
-"""Below this temperature the likeliest token is the only one, and dividing by it overflows."""
+"""Below this temperature the likeliest token is the only one."""
 
 _PENALTY_CONTEXT_TOKENS = 20
 """How far back the repetition penalty looks; mlx_lm's own default."""
 
+_FEW = 16
+"""Where no row may choose among more than the vocabulary divided by this, only those tokens are looked at."""
 
-class SeededSampler:
-    """Draws with a key per position."""
+
+class Draws:
+    """The sampling of one sequence, and the numbers that it draws by."""
 
     def __init__(self, sampling: Sampling) -> None:
-        self._sampling, self._position = sampling, 0
         self._seed = sampling.seed if sampling.seed is not None else secrets.randbits(53)
+        self._position = 0
+        self.is_greedy = sampling.temperature < _COLDEST
+        self.temperature = sampling.temperature
+        self.filters = (sampling.top_p, sampling.min_p, sampling.top_k)
 
-    def __call__(self, logprobs: mx.array) -> mx.array:
-        """Take log-probabilities, shape (1, vocabulary); give a token, shape (1,)."""
-        key = mx.random.key(_mix(self._seed, self._position))
+    def rewind(self, position: int) -> None:
+        """The next number is the one of this position."""
+        self._position = position
+
+    def next(self) -> float:
+        """The next number, in [0, 1), exact in single precision."""
+        number = _mix(self._seed, self._position) >> 40
         self._position += 1
-        logprobs = self._filtered(logprobs)
-        return mx.random.categorical(logprobs * (1.0 / self._sampling.temperature), key=key)
-
-    def _filtered(self, logprobs: mx.array) -> mx.array:
-        """top_p, min_p, top_k, in mlx_lm's order."""
-        wanted = self._sampling
-        if wanted.top_p < 1:
-            logprobs = apply_top_p(logprobs, wanted.top_p)
-        if wanted.min_p > 0:
-            logprobs = apply_min_p(logprobs, wanted.min_p)
-        if 0 < wanted.top_k < logprobs.shape[-1]:
-            logprobs = apply_top_k(logprobs, wanted.top_k)
-        return logprobs
+        return number / 2**24
 
 
 def _mix(seed: int, position: int) -> int:
@@ -63,22 +63,87 @@ def _mix(seed: int, position: int) -> int:
     return z ^ (z >> 31)
 
 
-def greedy(logprobs: mx.array) -> mx.array:
-    """The likeliest token. One function for all, so that the batch can do its greedy rows at once."""
-    return mx.argmax(logprobs, axis=-1)
-
-
-def make_sampler(sampling: Sampling) -> Sampler:
-    """A sequence's sampler."""
-    return SeededSampler(sampling) if sampling.temperature >= _COLDEST else greedy
-
-
 def make_processors(sampling: Sampling) -> list[LogitsProcessor]:
-    """What changes a sequence's logits before the constraint does."""
+    """What changes a sequence's logits before they are probabilities."""
     if sampling.repetition_penalty == 1:
-        return [_unchanged] if _LOSES_COUNT else []
+        return []
     return [make_repetition_penalty(sampling.repetition_penalty, _PENALTY_CONTEXT_TOKENS)]
 
 
-def _unchanged(_: mx.array, logits: mx.array) -> mx.array:
-    return logits
+def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[Bits | None]) -> mx.array:
+    """The next token of each row, shape (rows,), from log-probabilities, shape (rows, vocabulary)."""
+    if all(bits is None for bits in allowed):
+        return _drawn(logprobs, draws)
+    bits = _as_matrix(allowed, logprobs.shape[-1])
+    may = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little", count=logprobs.shape[-1])
+    most = int(may.sum(axis=1, dtype=np.int32).max())
+    if most * _FEW > logprobs.shape[-1]:
+        return _drawn(device.mask_logits(logprobs, bits, may), draws)
+    candidates, there = _candidates(may, most)
+    scores = mx.where(there, mx.take_along_axis(logprobs, candidates, axis=-1), -mx.inf)
+    places = _drawn(scores, draws)
+    return mx.take_along_axis(candidates, places[:, None], axis=-1)[:, 0]
+
+
+def _as_matrix(allowed: Sequence[Bits | None], vocabulary: int) -> Bits:
+    """All rows' bits, shape (rows, words); a row that may choose anything has all of them set."""
+    words = (vocabulary + 31) // 32
+    matrix = np.full((len(allowed), words), -1, dtype=np.int32)
+    for row, bits in zip(matrix, allowed, strict=True):
+        if bits is not None:
+            row[: len(bits)] = bits[:words]
+            row[len(bits) :] = 0
+    return matrix
+
+
+def _candidates(may: NDArray[np.uint8], most: int) -> tuple[mx.array, mx.array]:
+    """The allowed tokens of each row, shape (rows, most), and which of these places are taken."""
+    candidates = np.zeros((len(may), most), dtype=np.uint32)
+    there = np.zeros((len(may), most), dtype=np.bool_)
+    for number, row in enumerate(may):
+        tokens = np.flatnonzero(row)
+        candidates[number, : len(tokens)] = tokens
+        there[number, : len(tokens)] = True
+    return mx.array(candidates), mx.array(there)
+
+
+def _drawn(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
+    """A place in each row of `scores`: the greatest one, or one that is drawn."""
+    alike: dict[tuple[float, float, int], list[int]] = {}
+    for place, each in enumerate(draws):
+        if not each.is_greedy:
+            alike.setdefault(each.filters, []).append(place)
+    chosen = mx.argmax(scores, axis=-1)
+    for filters, places in alike.items():
+        rows = [draws[place] for place in places]
+        if len(places) == len(draws):
+            return _draw(_filtered(scores, *filters), rows)
+        some = mx.array(places)
+        chosen[some] = _draw(_filtered(scores[some], *filters), rows)
+    return chosen
+
+
+def _filtered(scores: mx.array, top_p: float, min_p: float, top_k: int) -> mx.array:
+    """top_p, min_p, top_k, in mlx_lm's order."""
+    if top_p < 1:
+        scores = apply_top_p(scores - mx.logsumexp(scores, axis=-1, keepdims=True), top_p)
+    if min_p > 0:
+        scores = apply_min_p(scores, min_p)
+    if 0 < top_k < scores.shape[-1]:
+        scores = apply_top_k(scores, top_k)
+    return scores
+
+
+def _draw(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
+    """Where the running sum of each row's probabilities passes its number."""
+    sharpness = _column([1.0 / each.temperature for each in draws])
+    scores = scores.astype(mx.float32)
+    weights = mx.exp((scores - mx.max(scores, axis=-1, keepdims=True)) * sharpness)
+    sums = mx.cumsum(weights, axis=-1)
+    passed = sums > _column([each.next() for each in draws]) * sums[:, -1:]
+    # A parallel sum may pass the number at a token of no weight.
+    return mx.argmax(mx.logical_and(passed, weights > 0), axis=-1)
+
+
+def _column(values: Sequence[float]) -> Any:
+    return mx.array(np.array(values, dtype=np.float32)[:, None])

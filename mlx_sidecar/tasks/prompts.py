@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlx_sidecar.engine.job import Turn
+
 _STYLES = {
     "sentence": "Summarize the document in one sentence. Write only that sentence.",
     "paragraph": "Summarize the document in one paragraph. Write only that paragraph.",
@@ -20,6 +22,11 @@ _STYLES = {
 def with_document(content: str, instruction: str) -> str:
     """The user's turn: the document, fenced off, and then what to do with it."""
     return f"<document>\n{content}\n</document>\n\n{instruction}"
+
+
+def document_turn(content: str, instruction: str) -> Turn:
+    """The same as a turn, all of which but the instruction other prompts are likely to have."""
+    return Turn("user", with_document(content, instruction), reusable_chars=len(with_document(content, "").rstrip()))
 
 
 def tags_instruction(

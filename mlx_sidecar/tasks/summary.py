@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter, Turn
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter
 from mlx_sidecar.errors import ContextTooLong
 from mlx_sidecar.protocol.requests import Summarize
 from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
-from mlx_sidecar.tasks.prompts import summary_instruction, with_document
+from mlx_sidecar.tasks.prompts import document_turn, summary_instruction
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
 
@@ -54,7 +54,7 @@ def _answer_tokens(request: Summarize) -> int:
 def _note_job(part: str, request: Summarize, model: LanguageModel) -> Job:
     instruction = summary_instruction(_NOTE_STYLE, language=request.language)
     return Job(
-        prompt=model.render([Turn("user", with_document(part, instruction))]),
+        prompt=model.render([document_turn(part, instruction)]),
         max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
         sampling=sampling_of(request),
         keep_special_tokens=False,
@@ -64,7 +64,7 @@ def _note_job(part: str, request: Summarize, model: LanguageModel) -> Job:
 
 def _final_job(text: str, instruction: str, request: Summarize, model: LanguageModel) -> Job:
     return Job(
-        prompt=model.render([Turn("user", with_document(text, instruction))]),
+        prompt=model.render([document_turn(text, instruction)]),
         max_tokens=_answer_tokens(request),
         sampling=sampling_of(request),
         keep_special_tokens=False,

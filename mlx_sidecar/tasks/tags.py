@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TagLines, Turn
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TagLines
 from mlx_sidecar.protocol.requests import MAX_TAG_CHARS, GenerateTags
 from mlx_sidecar.protocol.responses import Tags
-from mlx_sidecar.tasks.prompts import tags_instruction, with_document
+from mlx_sidecar.tasks.prompts import document_turn, tags_instruction
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
 
@@ -38,7 +38,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
 
 def _job(part: str, instruction: str, constraint: TagLines, request: GenerateTags, model: LanguageModel) -> Job:
     return Job(
-        prompt=model.render([Turn("user", with_document(part, instruction))]),
+        prompt=model.render([document_turn(part, instruction)]),
         max_tokens=request.max_tags * _MOST_TOKENS_PER_TAG,
         sampling=sampling_of(request),
         constraint=constraint,

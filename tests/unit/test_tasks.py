@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlx_sidecar.engine.job import Constraint, Job, JobResult, TagLines, Turn
+from mlx_sidecar.engine.job import Constraint, Job, JobResult, Prompt, TagLines, Turn
 from mlx_sidecar.protocol.requests import GenerateTags, Summarize
 from mlx_sidecar.protocol.responses import Measure, Result, Summary, Tags
 from mlx_sidecar.tasks.summary import summarize
@@ -24,11 +24,11 @@ class WordModel:
         """One token a word."""
         return len(text.split())
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> list[int]:
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
         """The words' lengths."""
         assert not thinking
         assert not raw
-        return [len(word) for turn in turns for word in turn.content.split()]
+        return Prompt([len(word) for turn in turns for word in turn.content.split()])
 
     def check(self, constraint: Constraint) -> None:
         """Anything can be honoured."""
