@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterator
 from itertools import count
 
-_WORDS = (
+_WORDS = (  # noqa: SIM905
     "river garden window letter market summer kitchen mountain paper music bridge winter table forest teacher engine "
     "island message village harbour picture morning school train doctor answer winter story hotel office travel coffee "
     "ticket station number yellow simple quiet early heavy public common modern narrow silver careful local ancient"
-).split()  # noqa: SIM905
+).split()
 
 
 class Texts:
