@@ -88,11 +88,11 @@ class Batch:
             self._let_enter()
             assert self._generator is not None
             pieces, tokens = self._generator.next()
-            now = time.monotonic()
             for piece in pieces:
-                self._advance_prompt(piece, now)
+                self._advance_prompt(piece)
         except Exception as problem:  # whatever it was, the batch can't be trusted after it
             return self._begin_again(problem)
+        now = time.monotonic()
         events = [event for response in tokens for event in self._advance(response, now)]
         if not len(self):
             mx.clear_cache()
@@ -150,6 +150,7 @@ class Batch:
             all_tokens=[prefill.tokens[: prefill.computed].tolist()],
             **self._chooser.insertion(prefill.row, self._model.eos_ids),
         )
+        prefill.row.start()
         self._rows[uid], self._entering = prefill, None
 
     def _prefilling(self) -> dict[int, Prefill]:
@@ -198,10 +199,9 @@ class Batch:
 
     # Out of the batch
 
-    def _advance_prompt(self, piece: Any, now: float) -> None:
+    def _advance_prompt(self, piece: Any) -> None:
         """One row's prompt got on."""
         prefill = self._rows[piece.uid]
-        prefill.row.prefill(now)
         prefill.advance(piece.progress[0], is_done=piece.end_of_prompt)
         if not self._trims and prefill.computed in prefill.row.job.prompt.reusable:
             cache, tokens = self._extract(piece.uid)

@@ -12,8 +12,8 @@ import re
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
@@ -112,7 +112,7 @@ class Constrained(ABC):
         return bits
 
 
-def _set(bits: Bits, tokens: Sequence[int] | frozenset[int], on: bool) -> None:
+def _set(bits: Bits, tokens: Iterable[int], on: bool) -> None:
     view = bits.view(np.uint32)
     for token in tokens:
         if token // 32 < len(view):
@@ -135,11 +135,11 @@ class GrammarConstrained(Constrained):
 class ClosedVocabulary:
     """The tags that there are, sorted as bytes, so that a prefix is found by bisection."""
 
-    def __init__(self, tags: Sequence[str]) -> None:
+    def __init__(self, tags: Sequence[str], vocabulary: Vocabulary) -> None:
         alike: dict[str, list[bytes]] = {}
         for tag in dict.fromkeys(tags):
             alike.setdefault(fold(tag), []).append(tag.encode())
-        self._alike = alike
+        self._alike, self._vocabulary = alike, vocabulary
         self._tags = sorted(tag for group in alike.values() for tag in group)
 
     def __len__(self) -> int:
@@ -147,14 +147,14 @@ class ClosedVocabulary:
 
     def choice(self) -> VocabularyChoice:
         """All of them still to choose from."""
-        return VocabularyChoice(list(self._tags), self._alike)
+        return VocabularyChoice(list(self._tags), self._alike, self._vocabulary)
 
 
 class VocabularyChoice:
     """Which tags of a closed vocabulary are left for one sequence."""
 
-    def __init__(self, left: list[bytes], alike: dict[str, list[bytes]]) -> None:
-        self._left, self._alike = left, alike
+    def __init__(self, left: list[bytes], alike: dict[str, list[bytes]], vocabulary: Vocabulary) -> None:
+        self._left, self._alike, self._vocabulary = left, alike, vocabulary
         self._gone: list[bytes] = []
 
     def take(self, folded: str) -> None:
@@ -164,10 +164,18 @@ class VocabularyChoice:
             if at < len(self._left) and self._left[at] == tag:
                 self._gone.append(self._left.pop(at))
 
-    def is_dead(self, begun: bytes) -> bool:
-        """Whether what was begun can only become a tag that was used."""
-        if not any(tag.startswith(begun) for tag in self._gone):
-            return False
+    def dead_ends(self, line: bytes) -> set[int]:
+        """Tokens after which this line can only become a tag that was used."""
+        begun, ids_of = line.lstrip(b" "), self._vocabulary.ids_of
+        dead: set[int] = set()
+        for tag in self._gone:
+            if tag.startswith(begun):
+                rests = (tag[len(begun) :], b" " + tag) if not begun else (tag[len(begun) :],)
+                ends = (rest[:end] for rest in rests for end in range(1, len(rest) + 1) if rest[:end] in ids_of)
+                dead.update(token for end in ends if self._is_dead((line + end).lstrip(b" ")) for token in ids_of[end])
+        return dead
+
+    def _is_dead(self, begun: bytes) -> bool:
         at = bisect_left(self._left, begun)
         return at == len(self._left) or not self._left[at].startswith(begun)
 
@@ -217,21 +225,14 @@ class TagsConstrained(Constrained):
         accepting = self._matcher.is_accepting()
         bits = self._only(frozenset()) if self._is_complete() else self._from_matcher()
         _set(bits, self._eos_ids, False)
-        self._forbid_dead_ends(bits)
+        if self._choice is not None and self._used:
+            _set(bits, self._choice.dead_ends(self._line), False)
         # A line that can't go on is closed even if its tag is there already; the task drops it.
         if not bits.any() or (accepting and self._folded() not in self._used):
             _set(bits, self._eos_ids, True)
             if self._left > 1 and accepting:
                 _set(bits, self._newline_ids, True)
         return bits
-
-    def _forbid_dead_ends(self, bits: Bits) -> None:
-        if self._choice is None or not self._used:
-            return
-        allowed = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little")).tolist()
-        decode = self._tokenizer.decode_bytes
-        dead = [token for token in allowed if self._choice.is_dead((self._line + decode([token])).lstrip(b" "))]
-        _set(bits, dead, False)
 
 
 class Constraints:
@@ -241,7 +242,7 @@ class Constraints:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
         self._lookup: LLTokenizer | None = None
-        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._compiled: OrderedDict[Hashable, LLMatcher] = OrderedDict()
         self._closed: OrderedDict[tuple[str, ...], ClosedVocabulary] = OrderedDict()
 
     def make(self, constraint: Constraint) -> Constrained:
@@ -252,19 +253,21 @@ class Constraints:
                     raise ModelUnsupported("this model's tokenizer has no line break or no end, which tags need")
                 return self._make_tags(constraint)
             case OneOf(choices):
-                matcher = self._matcher("choices", LLMatcher.grammar_from_regex(_any_of(choices)))
+                matcher = self._matcher("choices", choices, lambda: _one_of(choices))
             case JsonSchema(schema):
-                matcher = self._matcher("schema", _json_grammar(schema))
+                text = json.dumps(schema)
+                matcher = self._matcher("schema", text, lambda: _json_grammar(text))
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _make_tags(self, tags: TagLines) -> TagsConstrained:
-        matcher = self._matcher("vocabulary", _tag_grammar(tags))
-        closed = _remember(self._closed, tags.only, lambda: ClosedVocabulary(tags.only or ())) if tags.only else None
+        only = tags.only
+        matcher = self._matcher("vocabulary", only, lambda: _one_of(only, " ?") if only else _regex(_FREE_TAG))
+        closed = _remember(self._closed, only, lambda: ClosedVocabulary(only, self._vocabulary)) if only else None
         newline_ids = self._vocabulary.newline_ids
         return TagsConstrained(matcher, self._ll_tokenizer(), newline_ids, self._eos_ids, tags.max_tags, closed)
 
-    def _matcher(self, field: str, grammar: str) -> LLMatcher:
-        return _remember(self._compiled, grammar, lambda: self._compile(field, grammar))
+    def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
+        return _remember(self._compiled, (field, key), lambda: self._compile(field, grammar()))
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
@@ -293,20 +296,20 @@ def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]
     return kept[key]
 
 
-def _tag_grammar(tags: TagLines) -> str:
-    # Many tokenizers begin a line's first word with a blank.
-    return str(LLMatcher.grammar_from_regex(f" ?(?:{_any_of(tags.only)})" if tags.only else _FREE_TAG))
+def _one_of(choices: Sequence[str], before: str = "") -> str:
+    """A grammar for these very strings, after what the regular expression `before` takes."""
+    escaped = (re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
+    return _regex(f"{before}(?:{'|'.join(escaped)})")
 
 
-def _any_of(choices: Sequence[str]) -> str:
-    """A regular expression for these very strings."""
-    return "|".join(re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
+def _regex(pattern: str) -> str:
+    return str(LLMatcher.grammar_from_regex(pattern))
 
 
-def _json_grammar(schema: dict[str, Any]) -> str:
+def _json_grammar(schema: str) -> str:
     # Without this a model may go on with blanks between two values for ever.
     try:
-        return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False}))
+        return str(LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False}))
     except (ValueError, RecursionError) as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
 

@@ -59,9 +59,9 @@ class Row:
         """Set once the text is complete, whatever the model would still say."""
         return self._stream.ended
 
-    def prefill(self, now: float) -> None:
-        """A piece of the prompt was computed."""
-        self._started_at = self._started_at or now
+    def start(self) -> None:
+        """It enters the batch: from now on its prompt is computed."""
+        self._started_at = self._started_at or time.monotonic()
 
     def take(self, token: int, now: float) -> str:
         """A token was generated; gives the text that is certain with it."""

@@ -42,6 +42,14 @@ class Vocabulary:
         return frozenset(token for token, raw in enumerate(self._table) if raw == b"\n")
 
     @cached_property
+    def ids_of(self) -> dict[bytes, tuple[int, ...]]:
+        """The tokens that stand for these bytes; several may."""
+        tokens: dict[bytes, tuple[int, ...]] = {}
+        for token, raw in enumerate(self._table):
+            tokens[raw] = (*tokens.get(raw, ()), token)
+        return tokens
+
+    @cached_property
     def _table(self) -> list[bytes]:
         tokens = self._tokenizer.backend.get_vocab(with_added_tokens=True)
         table = [b""] * (max(tokens.values(), default=-1) + 1)

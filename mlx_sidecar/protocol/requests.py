@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -216,6 +216,10 @@ COMMANDS: dict[str, type[Request]] = {
 """The struct of each command, by its name on the wire."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Unicode's category Cc."""
+
+
 def _refuse_blank(content: str) -> None:
     if not content.strip():
         raise ValueError("field 'content': expected some text, got nothing but blanks")
@@ -228,6 +232,6 @@ def _unfit_as_tag(entry: str) -> str | None:
         return f"has {len(entry)} characters; a tag has at most {MAX_TAG_CHARS}"
     if entry != entry.strip():
         return "has blanks around it"
-    if any(unicodedata.category(character) == "Cc" for character in entry):
+    if _CONTROL.search(entry):
         return "holds a control character"
     return None

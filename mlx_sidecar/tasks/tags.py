@@ -13,26 +13,25 @@ from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.tasks.prompts import document_turn, tags_instruction
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 
 _USUAL_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
-_MOST_SHOWN_TAGS = 200
-_SEARCHED_CHARS = 200_000
-"""How much of a document is searched for the vocabulary's tags, to show the likeliest ones in the prompt."""
 
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
     """Ask each part of the document for tags, and count in how many parts each of them comes up."""
     only = request.vocabulary_mode == "only"
-    shown = _shown_vocabulary(request, model)
+    vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
+    shown = yield from vocabulary.shown(request.content, model)
     instruction = tags_instruction(request.max_tags, shown, only=only, language=request.language)
-    constraint = TagLines(request.max_tags, tuple(request.vocabulary) if only and request.vocabulary else None)
+    constraint = TagLines(request.max_tags, vocabulary.tags if only else None)
     model.check(constraint)
     answer_tokens = min(request.max_tags * _USUAL_TOKENS_PER_TAG, model.context_length // 4)
     parts = yield from split_document(request.content, instruction, model, answer_tokens)
     jobs = (_job(part, instruction, constraint, request, model) for part in parts)
     results = yield from in_slices(jobs, len(parts))
-    tags = _most_found([_read(result, only) for result in results], request)
+    tags = _most_found([_read(result, only) for result in results], request.max_tags, vocabulary)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
 
 
@@ -44,22 +43,6 @@ def _job(part: str, instruction: str, constraint: TagLines, request: GenerateTag
         constraint=constraint,
         keep_special_tokens=False,
     )
-
-
-def _shown_vocabulary(request: GenerateTags, model: LanguageModel) -> list[str]:
-    """As much of the vocabulary as an eighth of the context holds, the tags that stand in the document first."""
-    if not request.vocabulary:
-        return []
-    document = fold(request.content[:_SEARCHED_CHARS])
-    ranked = sorted(dict.fromkeys(request.vocabulary), key=lambda tag: fold(tag) not in document)
-    shown: list[str] = []
-    left = model.context_length // 8
-    for tag in ranked[:_MOST_SHOWN_TAGS]:
-        left -= model.count(tag) + 1
-        if left < 0:
-            break
-        shown.append(tag)
-    return shown
 
 
 def _read(result: JobResult, only: bool) -> list[str]:
@@ -77,16 +60,13 @@ class _Found(Struct):
     best_rank: int
 
 
-def _most_found(answers: Sequence[Sequence[str]], request: GenerateTags) -> list[str]:
+def _most_found(answers: Sequence[Sequence[str]], max_tags: int, vocabulary: TagVocabulary) -> list[str]:
     """The tags that most parts have, each once, in the vocabulary's spelling if it is the same tag."""
-    spelling = {fold(tag): tag for tag in reversed(request.vocabulary or ())}
-    exact = frozenset(request.vocabulary or ())
     found: dict[str, _Found] = {}
     for answer in answers:
         for rank, tag in enumerate(answer):
-            known = tag if tag in exact else spelling.get(fold(tag), tag)
-            entry = found.setdefault(fold(tag), _Found(known, 0, rank))
+            entry = found.setdefault(fold(tag), _Found(vocabulary.spelled(tag), 0, rank))
             entry.parts += 1
             entry.best_rank = min(entry.best_rank, rank)
     ranked = sorted(found.values(), key=lambda entry: (-entry.parts, entry.best_rank))
-    return [entry.tag for entry in ranked[: request.max_tags]]
+    return [entry.tag for entry in ranked[:max_tags]]

@@ -1,0 +1,57 @@
+"""The tags that a request brings along: which of them to show the model, and how they are spelled."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from functools import lru_cache
+
+from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.job import LanguageModel
+from mlx_sidecar.tasks.task import Pause
+
+_MOST_SHOWN_TAGS = 100
+_MOST_SHOWN_TOKENS = 400
+"""The tags that are shown come after the document, so they are computed anew for each."""
+
+_SEARCHED_CHARS = 50_000
+"""How much of a document is searched for the vocabulary's tags, to show those first."""
+
+_SEARCHED_BETWEEN_PAUSES = 256
+
+
+class TagVocabulary:
+    """Tags by what is left of them without case, blanks and hyphens. Made once for a list that comes again."""
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        self.tags = tuple(dict.fromkeys(tags))
+        self._exact = frozenset(self.tags)
+        self._folded = [fold(tag) for tag in self.tags]
+        self._spelling = dict(zip(reversed(self._folded), reversed(self.tags), strict=True))
+
+    def spelled(self, tag: str) -> str:
+        """The tag in the spelling that the list has for it, the first one if it has several; else as it is."""
+        return tag if tag in self._exact else self._spelling.get(fold(tag), tag)
+
+    def shown(self, content: str, model: LanguageModel) -> Generator[Pause, object, list[str]]:
+        """The tags to name in the prompt: as many as an eighth of the context holds, those of the document first."""
+        document = fold(content[:_SEARCHED_CHARS])
+        found: list[str] = []
+        others: list[str] = []
+        for number, (tag, folded) in enumerate(zip(self.tags, self._folded, strict=True)):
+            (found if folded in document else others).append(tag)
+            if number % _SEARCHED_BETWEEN_PAUSES == _SEARCHED_BETWEEN_PAUSES - 1:
+                yield Pause()
+        left = min(model.context_length // 8, _MOST_SHOWN_TOKENS)
+        shown: list[str] = []
+        for tag in [*found, *others][:_MOST_SHOWN_TAGS]:
+            left -= model.count(tag) + 1
+            if left < 0:
+                break
+            shown.append(tag)
+        return shown
+
+
+@lru_cache(maxsize=8)
+def tag_vocabulary(tags: tuple[str, ...]) -> TagVocabulary:
+    """The vocabulary of these tags; the latest few are kept, since an app sends the same list each time."""
+    return TagVocabulary(tags)
