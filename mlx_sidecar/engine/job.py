@@ -45,12 +45,12 @@ Constraint = JsonSchema | OneOf | TagLines
 class Turn(Struct, frozen=True):
     """One turn of a conversation. Its content is data, whatever markers stand in it.
 
-    Other conversations are likely to have its first `reusable_chars` characters, too.
+    `reusable_chars` are lengths of its beginnings that other conversations are likely to have, too.
     """
 
     role: str
     content: str
-    reusable_chars: int = 0
+    reusable_chars: tuple[int, ...] = ()
 
 
 class Prompt(Struct, frozen=True):

@@ -65,7 +65,7 @@ class PromptBuilder:
         `raw` counts for models without a template only: the contents' markers are then markers.
         """
         if not self._template.exists:
-            return Prompt(self._without_template(turns, raw=raw))
+            return self._without_template(turns, raw=raw)
         rendered = self._fill(turns, thinking=thinking)
         if not thinking:
             rendered = self._close_reasoning(rendered)
@@ -75,19 +75,27 @@ class PromptBuilder:
         """How many tokens a text has as data."""
         return len(self._encode(_Text(text, ((0, len(text)),))).tokens)
 
-    def _without_template(self, turns: Sequence[Turn], *, raw: bool) -> list[int]:
+    def _without_template(self, turns: Sequence[Turn], *, raw: bool) -> Prompt:
         """The contents follow one another, between what the tokenizer puts around a text."""
         text = "\n\n".join(turn.content for turn in turns)
-        bos = self._tokenizer.specials.get("bos_token")
-        # The same test as mlx_lm.generate.stream_generate: a prompt that brings its BOS gets no second one.
+        ends, begin = list[int](), 0
+        for turn in turns:
+            ends += [begin + length for length in turn.reusable_chars]
+            begin += len(turn.content) + 2
+            ends += [begin] if turn.role == "system" else []
         if raw:
-            return self._tokenizer.encode(text, add_special_tokens=bos is None or not text.startswith(bos))
+            bos = self._tokenizer.specials.get("bos_token")
+            # The same test as mlx_lm.generate.stream_generate: a prompt that brings its BOS gets no second one.
+            adds = bos is None or not text.startswith(bos)
+            encoding = self._tokenizer.backend.encode(text, add_special_tokens=adds)
+            return Prompt(encoding.ids, tuple(_lengths(encoding, ends, 0, len(text))))
         around = self._tokenizer.encode("", add_special_tokens=True)
         whole = self._tokenizer.encode(text, add_special_tokens=True)
         # What the tokenizer adds stands before the text, after it, or both; an empty text shows how much there is.
         before = next((n for n, token in enumerate(around) if whole[n] != token), len(around))
-        inner = self._encode(_Text(text, ((0, len(text)),))).tokens
-        return [*around[:before], *inner, *around[before:]]
+        inner = self._encode(_Text(text, ((0, len(text)),), tuple(ends)))
+        tokens = [*around[:before], *inner.tokens, *around[before:]]
+        return Prompt(tokens, tuple(before + length for length in inner.reusable))
 
     def _fill(self, turns: Sequence[Turn], *, thinking: bool) -> _Text:
         marks = [f"\ue000{number}\ue001" for number in range(len(turns))]
@@ -117,8 +125,7 @@ class PromptBuilder:
             length = begin + len(core)
             if data and turns[len(data) - 1].role == "system":
                 ends.append(begin)
-            if turn.reusable_chars:
-                ends.append(begin + min(turn.reusable_chars, len(core)))
+            ends += [begin + min(chars, len(core)) for chars in turn.reusable_chars]
             data.append((begin, length))
             parts += [before, core]
         return _Text("".join([*parts, rest]), tuple(data), tuple(ends))
@@ -168,7 +175,9 @@ class PromptBuilder:
 def _merge_system(turns: Sequence[Turn]) -> list[Turn]:
     """For templates without a system role: its text goes before the next turn's."""
     system, following, *others = turns
-    return [Turn(following.role, f"{system.content}\n\n{following.content}"), *others]
+    text = f"{system.content}\n\n"
+    reusable = (len(text), *(len(text) + chars for chars in following.reusable_chars))
+    return [Turn(following.role, text + following.content, reusable), *others]
 
 
 def _lengths(encoding: tokenizers.Encoding, ends: Sequence[int], start: int, stop: int) -> Iterator[int]:

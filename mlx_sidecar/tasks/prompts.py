@@ -26,7 +26,7 @@ def with_document(content: str, instruction: str) -> str:
 
 def document_turn(content: str, instruction: str) -> Turn:
     """The same as a turn, all of which but the instruction other prompts are likely to have."""
-    return Turn("user", with_document(content, instruction), reusable_chars=len(with_document(content, "").rstrip()))
+    return Turn("user", with_document(content, instruction), (len(with_document(content, "").rstrip()),))
 
 
 def tags_instruction(

@@ -1,4 +1,4 @@
-"""Small models built on demand: seven families with random weights, and models that recite a script.
+"""Small models built on demand: eight families with random weights, and models that recite a script.
 
 Everything is written in mlx-lm's own format, so that `mlx_lm.load` and the worker read the same folder. A model takes
 well under a second to build and has some 100,000 weights; nothing is downloaded.
@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from tests.support.tokenizers import TOKENIZERS, write_tokenizer
 
-FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "phi3", "mamba", "qwen3_moe")
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "phi3", "mamba", "qwen3_moe", "lfm2")
 PRECISIONS = ("float32", "4bit")
 
 _TOKENIZER_OF = {
@@ -33,6 +33,7 @@ _TOKENIZER_OF = {
     "phi3": "phi3",
     "mamba": "plain",
     "qwen3_moe": "thinking",
+    "lfm2": "chatml",
 }
 _ATTENTION = {
     "hidden_size": 64,
@@ -67,6 +68,22 @@ _ARCHITECTURE: dict[str, dict[str, Any]] = {
         "use_conv_bias": True,
         "time_step_rank": 4,
         "tie_word_embeddings": False,
+    },
+    # Every other layer is a short convolution with a state: a hybrid.
+    "lfm2": {
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "norm_eps": 1e-6,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_dim": 64,
+        "block_ff_dim": 128,
+        "block_multiple_of": 32,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": False,
+        "full_attn_idxs": [1, 3],
     },
     "qwen3_moe": {
         **_ATTENTION,
