@@ -1,0 +1,94 @@
+"""A step that fails costs the one to blame its answer, and nobody else anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JsonSchema, Prompt, Sampling, TextCame
+from mlx_sidecar.engine.plan import plan
+from tests.support.models import Shelf
+
+POISON = 77
+SCHEMA = JsonSchema({"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4})
+
+
+class Failing:
+    """A network that fails when told to: `fails` is asked before each forward pass, with its tokens."""
+
+    def __init__(self, network: Any, fails: Callable[[mx.array], bool]) -> None:
+        self._network, self._fails = network, fails
+
+    def __call__(self, tokens: mx.array, **more: Any) -> mx.array:
+        """Compute as the network does, or not."""
+        if self._fails(tokens):
+            raise RuntimeError("the device says no")
+        logits: mx.array = self._network(tokens, **more)
+        return logits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+
+def run(shelf: Shelf, jobs: list[Job], fails: Callable[[mx.array], bool] = lambda _: False) -> list[str | None]:
+    """Run jobs together; their texts, None for one that failed."""
+    engine = Engine(max_rows=8, prefix_cache_bytes=0)
+    for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
+        pass
+    batch: Any = engine._batch
+    batch._model.network = Failing(batch._model.network, fails)
+    tickets = engine.submit(jobs)
+    events: list[EngineEvent] = []
+    while engine.busy:
+        events += engine.step()
+    texts: dict[int, str | None] = {}
+    for event in events:
+        match event:
+            case JobEnded(ticket, result):
+                assert result.text == "".join(e.text for e in events if isinstance(e, TextCame) and e.ticket == ticket)
+                texts[ticket] = result.text
+            case JobFailed(ticket, _):
+                texts[ticket] = None
+    return [texts[ticket] for ticket in tickets]
+
+
+def jobs() -> list[Job]:
+    """A greedy one, one with a seed, one held to a schema."""
+    return [
+        Job(Prompt(list(range(100, 140))), max_tokens=16),
+        Job(Prompt(list(range(200, 250))), max_tokens=16, sampling=Sampling(temperature=1.0, seed=5)),
+        Job(
+            Prompt(list(range(300, 330))), max_tokens=60, sampling=Sampling(temperature=1.0, seed=6), constraint=SCHEMA
+        ),
+    ]
+
+
+def test_a_prompt_that_breaks_the_step_fails_alone(shelf: Shelf) -> None:
+    """The others are computed again and say what they would have said."""
+    poisoned = Job(Prompt([5, 6, POISON, 7]), max_tokens=16)
+    texts = run(shelf, [*jobs(), poisoned], lambda tokens: bool(mx.any(tokens == POISON).item()))
+    assert texts == [*run(shelf, jobs()), None]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 9, 14])
+def test_a_step_that_fails_once_costs_nobody_anything(shelf: Shelf, at: int) -> None:
+    """While prompts are read, at the first token, in the middle of an answer."""
+    passes = iter(range(1, 10_000))
+    assert run(shelf, jobs(), lambda _: next(passes) == at) == run(shelf, jobs())
+
+
+def test_a_network_that_always_fails_fails_everybody(shelf: Shelf) -> None:
+    """Each is tried once more alone, then told."""
+    assert run(shelf, jobs(), lambda _: True) == [None, None, None]
+
+
+def test_the_batch_works_again_after_a_failure(shelf: Shelf) -> None:
+    """What is queued behind a failing request comes to its turn."""
+    poisoned = Job(Prompt([POISON, 7]), max_tokens=16)
+    expected = run(shelf, jobs())
+    texts = run(shelf, [poisoned, *jobs(), poisoned], lambda tokens: bool(mx.any(tokens == POISON).item()))
+    assert texts == [None, *expected, None]
