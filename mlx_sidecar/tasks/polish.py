@@ -17,11 +17,16 @@ _PREAMBLE_STARTS = ("sure", "certainly", "of course", "ok", "here", "in summary"
 _LONGEST_PREAMBLE = 120
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|[。！？]|\n")
-_BULLET = re.compile(r"^\s*(?:[-*•‣–—·]|\d{1,2}[.)])\s+")
+# A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
+_BULLET = re.compile(r"^\s*(?:(?:[-*•‣–—·]|\d{1,2}[.)])\s+|[-•‣](?=[^\W\d_]))")
 
 
 class Opening:
-    """Drops what comes before the summary ("Here is a summary:") and the quotation marks around it."""
+    """Drops what comes before the summary ("Here is a summary:") and the quotation marks around it.
+
+    A text that begins with a quotation mark is held back until it is clear whether
+    the quotation is all of it: to its end, or to the first word after the closing mark.
+    """
 
     ended = None
 
@@ -37,15 +42,17 @@ class Opening:
             if self._may_still_open():
                 return ""
             self._open()
-        return self._all_but_end()
+        return "" if self._may_be_quoted_whole() else self._all_but_blanks()
 
     def finish(self) -> str:
-        """The end, without blanks and closing quote."""
+        """The end, without blanks and without the quotation marks around the whole."""
         if not self._opened:
             self._open()
-        rest = self._held.rstrip()
+        rest, mark = self._held.rstrip(), self._closing_quote
+        if self._may_be_quoted_whole() and (rest.endswith(mark) or mark not in "'’"):
+            rest = rest[1:].removesuffix(mark).strip()
         self._held = ""
-        return rest.removesuffix(self._closing_quote).rstrip() if self._closing_quote else rest
+        return rest
 
     def _may_still_open(self) -> bool:
         begun = self._held.lstrip()
@@ -65,20 +72,29 @@ class Opening:
         preamble = _PREAMBLE.match(text, 0, _LONGEST_PREAMBLE)
         if preamble and _PREAMBLE_WORDS.search(preamble[0]):
             text = text[preamble.end() :].lstrip()
-        if text[:1] in _QUOTES and len(text) > 1:
-            self._closing_quote = _QUOTES[text[0]]
-            text = text[1:].lstrip()
+        if len(text) > 1:
+            self._closing_quote = _QUOTES.get(text[0], "")
         self._held, self._opened = text, True
 
-    def _all_but_end(self) -> str:
+    def _may_be_quoted_whole(self) -> bool:
+        """Whether all that is there may be one quotation. Once it isn't, the marks belong to the text."""
+        if self._closing_quote and not _only_at_end(self._closing_quote, self._held[1:]):
+            self._closing_quote = ""
+        return bool(self._closing_quote)
+
+    def _all_but_blanks(self) -> str:
         if not self._begun:
             self._held = self._held.lstrip()
         kept = len(self._held.rstrip())
-        if self._closing_quote and self._held[:kept].endswith(self._closing_quote):
-            kept -= len(self._closing_quote)
         given, self._held = self._held[:kept], self._held[kept:]
         self._begun = self._begun or bool(given)
         return given
+
+
+def _only_at_end(mark: str, text: str) -> bool:
+    """Whether nothing but blanks follows the first closing mark. An apostrophe within a word is none."""
+    closing = re.search(rf"{re.escape(mark)}(?!\w)", text)
+    return closing is None or not text[closing.end() :].strip()
 
 
 class SingleLine:

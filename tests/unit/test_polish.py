@@ -14,7 +14,7 @@ from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
 FILTERS: list[Callable[[], TextFilter]] = [Opening, SingleLine, Bullets, lambda: WordLimit(5), lambda: WordLimit(1)]
 WORDS = st.lists(
     st.sampled_from(
-        ["Here is a summary: ", "The ", "a", '"', "”", "- ", "* ", "1. ", "end. ", "\n", " ", "word", "? "]
+        ["Here is a summary: ", "The ", "a", '"', "”", "'", "- ", "* ", "1. ", "end. ", "\n", " ", "word", "? "]
     ),
     max_size=30,
 )
@@ -43,6 +43,12 @@ def test_how_the_text_comes_changes_nothing(make: Callable[[], TextFilter], piec
         ("Here are the steps: whisk, fold, bake.", "Here are the steps: whisk, fold, bake."),
         ("The plan: walk at dawn.", "The plan: walk at dawn."),
         ('He said "go".', 'He said "go".'),
+        ('"Go," he said, "and look."', '"Go," he said, "and look."'),
+        ('"Bees" and "wasps" dance.', '"Bees" and "wasps" dance.'),
+        ('"Bees dance and', "Bees dance and"),
+        ("'Bees don't dance.'", "Bees don't dance."),
+        ("'Twas night.", "'Twas night."),
+        ('"', '"'),
         ("", ""),
     ],
 )
@@ -53,7 +59,9 @@ def test_a_preamble_and_quotation_marks_go(written: str, summary: str) -> None:
 
 def test_points_become_points() -> None:
     """Whatever a model puts before its points."""
-    assert through(Bullets, "* one\n\n2. two\n•  three  \nfour\n-\n") == "- one\n- two\n- three\n- four"
+    assert through(Bullets, "* one\n\n2. two\n•  three  \nfour\n-five\n-6 °C\n*so* it\n-\n") == (
+        "- one\n- two\n- three\n- four\n- five\n- -6 °C\n- *so* it"
+    )
 
 
 @given(pieces=WORDS, limit=st.integers(1, 12))
