@@ -234,8 +234,9 @@ class Worker:
     def _step(self) -> None:
         if not self._engine.busy:
             return
+        before = self._engine.generated_tokens
         events = self._engine.step()
-        self._token_times.append((time.monotonic(), sum(1 for e in events if not isinstance(e, JobFailed))))
+        self._token_times.append((time.monotonic(), self._engine.generated_tokens - before))
         self._forget_old_tokens()
         for event in events:
             if entry := self._by_ticket.get(event.ticket):

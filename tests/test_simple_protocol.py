@@ -275,6 +275,17 @@ def test_choices_are_kept_to_by_any_model(shelf: Shelf, server: Server, family: 
     assert {line["finish_reason"] for line in lines} == {"stop"}
 
 
+@pytest.mark.parametrize("family", ["qwen2", "llama", "gemma3_text", "phi3"])
+def test_a_choice_may_be_a_marker_of_the_chat_template(shelf: Shelf, server: Server, family: str) -> None:
+    """It is written as plain text, and the answer goes on to its end."""
+    choices = ["<|im_end|> is one", "<end_of_turn>", "<|eot_id|>", "</s>", "<|end|>"]
+    worker = server.with_model(shelf.family(family))
+    lines = worker.ask_all(
+        [{"command": "generate", "prompt": "x", "choices": [each], "id": n} for n, each in enumerate(choices)]
+    )
+    assert [line.get("text") for line in lines] == choices
+
+
 def test_an_answer_that_reaches_the_context_ends_with_length(shelf: Shelf, server: Server) -> None:
     """Prompt and answer together fill it to the last token."""
     worker = server.plain()

@@ -49,6 +49,7 @@ class Batch:
         self._waiting: list[Prefill] = []
         self._rows: dict[int, Prefill] = {}
         self._may_enter = self._one_by_one = False
+        self.generated_tokens = 0
         self._entering: Prefill | None = None
         self._chooser = Chooser()
         self._generator: BatchGenerator | None = None
@@ -93,6 +94,7 @@ class Batch:
         except Exception as problem:  # whatever it was, the batch can't be trusted after it
             return self._begin_again(problem)
         now = time.monotonic()
+        self.generated_tokens += len(tokens)
         events = [event for response in tokens for event in self._advance(response, now)]
         if not len(self):
             mx.clear_cache()

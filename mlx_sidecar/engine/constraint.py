@@ -282,7 +282,7 @@ class Constraints:
         if self._lookup is None:
             eos = sorted(self._eos_ids)
             size = max(self._vocabulary_size, len(self._vocabulary))
-            self._lookup = LLTokenizer(self._tokenizer.backend.to_str(), n_vocab=size, eos_token=eos or None)
+            self._lookup = LLTokenizer(self._tokenizer.without_markers, n_vocab=size, eos_token=eos or None)
         return self._lookup
 
 

@@ -108,6 +108,11 @@ class Engine:
             raise
         return tickets
 
+    @property
+    def generated_tokens(self) -> int:
+        """How many tokens the loaded model has generated."""
+        return self._batch.generated_tokens if self._batch is not None else 0
+
     def cancel(self, ticket: int) -> str:
         """End a job before its time; gives its text so far."""
         return self._batch.remove(ticket) if self._batch is not None else ""

@@ -10,7 +10,6 @@ that knows no markers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,8 +167,7 @@ class PromptBuilder:
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         """The same tokenizer, to which no text is a marker."""
-        described = json.loads(self._tokenizer.backend.to_str())
-        return tokenizers.Tokenizer.from_str(json.dumps({**described, "added_tokens": [], "post_processor": None}))
+        return tokenizers.Tokenizer.from_str(self._tokenizer.without_markers)
 
 
 def _merge_system(turns: Sequence[Turn]) -> list[Turn]:

@@ -59,7 +59,7 @@ def held_back(text: str, marks: Sequence[str]) -> int:
 
 
 class StopStrings:
-    """Ends the text before the first of the strings, also one that spans tokens."""
+    """Ends the text before the first of the strings to be complete, also one that spans tokens."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops, self._held = tuple(stops), ""
@@ -70,10 +70,10 @@ class StopStrings:
         if self.ended:
             return ""
         text = self._held + text
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             self.ended, self._held = "stop", ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = len(text) - held_back(text, self._stops)
         self._held = text[keep:]
         return text[:keep]

@@ -9,6 +9,7 @@ encoding alike.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,25 @@ class Tokenizer:
     def special_ids(self) -> frozenset[int]:
         """Added tokens that are no text at all."""
         return frozenset(i for i, token in self.added.items() if token.special)
+
+    @cached_property
+    def without_markers(self) -> str:
+        """The tokenizer's JSON with a name for each marker that no text holds, so that all text is plain text."""
+        described = json.loads(self.backend.to_str())
+        names = {token["content"]: f"\ue000{token['id']}\ue001" for token in self._markers_of(described)}
+        for token in self._markers_of(described):
+            token.update(content=names[token["content"]], special=True, normalized=False)
+        known = described["model"]["vocab"]
+        if isinstance(known, dict):
+            described["model"]["vocab"] = {names.get(text, text): token for text, token in known.items()}
+        else:
+            described["model"]["vocab"] = [[names.get(text, text), score] for text, score in known]
+        if described["model"].get("unk_token") in names:
+            described["model"]["unk_token"] = names[described["model"]["unk_token"]]
+        return json.dumps({**described, "post_processor": None})
+
+    def _markers_of(self, described: dict[str, Any]) -> list[dict[str, Any]]:
+        return [token for token in described["added_tokens"] if token["id"] in self.marker_ids]
 
     @cached_property
     def think_marks(self) -> ThinkMarks | None:

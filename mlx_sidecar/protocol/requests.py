@@ -134,7 +134,7 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
     max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
     stop: Annotated[
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=1024)]], Meta(max_length=64)],
-        Meta(description="the text ends before any of these"),
+        Meta(description="the text ends before the first of these to be complete"),
     ] = []
     schema: Annotated[dict[str, Any] | None, Meta(description="a JSON Schema that the answer obeys")] = None
     choices: Annotated[
