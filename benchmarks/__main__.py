@@ -10,6 +10,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.agreement import agreement
 from benchmarks.models import SHAPES, build
 from benchmarks.rows import ROWS, Bench
 
@@ -18,7 +19,9 @@ def main() -> None:
     """Measure what was asked for, and print each row as soon as it is there."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--model", choices=SHAPES, action="append", help="which sizes; all without it")
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"comma-separated, of {', '.join(ROWS)}")
+    parser.add_argument(
+        "--rows", default=",".join([*ROWS, "agreement"]), help=f"comma-separated, of {', '.join(ROWS)}, agreement"
+    )
     parser.add_argument("--preload", help="a BLAS to preload on Linux, such as libopenblas.so.0")
     parser.add_argument("--repeats", type=int, default=5, help="pairs a row (some rows take a multiple of it)")
     wanted = parser.parse_args()
@@ -29,10 +32,15 @@ def main() -> None:
             print(
                 f"\n| {name} parameters | median | wanted | lowest–highest | pairs |\n| --- | --- | --- | --- | --- |"
             )
-            for rows in wanted.rows.split(","):
+            for rows in [name for name in wanted.rows.split(",") if name in ROWS]:
                 for row in ROWS[rows](Bench(SHAPES[name], model, wanted.preload, wanted.repeats)):
                     spread = f"{row.lowest:.3g}–{row.highest:.3g}"
                     print(f"| {row.what} | {row.ratio:.3g} | {row.wanted} | {spread} | {row.pairs} |", flush=True)
+        if "agreement" in wanted.rows:
+            print("\n| texts that are the same | in a batch | with kept prefixes | seeded, in a batch |")
+            print("| --- | --- | --- | --- |")
+            for precision, *shares in agreement(Path(folder), wanted.preload):
+                print(f"| 3M parameters, {precision} | {' | '.join(shares)} |", flush=True)
 
 
 def _heading(preload: str | None) -> str:

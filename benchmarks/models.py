@@ -34,12 +34,14 @@ class Shape:
 
 SMALL = Shape("3M", 256, 4, 512, 8, 4, 6144, prompt_words=40, tokens=128)
 LARGE = Shape("110M", 768, 12, 2048, 12, 4, 32768, prompt_words=12, tokens=24)
+PRECISIONS = ("float32", "bfloat16", "4-bit")
 SHAPES = {shape.name: shape for shape in (SMALL, LARGE)}
 
 
-def build(folder: Path, shape: Shape) -> Path:
-    """Write a qwen3 of that shape, in float32."""
+def build(folder: Path, shape: Shape, precision: str = "float32") -> Path:
+    """Write a qwen3 of that shape."""
     import mlx.core as mx
+    from mlx import nn
     from mlx.utils import tree_flatten, tree_map_with_path
     from mlx_lm.models import qwen3
 
@@ -61,6 +63,11 @@ def build(folder: Path, shape: Shape) -> Path:
         return mx.random.normal(old.shape) / math.sqrt(old.shape[-1])
 
     model.update(tree_map_with_path(draw, model.parameters()))
+    if precision == "bfloat16":
+        model.set_dtype(mx.bfloat16)
+    if precision == "4-bit":
+        config["quantization"] = {"group_size": 64, "bits": 4}
+        nn.quantize(model, **config["quantization"])
     weights = dict(tree_flatten(model.parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
