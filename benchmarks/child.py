@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 Line = dict[str, Any]
+Self = TypeVar("Self", bound="Child")
 
 
 class Child:
@@ -26,7 +27,7 @@ class Child:
             env={**os.environ, "HF_HUB_OFFLINE": "1", **extra},
         )
 
-    def __enter__(self) -> Child:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
