@@ -87,6 +87,42 @@ def test_a_closed_vocabulary_is_kept_to(shelf: Shelf, server: Server, family: st
     assert hot
 
 
+def test_five_thousand_tags_of_any_script_are_a_vocabulary(shelf: Shelf, server: Server) -> None:
+    """Alone, again, and beside each other; each tag is one of them to the letter."""
+    scripts = (
+        "a",
+        "Ω",
+        "я",
+        "ש",
+        "ب",
+        "あ",
+        "漢",
+        "한",
+        "🦊",
+        "é",
+        "ñ",
+        "ß",
+        "\u0301x",
+        "“",
+        "[",
+        "\\",
+        "(",
+        "*",
+        "|",
+        "?",
+    )
+    vocabulary = [f"{mark}{'-' if n % 3 else ' '}{mark}{n}" for n in range(250) for mark in scripts]
+    worker = server.with_model(shelf.family("llama"))
+    request = {**TAGS, "vocabulary": vocabulary, "vocabulary_mode": "only", "max_tags": 12}
+    first, again = worker.demand(request), worker.demand(request)
+    lines = worker.ask_all([{**request, "temperature": 2, "seed": n, "id": n} for n in range(4)])
+    assert first["tags"] == again["tags"]
+    for line in [first, *lines]:
+        assert line["tags"]
+        assert set(line["tags"]) <= set(vocabulary)
+        assert len(set(line["tags"])) == len(line["tags"])
+
+
 def test_joiners_are_no_control_characters(shelf: Shelf, server: Server) -> None:
     """Emoji, Persian and Hindi are written with U+200C and U+200D: such entries are words like any other."""
     worker = server.with_model(shelf.family("llama"))

@@ -27,7 +27,7 @@ from mlx_sidecar.engine.row import Row
 _WORTH_WAITING_TOKENS = 64
 """A common beginning shorter than this is quicker computed than waited for."""
 
-_LOOKED_AT = 32
+_LOOKED_AT = 128
 """How many of those that wait are looked at between two steps."""
 
 
@@ -122,7 +122,7 @@ class Batch:
         for prefill in fair_order(self._waiting, running)[:_LOOKED_AT]:
             if len(self._rows) >= self._max_rows or not self._could_enter():
                 return
-            known = max(prefill.computed, self._prefix_cache.longest(prefill.tokens))
+            known = prefill.known(self._prefix_cache)
             donor = self._donor(prefill, known)
             if donor is not None and not donor.is_ready:
                 continue

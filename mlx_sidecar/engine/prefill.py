@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from mlx_sidecar.engine.prefix_cache import Cache, Tokens, as_tokens, common_length
+from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, Tokens, as_tokens, common_length
 from mlx_sidecar.engine.row import Row
 
 PIECE_TOKENS = 256
@@ -29,6 +29,7 @@ class Prefill:
         self.is_done = False
         self._cache: Cache | None = None
         self._reused = self._entered_with = 0
+        self._looked_up = (-1, 0)
 
     @property
     def left(self) -> int:
@@ -39,6 +40,12 @@ class Prefill:
     def has_advanced(self) -> bool:
         """Whether anything was computed since it entered."""
         return self.computed > self._entered_with
+
+    def known(self, kept: PrefixCache) -> int:
+        """How many of its first tokens it needn't compute, by itself or by what is kept."""
+        if self._looked_up[0] != kept.version:
+            self._looked_up = (kept.version, kept.longest(self.tokens))
+        return max(self.computed, self._looked_up[1])
 
     def reuse(self, cache: Cache | None, length: int) -> None:
         """Its first tokens were computed for another prompt."""

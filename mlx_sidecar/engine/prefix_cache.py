@@ -90,6 +90,7 @@ class PrefixCache:
     """Caches by their tokens, within `budget_bytes`; a budget of 0 keeps nothing."""
 
     def __init__(self, budget_bytes: int) -> None:
+        self.version = 0  # changes with what is kept
         self._budget_bytes = budget_bytes
         self._bytes = 0
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
@@ -125,6 +126,7 @@ class PrefixCache:
         for key, other in list(self._entries.items()):
             if _is_needless(other, entry):
                 self._drop(key)
+        self.version += 1
         self._entries[entry.tokens.tobytes()] = entry
         self._bytes += size
         while self._bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
