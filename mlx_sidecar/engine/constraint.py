@@ -247,10 +247,12 @@ class Constraints:
 
     def make(self, constraint: Constraint) -> Constrained:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
+        if not self._eos_ids:
+            raise ModelUnsupported("this model names no end token, which tags, 'schema' and 'choices' need")
         match constraint:
             case TagLines():
-                if not self._vocabulary.newline_ids or not self._eos_ids:
-                    raise ModelUnsupported("this model's tokenizer has no line break or no end, which tags need")
+                if not self._vocabulary.newline_ids:
+                    raise ModelUnsupported("this model's tokenizer has no line break, which tags need")
                 return self._make_tags(constraint)
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of(choices))

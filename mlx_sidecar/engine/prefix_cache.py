@@ -18,7 +18,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models.cache import CacheList, RotatingKVCache, can_trim_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import ArraysCache, CacheList, RotatingKVCache, can_trim_prompt_cache, trim_prompt_cache
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.job import PrefixCacheUse
@@ -44,7 +44,10 @@ def common_length(one: Tokens, other: Tokens) -> int:
 
 
 def trimmed(cache: Cache, held: int, wanted: int) -> Cache:
-    """A cache that holds the first `wanted` of its `held` tokens. The arrays are shared, nothing is computed."""
+    """A cache that holds the first `wanted` of its `held` tokens.
+
+    The arrays are shared, nothing is computed: merge it into a batch, don't write into it.
+    """
     made = [_layer_copy(layer) for layer in cache]
     if held > wanted:
         trim_prompt_cache(made, held - wanted)
@@ -70,7 +73,18 @@ def _flat(cache: Iterable[Any]) -> Iterator[Any]:
 
 
 def _layer_copy(layer: Any) -> Any:
-    return CacheList(*map(_layer_copy, layer.caches)) if isinstance(layer, CacheList) else copy.copy(layer)
+    if isinstance(layer, CacheList):
+        return CacheList(*map(_layer_copy, layer.caches))
+    made = copy.copy(layer)
+    if isinstance(layer, ArraysCache):
+        made.cache = list(layer.cache)
+    return made
+
+
+def _detach(layer: Any) -> None:
+    """A state that was cut out of a batch is a view of it, which would keep the whole batch's memory."""
+    if isinstance(layer, ArraysCache):
+        layer.cache = [state + 0 if state is not None else None for state in layer.cache]
 
 
 @dataclass(frozen=True)
@@ -116,11 +130,14 @@ class PrefixCache:
 
     def keep(self, tokens: Sequence[int], cache: Cache) -> None:
         """Keep a cache if it holds exactly these tokens and fits the budget."""
-        exact = all(layer.offset == len(tokens) for layer in cache if hasattr(layer, "offset"))
+        layers = list(_flat(cache))
+        exact = all(layer.offset == len(tokens) for layer in layers if hasattr(layer, "offset"))
         size = sum(layer.nbytes for layer in cache)
         if not exact or len(tokens) < _SHORTEST_PREFIX or size > self._budget_bytes:
             return
-        # What was cut out of a batch would otherwise hold the whole batch.
+        for layer in layers:
+            _detach(layer)
+        # Until it is computed, it holds what it is computed from.
         mx.async_eval([layer.state for layer in cache])  # type: ignore[no-untyped-call]
         entry = _Entry(as_tokens(tokens), cache, size, can_trim_prompt_cache(cache))
         for key, other in list(self._entries.items()):

@@ -139,10 +139,10 @@ def _draw(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
     sharpness = _column([1.0 / each.temperature for each in draws])
     scores = scores.astype(mx.float32)
     weights = mx.exp((scores - mx.max(scores, axis=-1, keepdims=True)) * sharpness)
-    sums = mx.cumsum(weights, axis=-1)
-    passed = sums > _column([each.next() for each in draws]) * sums[:, -1:]
-    # A parallel sum may pass the number at a token of no weight.
-    return mx.argmax(mx.logical_and(passed, weights > 0), axis=-1)
+    # Only where there is weight: a parallel sum may differ in its last bits from one place to the next.
+    sums = mx.cumsum(weights, axis=-1) * (weights > 0)
+    passed = sums > _column([each.next() for each in draws]) * mx.max(sums, axis=-1, keepdims=True)
+    return mx.argmax(passed, axis=-1)
 
 
 def _column(values: Sequence[float]) -> Any:
