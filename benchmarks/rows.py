@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from benchmarks.child import Child
+from benchmarks.child import Child, Line
 from benchmarks.models import Shape
 from benchmarks.server import Server
 from benchmarks.texts import Texts
@@ -204,7 +204,7 @@ def documents(bench: Bench) -> Iterator[Row]:
             first = worker.answer([_task("generate-tags", document)])[0].line
             second = worker.answer([_task("summarize", document)])[0].line
             cached_share.append(second["usage"]["cached_tokens"] / second["usage"]["input_tokens"])
-            return float(second["timing"]["prefill_s"] / first["timing"]["prefill_s"])
+            return _first_token_s(second) / _first_token_s(first)
 
         yield bench.row("second task on a document of 1,000 tokens: time to the first token", "≤ 0.25", second_task)
         yield _share("second task: share of its input that was cached", "≥ 0.85", cached_share)
@@ -219,6 +219,11 @@ def documents(bench: Bench) -> Iterator[Row]:
             return paid[-1]
 
         yield bench.row("two tasks on a document at once: documents paid", "≤ 1.25", both_at_once)
+
+
+def _first_token_s(line: Line) -> float:
+    """From the request's acceptance to its first token."""
+    return float(line["timing"]["queue_s"] + line["timing"]["prefill_s"])
 
 
 def _share(what: str, wanted: str, values: list[float]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ from mlx_sidecar.stdio import line_size
 from mlx_sidecar.tasks.task import Generate, Pause, Task
 
 _RATE_WINDOW_S = 5.0
+_NO_MEMORY = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
+"""How MLX says that the device has no more memory."""
 
 
 class Ending(Struct, frozen=True):
@@ -370,7 +373,7 @@ class Worker:
         """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
         if isinstance(problem, SidecarError):
             return problem
-        if isinstance(problem, MemoryError):
+        if isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and _NO_MEMORY.search(str(problem))):
             return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
         self._log.write("error", f"a bug in {command}", problem)
         return Internal("a bug in the worker ended this request; the traceback is on stderr")

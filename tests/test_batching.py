@@ -33,6 +33,14 @@ def test_a_short_request_is_not_stuck_behind_a_long_document(shelf: Shelf, famil
         assert read_first_ending(worker) == "short"
 
 
+@pytest.mark.parametrize("family", ["mamba", "lfm2"])
+def test_half_as_long_is_short_enough_to_overtake(shelf: Shelf, family: str) -> None:
+    """Where prompts are read one at a time, a medium one doesn't wait for a long one either."""
+    with Worker("--model", str(shelf.family(family))) as worker:
+        worker.send(long_request(1), {**SHORT, "prompt": long_document(15)})
+        assert read_first_ending(worker) == "short"
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "mamba"])
 def test_a_short_request_is_not_stuck_behind_many_long_documents(shelf: Shelf, family: str) -> None:
     """Long documents never take all the room that there is for prompts."""
@@ -64,6 +72,19 @@ def test_the_parts_of_a_long_document_leave_places_to_others(shelf: Shelf) -> No
         worker.ending("long")
     assert done["chunks_total"] >= 20
     assert done["chunks_done"] <= done["chunks_total"] // 2
+
+
+def test_a_document_of_hundreds_of_parts_leaves_rows_free(shelf: Shelf) -> None:
+    """Its notes never end, so nobody else would ever come to a turn if it had all the rows."""
+    with Worker() as worker:
+        folder = str(shelf.endless())
+        worker.demand({"command": "load-model", "model_path": folder, "context_length": 2048})
+        worker.send({"command": "summarize", "content": long_document(600), "id": "long"})
+        for n in range(6):
+            worker.demand({**SHORT, "id": n})
+        assert not [line for line in worker.progress("long") if line.get("chunks_done")]
+        worker.ask({"command": "cancel", "target": "long"})
+        worker.ending("long")
 
 
 @pytest.mark.parametrize("family", ["llama", "lfm2"])

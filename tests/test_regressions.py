@@ -97,3 +97,20 @@ def test_progress_of_a_long_document_never_goes_back(shelf: Shelf, server: Serve
     shown = [line["progress"] for line in worker.progress("long")]
     assert shown == sorted(shown)
     assert len(shown) > 1
+
+
+def test_a_schema_with_a_thousand_optional_properties_is_no_bug(shelf: Shelf, server: Server) -> None:
+    """It is kept to, or refused with the reason."""
+    worker = server.with_model(shelf.family("llama"))
+    for count in (500, 5000):
+        properties = {f"property{n}": {"type": "string", "maxLength": 9} for n in range(count)}
+        schema = {"type": "object", "properties": properties}
+        line = worker.ask({"command": "generate", "prompt": "x", "schema": schema, "max_tokens": 20})
+        assert line["type"] == "response" or line["code"] == "invalid_params"
+
+
+def test_a_prompt_that_can_never_fit_is_refused_before_it_is_tokenized(shelf: Shelf, server: Server) -> None:
+    """With the numbers, as any other that is too long."""
+    worker = server.with_model(shelf.family("llama"))
+    line = worker.ask({"command": "generate", "prompt": "word " * 2_000_000})
+    assert (line["code"], line["data"]["prompt_chars"]) == ("context_too_long", 10_000_000)

@@ -92,3 +92,21 @@ def test_tags_of_a_model_that_wants_to_think_are_tags(shelf: Shelf, server: Serv
     line = thinker(shelf, server, "stubborn").demand({"command": "generate-tags", "content": ARTICLE})
     assert isinstance(line["tags"], list)
     assert not any("think>" in tag for tag in line["tags"])
+
+
+@pytest.mark.parametrize("script", [" Hello there", "<think> Hello there", " Hello</think> there", "<think></think>"])
+@pytest.mark.parametrize("tokenizer", ["thinking", "thinking_open"])
+def test_an_answer_is_held_to_its_rules_whatever_the_thinking_was(
+    shelf: Shelf, server: Server, script: str, tokenizer: str
+) -> None:
+    """A model that doesn't think when asked to, never stops, or stops at once."""
+    name = f"{tokenizer}-{script.strip()}".replace("/", "_")
+    worker = server.with_model(shelf.reciter(name, Script(script, tokenizer=tokenizer)))
+    request = {**GENERATE, "thinking": True, "max_tokens": 60}
+    chosen = worker.demand({**request, "choices": ["yes", "no"]})
+    assert chosen["finish_reason"] == "length" or chosen["text"] in {"yes", "no"}
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 9}}, "required": ["a"]}
+    line = worker.demand({**request, "schema": schema})
+    assert line["finish_reason"] == "length" or isinstance(line["json"]["a"], int)
+    if script == " Hello there" and tokenizer == "thinking":
+        assert chosen["text"] in {"yes", "no"}

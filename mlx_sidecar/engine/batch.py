@@ -95,7 +95,7 @@ class Batch:
             return self._begin_again(problem)
         now = time.monotonic()
         self.generated_tokens += len(tokens)
-        events = [event for response in tokens for event in self._advance(response, now)]
+        events = [event for response in tokens for event in self._advance_or_fail(response, now)]
         if not len(self):
             mx.clear_cache()
         return events
@@ -119,7 +119,7 @@ class Batch:
             return
         self._may_enter = False
         running = [each.row.group for each in self._rows.values()]
-        for prefill in fair_order(self._waiting, running)[:_LOOKED_AT]:
+        for prefill in fair_order(self._waiting, running, self._max_rows)[:_LOOKED_AT]:
             if len(self._rows) >= self._max_rows or not self._could_enter():
                 return
             known = prefill.known(self._prefix_cache)
@@ -210,6 +210,18 @@ class Batch:
             self._prefix_cache.keep(tokens, cache)
         self._may_enter = True
 
+    def _advance_or_fail(self, response: Any, now: float) -> list[EngineEvent]:
+        try:
+            return self._advance(response, now)
+        except Exception as problem:  # a bug, or no memory for what is kept: this row's alone
+            prefill = self._rows.pop(response.uid, None)
+            if prefill is None:
+                return []
+            self._chooser.leave(prefill.row)
+            if response.finish_reason is None and self._generator is not None:
+                self._generator.remove([response.uid])
+            return [JobFailed(prefill.row.ticket, problem)]
+
     def _advance(self, response: Any, now: float) -> list[EngineEvent]:
         """One row got one token."""
         row = self._rows[response.uid].row
@@ -225,7 +237,7 @@ class Batch:
             self._prefix_cache.keep(response.all_tokens, response.prompt_cache)
         else:
             self._take_out(response.uid, keep=True)
-        text += row.finish()
+        text += row.finish(cut=row.ended is None and response.finish_reason == "length")
         events: list[EngineEvent] = [TextCame(row.ticket, text)] if text else []
         return [*events, JobEnded(row.ticket, row.result(response.token, now))]
 
@@ -254,6 +266,8 @@ class Batch:
             blamed, self._entering = [self._entering.row], None
         self._rows.clear()
         self._chooser, self._generator = Chooser(), None
+        # What is kept may be what is broken, and it may be memory that is missing.
+        self._prefix_cache.clear()
         mx.clear_cache()
         for row in rows:
             row.begin_again()

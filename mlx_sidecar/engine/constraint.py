@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alike import fold
@@ -27,6 +27,9 @@ from mlx_sidecar.errors import InvalidParams, ModelUnsupported
 from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
 
 Bits = NDArray[np.int32]
+
+_LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
+"""Ten and four times what llguidance allows by itself: objects with some thousand optional properties."""
 
 _KEPT = 16
 """Compiled grammars, and vocabularies, that a model keeps."""
@@ -52,34 +55,54 @@ class Constrained(ABC):
     def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
         self._matcher, self._eos_ids = matcher, eos_ids
         self._words = (vocabulary_size + 31) // 32
+        self._opening: int | None = None
         self._marker: tuple[int, ...] = ()
         self._latest: deque[int] = deque()
         self.problem: BaseException | None = None
 
-    def start_after(self, marker: tuple[int, ...]) -> None:
-        """Leave the sequence free until these tokens came: a thinking model reasons first."""
-        self._marker, self._latest = marker, deque(maxlen=len(marker))
+    def let_think(self, opening: int | None, marker: tuple[int, ...]) -> None:
+        """Leave the sequence free from the token `opening` (None: from the start) until the tokens of `marker` came.
+
+        It may do without any thinking: then it is held from its first token on.
+        """
+        self._opening, self._latest = opening, deque(maxlen=len(marker))
+        self._marker = marker
 
     def take(self, token: int) -> None:
         """The sequence has this token now."""
         try:
-            if self._marker:
+            if self._opening is not None:
+                self._open(token)
+            elif self._marker:
                 self._wait(token)
             else:
                 self._consume(token)
         except Exception as problem:  # anything: see the class's docstring
             self.problem = problem
 
-    def allowed(self) -> Bits | None:
-        """The tokens that may be next, as bits; None where all of them may."""
-        if self._marker:
-            return None
+    def allowed(self) -> Bits:
+        """The tokens that may be next, as bits."""
         try:
             if self.problem is None:
-                return self._allowed()
+                return self._thinking() if self._marker else self._allowed()
         except Exception as problem:  # anything: see the class's docstring
             self.problem = problem
         return self._only(self._eos_ids)
+
+    def _thinking(self) -> Bits:
+        if self._opening is not None:
+            bits = self._allowed()
+            _set(bits, [self._opening], True)
+        else:
+            bits = np.full(self._words, -1, dtype=np.int32)
+            _set(bits, self._eos_ids, False)
+        return bits
+
+    def _open(self, token: int) -> None:
+        thinks, self._opening = token == self._opening, None
+        if not thinks:
+            self._marker = ()
+            self._consume(token)
 
     def _wait(self, token: int) -> None:
         self._latest.append(token)
@@ -99,11 +122,17 @@ class Constrained(ABC):
         return bool(self._matcher.is_stopped() and not self._matcher.is_error())
 
     def _from_matcher(self) -> Bits:
-        if self._matcher.is_error():
-            raise ConstraintError("a token was chosen that the grammar forbids")
         bits = np.zeros(self._words, dtype=np.int32)
-        found = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)[: self._words]
-        bits[: len(found)] = found
+        if not self._matcher.is_error():
+            found = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)[: self._words]
+            bits[: len(found)] = found
+        if self._matcher.is_error():
+            reason = _first_line(self._matcher.get_error())
+            if "satisfy the grammar" in reason:
+                raise ConstraintError("a token was chosen that the grammar forbids")
+            raise InvalidParams(
+                f"the schema or the choices are too complex for this answer: {reason}; make them simpler"
+            )
         return bits
 
     def _only(self, tokens: frozenset[int]) -> Bits:
@@ -272,7 +301,7 @@ class Constraints:
         return _remember(self._compiled, (field, key), lambda: self._compile(field, grammar()))
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
-        matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
+        matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0, limits=_LIMITS)
         if not matcher.is_error():
             # Some errors come to light with the first mask only.
             matcher.compute_bitmask()

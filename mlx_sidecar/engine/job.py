@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -63,18 +64,24 @@ class Prompt(Struct, frozen=True):
         return len(self.tokens)
 
 
-class TextFilter(Protocol):
-    """Shapes text as it comes. What `feed` and `finish` gave, put together, is the text."""
+class TextFilter(ABC):
+    """Shapes text as it comes. What `feed` and `finish` gave, put together, is the text.
 
-    @property
-    def ended(self) -> FinishReason | None:
-        """Set once the text is complete, so that decoding can stop: at its end, or at a limit."""
+    `ended` is set once the text is complete, so that decoding can stop: at its end, or at a limit.
+    """
 
+    ended: FinishReason | None = None
+
+    @abstractmethod
     def feed(self, text: str) -> str:
         """Take the next piece; give what is certain."""
 
+    @abstractmethod
     def finish(self) -> str:
         """There is no more; give what was held back."""
+
+    def cut_short(self) -> None:  # noqa: B027 - most filters don't care
+        """A limit of tokens ends the text in the middle; `finish` comes next."""
 
 
 class Job(Struct, frozen=True, eq=False):

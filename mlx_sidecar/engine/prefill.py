@@ -97,18 +97,23 @@ def has_room(left: int, others: Sequence[int], *, one_lane: bool) -> bool:
 
 
 def may_overtake(left: int, other: Prefill) -> bool:
-    """Where there is one lane only: whether a prompt is so short that a long one makes way for it.
+    """Where there is one lane only: whether a prompt is so much shorter that a long one makes way for it.
 
     That one has computed a piece since it entered, so it gets on however many short ones come.
     """
-    return left <= PIECE_TOKENS < other.left and other.has_advanced
+    return 2 * left <= other.left > PIECE_TOKENS and other.has_advanced
 
 
-def fair_order(waiting: Sequence[Prefill], running: Iterable[int]) -> list[Prefill]:
-    """Those first whose group has the fewest rows in the batch; among equals, those that came first."""
+def fair_order(waiting: Sequence[Prefill], running: Iterable[int], max_rows: int) -> list[Prefill]:
+    """Those first whose group has the fewest rows in the batch; among equals, those that came first.
+
+    No group gets the last quarter of the rows: somebody else may come at any moment.
+    """
     ahead = Counter(running)
+    most = max_rows - max_rows // 4
     ranked = []
     for prefill in waiting:
-        ranked.append((ahead[prefill.row.group], prefill))
-        ahead[prefill.row.group] += 1
+        if ahead[prefill.row.group] < most:
+            ranked.append((ahead[prefill.row.group], prefill))
+            ahead[prefill.row.group] += 1
     return [prefill for _, prefill in sorted(ranked, key=lambda each: each[0])]

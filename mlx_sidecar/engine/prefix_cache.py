@@ -149,6 +149,12 @@ class PrefixCache:
         while self._bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
             self._drop(next(iter(self._entries)))
 
+    def clear(self) -> None:
+        """Keep nothing of what is there."""
+        self.version += 1
+        self._bytes = 0
+        self._entries.clear()
+
     def _drop(self, key: bytes) -> None:
         self._bytes -= self._entries.pop(key).bytes
 

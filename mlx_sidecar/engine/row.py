@@ -10,6 +10,7 @@ from mlx_sidecar.engine.job import FinishReason, Job, JobResult, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.sampling import Draws, make_processors
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
+from mlx_sidecar.engine.tokenizer import ThinkMarks
 
 
 class Row:
@@ -73,9 +74,9 @@ class Row:
         self.output_tokens += 1
         return self._stream.feed(token)
 
-    def finish(self) -> str:
-        """No more tokens; gives the text that was held back."""
-        return self._stream.finish()
+    def finish(self, *, cut: bool = False) -> str:
+        """No more tokens, with `cut` because of a limit; gives the text that was held back."""
+        return self._stream.finish(cut=cut)
 
     def finished_text(self) -> str:
         """No more tokens; gives all of the text."""
@@ -107,17 +108,21 @@ def _constrain(job: Job, model: LoadedModel) -> Constrained | None:
         return None
     constrained = model.constraints.make(job.constraint)
     if job.thinking and (marks := model.tokenizer.think_marks):
-        constrained.start_after(tuple(model.tokenizer.encode(marks.end)))
+        opening = None if _opens_reasoning(job, model, marks) else marks.opening_id
+        constrained.let_think(opening, tuple(model.tokenizer.encode(marks.end)))
     return constrained
+
+
+def _opens_reasoning(job: Job, model: LoadedModel, marks: ThinkMarks) -> bool:
+    return model.tokenizer.decode(job.prompt.tokens[-8:]).rstrip().endswith(marks.start)
 
 
 def _take_out_reasoning(job: Job, model: LoadedModel) -> Reasoning | None:
     marks = model.tokenizer.think_marks
     if marks is None or (job.constraint is not None and not job.thinking):
         return None
-    prompt_end = model.tokenizer.decode(job.prompt.tokens[-8:]).rstrip()
     unsure = not job.thinking and model.prompts.always_opens_reasoning
-    return Reasoning(marks, inside=prompt_end.endswith(marks.start), unsure=unsure)
+    return Reasoning(marks, inside=_opens_reasoning(job, model, marks), unsure=unsure)
 
 
 def _text_stream(job: Job, model: LoadedModel, reasoning: Reasoning | None) -> TextStream:

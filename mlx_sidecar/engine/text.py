@@ -58,12 +58,11 @@ def held_back(text: str, marks: Sequence[str]) -> int:
     return 0
 
 
-class StopStrings:
+class StopStrings(TextFilter):
     """Ends the text before the first of the strings to be complete, also one that spans tokens."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops, self._held = tuple(stops), ""
-        self.ended: FinishReason | None = None
 
     def feed(self, text: str) -> str:
         """Text that no stop string can begin in any more."""
@@ -84,15 +83,13 @@ class StopStrings:
         return held
 
 
-class Reasoning:
+class Reasoning(TextFilter):
     """Takes a model's reasoning out of its text and keeps it apart.
 
     `inside` says that the prompt has opened it already. With `unsure` the model
     may go on reasoning though its prompt closed it: then all text is kept back to
     the end, since a second closing mark turns what came before it into reasoning.
     """
-
-    ended = None
 
     def __init__(self, marks: ThinkMarks, *, inside: bool, unsure: bool = False) -> None:
         self._marks, self._inside, self._held = marks, inside, ""
@@ -186,10 +183,12 @@ class TextStream:
             return ""
         return self._through(0, self._detokenizer.feed(token))
 
-    def finish(self) -> str:
+    def finish(self, *, cut: bool = False) -> str:
         """Everything that was held back, each filter's rest going through those after it."""
         given = self._through(0, self._detokenizer.finish())
         for index, each in enumerate(self._filters):
+            if cut:
+                each.cut_short()
             given += self._through(index + 1, each.finish())
         return given
 

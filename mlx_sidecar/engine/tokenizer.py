@@ -49,10 +49,11 @@ Renderer = Callable[..., str]
 
 @dataclass(frozen=True)
 class ThinkMarks:
-    """What opens and closes a model's reasoning."""
+    """What opens and closes a model's reasoning; the opening's first token, if that is known."""
 
     start: str
     end: str
+    opening_id: int | None = None
 
 
 class Tokenizer:
@@ -124,7 +125,7 @@ class Tokenizer:
         vocabulary = self.backend.get_vocab(with_added_tokens=True)
         for start, end in _THINK_MARKS:
             if end in vocabulary and start.removesuffix("thought") in vocabulary:
-                return ThinkMarks(start, end)
+                return ThinkMarks(start, end, vocabulary[start.removesuffix("thought")])
         return None
 
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from mlx_sidecar.engine.job import FinishReason
+from mlx_sidecar.engine.job import TextFilter
 
 _PREAMBLE = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?"
-    r"(?:here(?:'|’)?s\b|here (?:is|are)\b|in summary|the |a |summary\b|bullet points?\b)"
-    r"(?:[^\n:]{0,60}\b(?:summary|sentence|paragraph|points|bullets?)\b[^\n:]{0,40})?:\s*",
+    r"^[#*_ ]*(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?(?:based on the (?:document|text|article)[, ]+)?"
+    r"(?:here(?:'|’)?s\b|here (?:is|are)\b|this is\b|in summary|the |an? |summary\b(?: of (?:the|this) \w+)?"
+    r"|bullet points?\b)(?:[^\n:]{0,60}\b(?:summary|sentence|paragraph|points|bullets?)\b[^\n:]{0,40})?"
+    r"(?:[*_]*:[*_]*|(?<=summary)[*_ ]*\n)\s*",
     re.IGNORECASE,
 )
 _PREAMBLE_WORDS = re.compile(r"\b(?:summary|sentence|paragraph|points?|bullets?)\b", re.IGNORECASE)
-_PREAMBLE_STARTS = ("sure", "certainly", "of course", "ok", "here", "in summary", "the ", "a ", "summary", "bullet")
+_PREAMBLE_STARTS = (
+    *("sure", "certainly", "of course", "ok", "here", "this is", "based on", "in summary", "the ", "a ", "an "),
+    *("summary", "bullet", "#", "*", "_"),
+)
 _LONGEST_PREAMBLE = 120
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|[。！？]|\n")
+# What follows tells a sentence's end from an abbreviation's, as far as that goes without knowing the language.
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]|(?<=\S)(?=[^\S\n]*\n)")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\"'“‘])(?:[^\W\d_]|Dr|Mrs?|Ms|Prof|St|Jr|Sr|vs|Nr|No|Fig|approx|bzw|usw|Mme|Mlle|Sra?|e\.g|i\.e|z\.\s?B)\.$"
+)
+_SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
 _BULLET = re.compile(r"^\s*(?:(?:[-*•‣–—·]|\d{1,2}[.)])\s+|[-•‣](?=[^\W\d_]))")
 
 
-class Opening:
+class Opening(TextFilter):
     """Drops what comes before the summary ("Here is a summary:") and the quotation marks around it.
 
     A text that begins with a quotation mark is held back until it is clear whether
     the quotation is all of it: to its end, or to the first word after the closing mark.
     """
-
-    ended = None
 
     def __init__(self) -> None:
         self._held = ""
@@ -97,10 +105,8 @@ def _only_at_end(mark: str, text: str) -> bool:
     return closing is None or not text[closing.end() :].strip()
 
 
-class SingleLine:
+class SingleLine(TextFilter):
     """Line breaks become blanks."""
-
-    ended = None
 
     def __init__(self) -> None:
         self._blank = ""
@@ -121,10 +127,8 @@ class SingleLine:
         return ""
 
 
-class Bullets:
+class Bullets(TextFilter):
     """Each line is a point and starts with "- "."""
-
-    ended = None
 
     def __init__(self) -> None:
         self._line = ""
@@ -148,27 +152,43 @@ class Bullets:
         return f"{lead}- {words}"
 
 
-class WordLimit:
+class WordLimit(TextFilter):
     """Lets whole sentences through while they fit; only a first sentence that is too long is cut."""
 
     def __init__(self, max_words: int) -> None:
         self._left, self._held = max_words, ""
-        self.ended: FinishReason | None = None
-        self._begun = False
+        self._begun = self._is_cut = False
 
     def feed(self, text: str) -> str:
         """The sentences that are complete and fit."""
         self._held += text
         given = ""
-        while not self.ended and (end := _SENTENCE_END.search(self._held)):
-            given += self._take(end.end())
-        if not self.ended and len(self._held.split()) > self._left:
+        while not self.ended and (end := self._sentence_end()):
+            given += self._take(end)
+        words = self._held.split()
+        if not self.ended and len(words) > self._left + _is_lone_dash(words[: self._left]):
             given += self._take(len(self._held))
         return given
 
+    def cut_short(self) -> None:
+        """What is held may be half a sentence."""
+        self._is_cut = True
+
     def finish(self) -> str:
-        """The last sentence, if it fits."""
-        return "" if self.ended else self._take(len(self._held)).rstrip()
+        """The last sentence, if it fits; half a sentence only if there is no whole one."""
+        if self.ended:
+            return ""
+        if self._is_cut and self._begun and not _SENTENCE_AT_END.search(self._held):
+            self.ended, self._held = "stop", ""
+            return ""
+        return self._take(len(self._held)).rstrip()
+
+    def _sentence_end(self) -> int:
+        """Where the first sentence ends; 0 where that isn't known yet."""
+        for found in _SENTENCE_END.finditer(self._held):
+            if self._held[: found.end()].strip() and not _ABBREVIATION.search(self._held[: found.end()]):
+                return found.end()
+        return 0
 
     def _take(self, end: int) -> str:
         sentence, self._held = self._held[:end], self._held[end:]
@@ -181,4 +201,12 @@ class WordLimit:
         self.ended, self._held = "stop" if self._begun else "length", ""
         if self._begun:
             return ""
-        return " ".join(words[: self._left]).rstrip(",;:") + "…"
+        kept = words[: self._left]
+        kept = words[1:2] if _is_lone_dash(kept) else kept
+        text = " ".join(kept)
+        return text if _SENTENCE_AT_END.search(text) else text.rstrip(",;:") + "…"
+
+
+def _is_lone_dash(words: Sequence[str]) -> bool:
+    """Whether a limit of words leaves nothing but a bullet."""
+    return words == ["-"]

@@ -43,6 +43,11 @@ def test_how_the_text_comes_changes_nothing(make: Callable[[], TextFilter], piec
         ("Here are the steps: whisk, fold, bake.", "Here are the steps: whisk, fold, bake."),
         ("The plan: walk at dawn.", "The plan: walk at dawn."),
         ('He said "go".', 'He said "go".'),
+        ("**Summary:** Bees dance.", "Bees dance."),
+        ("# Summary\n\nBees dance.", "Bees dance."),
+        ("Based on the document, here is a summary: Bees dance.", "Bees dance."),
+        ("Summary of the text: Bees dance.", "Bees dance."),
+        ("**Bees** dance.", "**Bees** dance."),
         ('"Go," he said, "and look."', '"Go," he said, "and look."'),
         ('"Bees" and "wasps" dance.', '"Bees" and "wasps" dance.'),
         ('"Bees dance and', "Bees dance and"),
@@ -77,3 +82,33 @@ def test_the_limit_of_words_holds(pieces: list[str], limit: int) -> None:
 def test_whole_sentences_are_kept(limit: int, kept: str) -> None:
     """Only a first sentence that is too long is cut."""
     assert through(lambda: WordLimit(limit), "One two three. Four five six seven.") == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "limit", "kept"),
+    [
+        ("The talk by Dr. Smith was very long. It ended.", 5, "The talk by Dr. Smith…"),
+        ("Use e.g. a hammer for it. Done.", 6, "Use e.g. a hammer for it."),
+        ("J. S. Bach wrote it. He was busy.", 5, "J. S. Bach wrote it."),
+        ("- One two.\n- three four five six", 4, "- One two."),
+        ("- One two.", 1, "One…"),
+        ("Really? Yes! So it is.", 2, "Really? Yes!"),
+        ("one two. three four", 2, "one two."),
+    ],
+)
+def test_sentences_are_told_from_abbreviations(written: str, limit: int, kept: str) -> None:
+    """And what is left out leaves nothing behind."""
+    assert through(lambda: WordLimit(limit), written) == kept
+
+
+def test_half_a_sentence_is_left_out_where_there_is_a_whole_one() -> None:
+    """A limit of tokens ended the text."""
+    limit = WordLimit(9)
+    text = limit.feed("Fine. Half a sen")
+    limit.cut_short()
+    assert text + limit.finish() == "Fine."
+    assert limit.ended == "stop"
+    only_half = WordLimit(9)
+    only_half.cut_short()
+    assert only_half.feed("Half a sen") + only_half.finish() == "Half a sen"
+    assert only_half.ended is None

@@ -90,7 +90,7 @@ def test_room_is_used_up_to_the_limit(left: int, others: list[int], room: bool) 
 
 @pytest.mark.parametrize(
     ("left", "size", "computed", "overtakes"),
-    [(256, 600, 256, True), (257, 600, 256, False), (256, 600, 0, False), (1, 512, 256, False), (1, 513, 256, True)],
+    [(172, 600, 256, True), (173, 600, 256, False), (172, 600, 0, False), (1, 512, 256, False), (1, 513, 256, True)],
 )
 def test_a_short_prompt_overtakes_a_long_one_that_got_on(left: int, size: int, computed: int, overtakes: bool) -> None:
     """What counts is what is left of both, and what the long one computed since it entered last."""
@@ -112,7 +112,13 @@ def test_the_order_is_fair(groups: list[int], running: list[int]) -> None:
         left.remove(chosen)
         expected.append(chosen)
         ahead[chosen.row.group] += 1
-    assert fair_order(waiting, running) == expected
+    assert fair_order(waiting, running, 1000) == expected
+
+
+def test_no_group_gets_the_last_quarter_of_the_rows() -> None:
+    """Forty parts of one document leave room for the next request; a batch of one or two has nothing to leave."""
+    waiting = [prefill_of([0], group=1) for _ in range(40)]
+    assert [len(fair_order(waiting, [1, 2], rows)) for rows in (1, 2, 4, 16)] == [0, 1, 2, 11]
 
 
 def test_cached_tokens_are_those_that_were_computed_for_others() -> None:
