@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.agreement import agreement
 from benchmarks.models import SHAPES, build
-from benchmarks.rows import ROWS, Bench
+from benchmarks.rows import ROWS, SIZES, Bench
 
 
 def main() -> None:
@@ -24,7 +24,9 @@ def main() -> None:
     )
     parser.add_argument("--preload", help="a BLAS to preload on Linux, such as libopenblas.so.0")
     parser.add_argument("--repeats", type=int, default=5, help="pairs a row (some rows take a multiple of it)")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="of the batches")
     wanted = parser.parse_args()
+    sizes = [int(size) for size in wanted.sizes.split(",")]
     print(_heading(wanted.preload))
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted.model or SHAPES:
@@ -33,7 +35,7 @@ def main() -> None:
                 f"\n| {name} parameters | median | wanted | lowest–highest | pairs |\n| --- | --- | --- | --- | --- |"
             )
             for rows in [name for name in wanted.rows.split(",") if name in ROWS]:
-                for row in ROWS[rows](Bench(SHAPES[name], model, wanted.preload, wanted.repeats)):
+                for row in ROWS[rows](Bench(SHAPES[name], model, wanted.preload, wanted.repeats, sizes)):
                     spread = f"{row.lowest:.3g}–{row.highest:.3g}"
                     print(f"| {row.what} | {row.ratio:.3g} | {row.wanted} | {spread} | {row.pairs} |", flush=True)
         if "agreement" in wanted.rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from benchmarks.server import Server
 from benchmarks.texts import Texts
 from benchmarks.worker import Request, Worker, generate
 
-BATCHES = (1, 2, 4, 8, 16)
+SIZES = (1, 2, 4, 8, 16)
 SCHEMA = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
 """Longer than any answer: `max_tokens` cuts it, so that each run has the same number of tokens."""
 
@@ -46,6 +46,7 @@ class Bench:
     model: Path
     preload: str | None
     repeats: int
+    sizes: Sequence[int] = SIZES
     texts: Texts = field(default_factory=lambda: Texts(int(time.time())))
 
     def worker(self, *flags: str) -> Worker:
@@ -112,11 +113,11 @@ def batches(bench: Bench) -> Iterator[Row]:
         def one_by_one(size: int) -> float:
             return sum(worker.seconds([request]) for request in bench.requests(size))
 
-        for size in BATCHES:
+        for size in bench.sizes:
             wanted = ("≥ 0.9" if bench.preload else "≥ 0.95") if size == 16 else ""
             pair = in_turn(partial(together, size), partial(directly, size))
             yield bench.row(f"batch of {size}: throughput against BatchGenerator", wanted, pair)
-        for size in BATCHES[1:]:
+        for size in [size for size in bench.sizes if size > 1]:
             wanted = "≥ 1.0" if size == 2 else ""
             pair = in_turn(partial(together, size), partial(one_by_one, size))
             yield bench.row(f"batch of {size}: throughput against one after the other", wanted, pair)
@@ -137,7 +138,8 @@ def options(bench: Bench) -> Iterator[Row]:
             (answered,) = worker.answer(bench.requests(1, **more))
             return float(answered.line["timing"]["decode_s"])
 
-        for size, wanted in ((16, "≥ 0.9"), (1, "")):
+        for size in [size for size in (16, 1) if size in bench.sizes]:
+            wanted = "≥ 0.9" if size == 16 else ""
             both = in_turn(partial(seeded, size, schema=SCHEMA), partial(plain, size))
             yield bench.row(f"batch of {size}: throughput with seed and schema against without", wanted, both)
             free = in_turn(partial(seeded, size, schema=FREE_SCHEMA), partial(plain, size))
