@@ -17,7 +17,8 @@ from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
-from mlx_sidecar.inbox import Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
+from mlx_sidecar.hub.downloads import DEFAULT_STALL_S, Downloads
+from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Ledger
 from mlx_sidecar.lifeline import ParentWatch, SignalWatch
 from mlx_sidecar.log import LEVELS, Log
@@ -43,6 +44,7 @@ class Settings(Struct, frozen=True):
     max_queue: int
     max_concurrency: int
     prefix_cache_bytes: int
+    download_stall_s: float
     log_level: str
 
 
@@ -73,7 +75,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     return settings
 
 
-def _defaults() -> dict[str, str | int | None]:
+def _defaults() -> dict[str, str | int | float | None]:
     return {
         "model": None,
         "adapter_path": None,
@@ -82,6 +84,7 @@ def _defaults() -> dict[str, str | int | None]:
         "max_queue": 1024,
         "max_concurrency": 16,
         "prefix_cache_bytes": min(2**30, device.total_memory() // 16),
+        "download_stall_s": DEFAULT_STALL_S,
         "log_level": "warning",
     }
 
@@ -91,7 +94,8 @@ def _parser() -> _Parser:
         prog="mlx-sidecar",
         description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
         "on stdout. protocol.md says which.",
-        epilog="Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
+        epilog="`mlx-sidecar download REPO` fetches a model; see `mlx-sidecar download --help`. "
+        "Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
         allow_abbrev=False,
         # Without a width argparse imports shutil, with all that it can compress, to learn the terminal's.
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),
@@ -108,6 +112,12 @@ def _parser() -> _Parser:
         metavar="BYTES",
         type=_at_least(0),
         help="memory for what was computed of earlier documents (1 GiB, or a sixteenth of the machine's); 0 is none",
+    )
+    add(
+        "--download-stall-s",
+        metavar="SECONDS",
+        type=_positive,
+        help="a connection on which nothing comes for so long is broken, and tried again (15)",
     )
     add("--log-level", metavar="LEVEL", choices=LEVELS, help=f"{', '.join(LEVELS)} (warning)")
     add("--schema", action=_PrintSchema, help="print the protocol's JSON Schema and exit")
@@ -145,6 +155,16 @@ def _at_least(least: int) -> Callable[[str], int]:
     return read
 
 
+def _positive(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 86_400:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and less than a day, got {value!r}")
+    return number
+
+
 def _check_model(settings: Settings, parser: _Parser) -> None:
     if settings.model is None:
         for name in ("adapter_path", "context_length"):
@@ -177,6 +197,10 @@ def _startup_request(settings: Settings) -> LoadModel | None:
 
 def run() -> NoReturn:
     """Run the worker until its end, and end the process. Signals are blocked already."""
+    if sys.argv[1:2] == ["download"]:
+        from mlx_sidecar.terminal import download
+
+        download(sys.argv[2:])
     settings = parse_settings(sys.argv[1:], os.environ)
     log, code = Log(settings.log_level), 1
     try:
@@ -197,7 +221,11 @@ def _work(settings: Settings, log: Log) -> int:
     writer = Writer(stdout, inbox)
     writer.start()
     engine = Engine(max_rows=settings.max_concurrency, prefix_cache_bytes=settings.prefix_cache_bytes)
-    worker = Worker(inbox, Ledger(writer, admission.leave), engine, log, settings.max_concurrency)
+    # The environment as it is now: loading a model forbids this process the hub.
+    downloads = Downloads(
+        lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s
+    )
+    worker = Worker(inbox, Ledger(writer, admission.leave), engine, downloads, log, settings.max_concurrency)
     if (request := _startup_request(settings)) is not None:
         worker.load_at_start(request)
     Reader(stdin, inbox, admission, settings.max_line_bytes).start()

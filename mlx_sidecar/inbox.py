@@ -33,11 +33,18 @@ class SignalCame(Struct, frozen=True):
     number: int
 
 
+class DownloadSaid(Struct, frozen=True):
+    """A download's child process has written a line; an empty one is its end."""
+
+    download: int
+    line: bytes
+
+
 class OutputWritten(Struct, frozen=True):
     """The writer was closed and has written everything."""
 
 
-Event = LineCame | InputEnded | OutputClosed | OutputWritten | ParentDied | SignalCame
+Event = LineCame | DownloadSaid | InputEnded | OutputClosed | OutputWritten | ParentDied | SignalCame
 
 
 class Inbox:

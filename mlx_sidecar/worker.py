@@ -24,7 +24,19 @@ from mlx_sidecar.errors import (
     SidecarError,
     TimedOut,
 )
-from mlx_sidecar.inbox import Event, Inbox, InputEnded, LineCame, OutputClosed, OutputWritten, ParentDied, SignalCame
+from mlx_sidecar.hub.downloads import Downloads
+from mlx_sidecar.hub.messages import Message
+from mlx_sidecar.inbox import (
+    DownloadSaid,
+    Event,
+    Inbox,
+    InputEnded,
+    LineCame,
+    OutputClosed,
+    OutputWritten,
+    ParentDied,
+    SignalCame,
+)
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
 from mlx_sidecar.log import Log
@@ -33,7 +45,7 @@ from mlx_sidecar.protocol.framing import Line, Oversized
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus
 from mlx_sidecar.stdio import line_size
-from mlx_sidecar.tasks.task import Generate, Pause, Task
+from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
 
 _RATE_WINDOW_S = 5.0
 _NO_MEMORY = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
@@ -50,13 +62,16 @@ class Ending(Struct, frozen=True):
 class Worker:
     """Owns the requests and decides whose turn it is. Everything in here runs on the main thread."""
 
-    def __init__(self, inbox: Inbox, ledger: Ledger, engine: Engine, log: Log, max_concurrency: int) -> None:
+    def __init__(
+        self, inbox: Inbox, ledger: Ledger, engine: Engine, downloads: Downloads, log: Log, max_concurrency: int
+    ) -> None:
         self._inbox, self._ledger, self._engine, self._log = inbox, ledger, engine, log
         self._max_concurrency = max_concurrency
-        self._services = Services(engine, self)
+        self._services = Services(engine, self, downloads)
         self._waiting: deque[Entry] = deque()
         self._ready: deque[Entry] = deque()
         self._by_ticket: dict[int, Entry] = {}
+        self._listening: dict[int, Entry] = {}
         self._startup: Task | None = None
         self._shutdown: Entry | None = None
         self._input_ended = False
@@ -97,6 +112,10 @@ class Worker:
         match event:
             case LineCame(line):
                 self._accept(line)
+            case DownloadSaid(number, line):
+                if download := self._services.downloads.find(number):
+                    download.take(line)
+                    self._hear(number)
             case InputEnded():
                 self._input_ended = True
             case OutputClosed() | OutputWritten() | ParentDied():
@@ -192,11 +211,11 @@ class Worker:
         else:
             self._resume(entry, None)
 
-    def _resume(self, entry: Entry, results: Sequence[JobResult] | None) -> None:
+    def _resume(self, entry: Entry, results: Sequence[JobResult] | Message | None) -> None:
         """Let a task go on to its next wish."""
         assert entry.task is not None
         try:
-            wish = entry.task.send(results)  # type: ignore[arg-type]
+            wish = entry.task.send(results)
             match wish:
                 case Generate(jobs):
                     entry.round = wish
@@ -208,10 +227,20 @@ class Worker:
                     self._ready.append(entry)
                 case Pause():
                     self._ready.append(entry)
+                case Listen(number):
+                    self._listening[number] = entry
+                    self._hear(number)
         except StopIteration as finished:
             self._end(entry, finished.value)
         except Exception as problem:
             self._end(entry, self._as_error(problem, entry.address.command))
+
+    def _hear(self, number: int) -> None:
+        """Give a download's next message to the task that listens, if there are both."""
+        download, entry = self._services.downloads.find(number), self._listening.get(number)
+        if download is not None and entry is not None and (message := download.next_message()) is not None:
+            del self._listening[number]
+            self._resume(entry, message)
 
     def _resume_ready(self) -> None:
         for _ in range(len(self._ready)):
@@ -279,6 +308,7 @@ class Worker:
             outcome = type(outcome)(outcome.message, {"text": text})
         if entry.task is not None:
             entry.task.close()
+        self._listening = {number: each for number, each in self._listening.items() if each is not entry}
         if entry is self._shutdown:
             # However it ends, it ends last.
             self._end_all_but(entry, Cancelled("the worker is shutting down"))

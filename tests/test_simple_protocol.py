@@ -428,9 +428,3 @@ def test_list_models_of_a_folder_that_is_not_there_is_an_error(server: Server, t
     line = server.plain().ask({"command": "list-models", "folder": str(tmp_path / "absent")})
     assert (line["type"], "absent" in line["error"]) == ("error", True)
     assert line["code"] in ("invalid_params", "model_not_found")
-
-
-def test_download_model_is_not_available_yet(server: Server) -> None:
-    """It is an issue of its own; until then it says so."""
-    line = server.plain().ask({"command": "download-model", "repo_id": "acme/tiny"})
-    assert (line["type"], line["code"]) == ("error", "not_available")

@@ -8,6 +8,7 @@ import time
 from msgspec import UNSET
 
 from mlx_sidecar import __version__
+from mlx_sidecar.commands.download import status_of
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.protocol.requests import COMMANDS, Cancel
@@ -58,7 +59,7 @@ def status(services: Services) -> WorkerStatus:
         running=sum(request.state == "running" for request in requests),
         queued=sum(request.state == "queued" for request in requests),
         requests=requests,
-        downloads=[],
+        downloads=[status_of(download) for download in services.downloads.all],
         tokens_per_s=services.board.tokens_per_s,
     )
 

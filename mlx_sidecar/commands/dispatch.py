@@ -7,9 +7,9 @@ from enum import Enum, auto
 from typing import NoReturn
 
 from mlx_sidecar.commands import control, models
+from mlx_sidecar.commands.download import download_model
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine.job import LanguageModel
-from mlx_sidecar.errors import NotAvailable
 from mlx_sidecar.protocol.requests import (
     AnyRequest,
     Cancel,
@@ -86,7 +86,7 @@ def start(request: AnyRequest, call: Call, services: Services) -> Task:
         case Shutdown():
             return _at_once(control.shut_down)
         case DownloadModel():
-            raise NotAvailable("this version can't download yet; fetch the model with `hf download` and load it")
+            return download_model(request, services)
         case _ as never:
             return _assert_never(never)
 

@@ -60,7 +60,7 @@ def load_model(request: LoadModel, services: Services) -> Task:
 
 def _plan(request: LoadModel) -> LoadPlan:
     path, name = _locate(request)
-    adapter_path = _absolute(request.adapter_path) if request.adapter_path else None
+    adapter_path = absolute(request.adapter_path) if request.adapter_path else None
     return plan(path, name, adapter_path, request.context_length)
 
 
@@ -70,11 +70,12 @@ def _locate(request: LoadModel) -> tuple[Path, str]:
     assert request.model_path is not None
     if request.model_path == _DEMO:
         return DEMO_FOLDER, _DEMO
-    path = _absolute(request.model_path)
+    path = absolute(request.model_path)
     return path, path.name
 
 
-def _absolute(path: str) -> Path:
+def absolute(path: str) -> Path:
+    """A path of a request, with ~ and from the worker's folder. Raises ModelNotFound where it is none."""
     try:
         found = Path(path).expanduser().absolute()
         found.exists()
@@ -115,5 +116,5 @@ def _describe(facts: ModelFacts) -> ModelDescription:
 
 def list_models(request: ListModels) -> ModelList:
     """The models in the Hugging Face cache, or in a folder."""
-    found = cache.cached_models() if request.folder is None else cache.models_in(_absolute(request.folder))
+    found = cache.cached_models() if request.folder is None else cache.models_in(absolute(request.folder))
     return ModelList(models=found)

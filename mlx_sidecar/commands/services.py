@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.protocol.requests import Id
 from mlx_sidecar.protocol.responses import RequestStatus
 
@@ -52,6 +53,7 @@ class Services(Struct):
 
     engine: Engine
     board: Board
+    downloads: Downloads
     process: OwnProcess = field(default_factory=OwnProcess)
     started_at: float = field(default_factory=time.monotonic)
     startup_failure: SidecarError | None = None

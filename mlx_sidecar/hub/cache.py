@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType, convert
 
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.errors import InvalidParams, ModelNotFound, SidecarError
+from mlx_sidecar.hub.place import has_size, manifest_of
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
 
 _DEEPEST = 3
@@ -108,7 +109,11 @@ def _size(path: Path) -> int:
 
 
 def _is_complete(path: Path) -> bool:
+    """Whether all is there: what a manifest names, in its sizes, and what config.json and the index name."""
     try:
+        plan = manifest_of(path)
+        if plan is not None and not all(has_size(path / file.path, file) for file in plan.files):
+            return False
         folders.check(path)
     except (SidecarError, OSError):
         return False

@@ -165,7 +165,7 @@ class WorkerStatus(Result, frozen=True, kw_only=True):
     running: int
     queued: int
     requests: list[RequestStatus]
-    downloads: list[dict[str, Any]]
+    downloads: list[DownloadStatus]
     tokens_per_s: float
 
 
@@ -179,6 +179,31 @@ class Measure(Struct, frozen=True, kw_only=True):
     progress: float
     chunks_done: int | UnsetType = UNSET
     chunks_total: int | UnsetType = UNSET
+
+
+class DownloadMeasure(Measure, frozen=True, kw_only=True):
+    """How far a download is. Bytes count what was there before; `bytes_per_s` only what comes over the network."""
+
+    downloaded_mb: float
+    total_mb: float
+    downloaded_bytes: int
+    total_bytes: int
+    bytes_per_s: float
+    eta_s: float | None
+    file: str | None
+    files_done: int
+    files_total: int
+    stalled_s: Annotated[float | UnsetType, Meta(description="nothing has come for so long")] = UNSET
+
+
+class DownloadStatus(Struct, frozen=True, kw_only=True):
+    """One download in `status`."""
+
+    repo_id: str
+    destination: str | None
+    state: Literal["running", "queued"]
+    downloaded_bytes: int
+    total_bytes: int | None
 
 
 class Delta(Struct, frozen=True, kw_only=True):

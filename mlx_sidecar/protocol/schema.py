@@ -15,7 +15,7 @@ import msgspec
 
 from mlx_sidecar.errors import ERROR_CODES, SidecarError
 from mlx_sidecar.protocol.requests import COMMANDS, Id
-from mlx_sidecar.protocol.responses import RESULTS, Delta, Measure
+from mlx_sidecar.protocol.responses import RESULTS, Delta, DownloadMeasure, Measure
 
 _REFERENCE = "#/$defs/{name}"
 _COMMON_FIELDS = ("id", "timeout_s", "command")
@@ -23,11 +23,13 @@ _COMMON_FIELDS = ("id", "timeout_s", "command")
 
 def schema() -> dict[str, Any]:
     """A schema with `requests` and `lines` in its definitions; a document that obeys it is one of either."""
-    kinds = [*COMMANDS.values(), *RESULTS.values(), Measure, Delta]
+    kinds = [*COMMANDS.values(), *RESULTS.values(), Measure, DownloadMeasure, Delta]
     _, definitions = msgspec.json.schema_components([*kinds, Id], ref_template=_REFERENCE)
     responses = {f"{command}-response": _response(command, definitions) for command in RESULTS}
     definitions |= responses
-    definitions["progress"] = _line("progress", _any_command(), {}, [_ref("Measure"), _ref("Delta")])
+    definitions["progress"] = _line(
+        "progress", _any_command(), {}, [_ref("Measure"), _ref("DownloadMeasure"), _ref("Delta")]
+    )
     definitions["error"] = _line("error", _any_command(), _error_fields(), [])
     definitions["request"] = {"anyOf": [_ref(kind.__name__) for kind in COMMANDS.values()]}
     definitions["line"] = {"anyOf": [*(_ref(name) for name in responses), _ref("progress"), _ref("error")]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 from msgspec import Struct
 
@@ -30,8 +31,15 @@ class Generate(Struct, frozen=True):
     end: float = 100.0
 
 
-Wish = Generate | Measure | Pause
-Task = Generator[Wish, Sequence[JobResult], Result]
+class Listen(Struct, frozen=True):
+    """Send back the next message of this download."""
+
+    download: int
+
+
+Wish = Generate | Measure | Pause | Listen
+Task = Generator[Wish, Any, Result]
+"""What it is sent: the results of a Generate, in their order; the message for a Listen; None for the others."""
 
 
 _JOBS_AT_ONCE = 64

@@ -46,7 +46,7 @@ def play(task: Task, *rounds: list[JobResult]) -> tuple[list[Sequence[Job]], Res
     results: Sequence[JobResult] | None = None
     try:
         while True:
-            wish = task.send(results)  # type: ignore[arg-type]
+            wish = task.send(results)
             results = None
             match wish:
                 case Generate(jobs):

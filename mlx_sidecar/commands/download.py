@@ -1,0 +1,84 @@
+"""Fetching a model: the request's side of a download."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from mlx_sidecar.commands.models import absolute
+from mlx_sidecar.commands.services import Services
+from mlx_sidecar.errors import DestinationInvalid, ModelNotFound
+from mlx_sidecar.hub.downloads import Download, as_order, error_of
+from mlx_sidecar.hub.messages import Advanced, Completed, Failed
+from mlx_sidecar.protocol.requests import DownloadModel
+from mlx_sidecar.protocol.responses import Downloaded, DownloadMeasure, DownloadStatus
+from mlx_sidecar.tasks.task import Listen, Task
+
+_MB = 1_000_000
+
+
+def download_model(request: DownloadModel, services: Services) -> Task:
+    """Follow a download to its end; closing the task stops it."""
+    order = as_order(request.repo_id, _destination(request), request.revision, request.allow_patterns)
+    download = services.downloads.start(order)
+    try:
+        while True:
+            match (yield Listen(download.number)):
+                case Advanced() as advanced:
+                    yield _measure(advanced)
+                case Completed() as completed:
+                    return _downloaded(request, completed)
+                case Failed() as failed:
+                    raise error_of(failed)
+    finally:
+        services.downloads.stop(download)
+
+
+def status_of(download: Download) -> DownloadStatus:
+    """A download as `status` shows it."""
+    latest = download.latest
+    return DownloadStatus(
+        repo_id=download.order.repo_id,
+        destination=download.order.destination,
+        state="running" if download.process is not None else "queued",
+        downloaded_bytes=latest.downloaded_bytes if latest else 0,
+        total_bytes=latest.total_bytes if latest else None,
+    )
+
+
+def _destination(request: DownloadModel) -> str | None:
+    if request.destination is None:
+        return None
+    try:
+        return str(absolute(request.destination))
+    except ModelNotFound as problem:
+        raise DestinationInvalid(problem.message, {"destination": request.destination[:1024]}) from None
+
+
+def _measure(advanced: Advanced) -> DownloadMeasure:
+    share = advanced.downloaded_bytes / advanced.total_bytes if advanced.total_bytes else 1.0
+    return DownloadMeasure(
+        progress=round(share * 100, 1),
+        downloaded_mb=round(advanced.downloaded_bytes / _MB, 2),
+        total_mb=round(advanced.total_bytes / _MB, 2),
+        downloaded_bytes=advanced.downloaded_bytes,
+        total_bytes=advanced.total_bytes,
+        bytes_per_s=advanced.bytes_per_s,
+        eta_s=advanced.eta_s,
+        file=advanced.file,
+        files_done=advanced.files_done,
+        files_total=advanced.files_total,
+        stalled_s=advanced.stalled_s if advanced.stalled_s else UNSET,
+    )
+
+
+def _downloaded(request: DownloadModel, completed: Completed) -> Downloaded:
+    return Downloaded(
+        success=True,
+        destination=completed.destination,
+        repo_id=request.repo_id,
+        revision=completed.revision,
+        files=completed.files,
+        total_bytes=completed.total_bytes,
+        resumed_bytes=completed.resumed_bytes,
+        verified=True,
+    )

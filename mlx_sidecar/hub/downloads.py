@@ -1,0 +1,131 @@
+"""The worker's side of downloads: a child process each, at most two at once, the others wait for their turn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from mlx_sidecar.errors import DownloadBusy
+from mlx_sidecar.hub.messages import Advanced, Failed, Message, Order, decode_message, encode
+
+AT_ONCE = 2
+DEFAULT_STALL_S = 15.0
+CHILD = (sys.executable, "-m", "mlx_sidecar.hub.child")
+
+Said = Callable[[int, bytes], None]
+"""Takes a download's number and a line of its child; an empty one is its end. Called on a thread of its own."""
+
+
+class Download:
+    """One download: waiting, running, or stopped."""
+
+    def __init__(self, number: int, order: Order) -> None:
+        self.number, self.order = number, order
+        self.process: subprocess.Popen[bytes] | None = None
+        self.latest: Advanced | None = None
+        self._messages: deque[Message] = deque()
+
+    def take(self, line: bytes) -> None:
+        """The child said this."""
+        if not line:
+            self._messages.append(Failed(code="hub_error", message="the download's process ended; try again"))
+            return
+        try:
+            message = decode_message(line)
+        except msgspec.DecodeError:
+            self._messages.append(Failed(code="internal", message="the download's process said something odd"))
+            return
+        if isinstance(message, Advanced):
+            self.latest = message
+            # Only the latest counts: nobody wants to hear how far it was.
+            if self._messages and isinstance(self._messages[-1], Advanced):
+                self._messages.pop()
+        self._messages.append(message)
+
+    def next_message(self) -> Message | None:
+        """What it said and nobody has heard yet."""
+        return self._messages.popleft() if self._messages else None
+
+
+class Downloads:
+    """All downloads of this process."""
+
+    def __init__(self, said: Said, environment: Mapping[str, str], stall_s: float) -> None:
+        self._said, self._environment, self._stall_s = said, dict(environment), stall_s
+        self._all: dict[int, Download] = {}
+        self._next_number = 1
+
+    def start(self, order: Order) -> Download:
+        """Begin, or wait for a place. Raises DownloadBusy where the same goes to the same place already."""
+        for other in self._all.values():
+            if (other.order.repo_id, other.order.destination) == (order.repo_id, order.destination):
+                raise DownloadBusy(f"'{order.repo_id}' is being downloaded to the same place; wait for it or cancel it")
+        download = Download(self._next_number, order)
+        self._all[download.number] = download
+        self._next_number += 1
+        self._start_waiting()
+        return download
+
+    def find(self, number: int) -> Download | None:
+        """The download of this number, if it isn't stopped."""
+        return self._all.get(number)
+
+    def stop(self, download: Download) -> None:
+        """End it, whatever it is doing; what came is on the disk."""
+        if self._all.pop(download.number, None) is None:
+            return
+        if download.process is not None:
+            download.process.kill()
+        self._start_waiting()
+
+    @property
+    def all(self) -> list[Download]:
+        """Those that run or wait."""
+        return list(self._all.values())
+
+    def _start_waiting(self) -> None:
+        running = sum(download.process is not None for download in self._all.values())
+        for download in self._all.values():
+            if download.process is None and running < AT_ONCE:
+                self._spawn(download)
+                running += 1
+
+    def _spawn(self, download: Download) -> None:
+        process = subprocess.Popen(
+            CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, bufsize=0
+        )
+        download.process = process
+        assert process.stdin is not None
+        # Its stdin stays open as long as this process lives: by its end the child knows.
+        process.stdin.write(encode(msgspec.structs.replace(download.order, stall_s=self._stall_s)))
+        threading.Thread(target=self._listen, args=(download.number, process), daemon=True).start()
+
+    def _listen(self, number: int, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        rest = b""
+        while chunk := process.stdout.read(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._said(number, line)
+        process.wait()
+        self._said(number, b"")
+
+
+def error_of(failed: Failed) -> Exception:
+    """The exception that stands for a child's failure."""
+    from mlx_sidecar import errors
+
+    kinds = {kind.code: kind for kind in errors.SidecarError.__subclasses__()}
+    return kinds.get(failed.code, errors.HubError)(failed.message, failed.data)
+
+
+def as_order(repo_id: str, destination: str | None, revision: str | None, patterns: list[str] | None) -> Order:
+    """An order to fetch."""
+    return msgspec.convert(
+        {"repo_id": repo_id, "destination": destination, "revision": revision, "allow_patterns": patterns}, Order
+    )

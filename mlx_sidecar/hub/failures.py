@@ -1,0 +1,96 @@
+"""What the hub and its library say when something fails, in the contract's words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mlx_sidecar.errors import (
+    BadToken,
+    Gated,
+    HubError,
+    NoConnection,
+    RateLimited,
+    RepoNotFound,
+    RevisionNotFound,
+    SidecarError,
+)
+
+_RETRIED = {408, 429, 500, 502, 503, 504}
+
+
+class BrokenOff(Exception):
+    """A transfer that may work when it is tried again, after `wait_s` if the server says how long."""
+
+    def __init__(self, reason: SidecarError, wait_s: float | None = None) -> None:
+        super().__init__(reason.message)
+        self.reason, self.wait_s = reason, wait_s
+
+
+def of_response(response: Any, what: str, page: str) -> Exception:
+    """The failure that a response with an error status is: BrokenOff where trying again may help.
+
+    `what` was asked for, and `page` is the repository's address for a browser.
+    """
+    status, headers = int(response.status_code), response.headers
+    error, message = headers.get("x-error-code", ""), headers.get("x-error-message", "")
+    data = {"status": status}
+    if error == "GatedRepo":
+        return Gated(
+            f"{page} asks for its terms to be accepted: open it while logged in, accept them, then log in here with "
+            "`hf auth login` or HF_TOKEN",
+            {**data, "url": page},
+        )
+    # A repository that isn't there is a 401 as well, without a token that can be right or wrong.
+    if status == 401 and message.startswith("Invalid credentials"):
+        return _bad_token(data)
+    if error == "RevisionNotFound":
+        return RevisionNotFound(f"{what}: there is no such branch, tag or commit; leave 'revision' out for main", data)
+    if error == "RepoNotFound" or status == 401:
+        return RepoNotFound(
+            f"{what}: the hub has no such repository, or it is private; look at the spelling (owner/name), or log in "
+            "with `hf auth login` or HF_TOKEN",
+            data,
+        )
+    if status == 403:
+        return Gated(
+            f"{what}: the hub refuses access; see on {page} that your token may read it", {**data, "url": page}
+        )
+    wait_s = _retry_after(headers)
+    if status == 429:
+        stated = f" in {wait_s:.0f} s" if wait_s is not None else " later"
+        return BrokenOff(RateLimited(f"the hub gets too many requests from here; try again{stated}", data), wait_s)
+    problem = HubError(f"{what}: the hub answers with status {status}; try again later", data)
+    return BrokenOff(problem, wait_s) if status in _RETRIED else problem
+
+
+def _bad_token(data: dict[str, Any]) -> SidecarError:
+    return BadToken("the hub doesn't know your token; make a new one, then `hf auth login` or set HF_TOKEN", data)
+
+
+def of_exception(problem: BaseException, what: str, page: str) -> Exception:
+    """The failure that an exception of the library is."""
+    response = getattr(problem, "response", None)
+    if response is not None:
+        return of_response(response, what, page)
+    if isinstance(problem, OSError | ValueError) and "offline" in type(problem).__name__.lower():
+        return NoConnection("HF_HUB_OFFLINE is set, which forbids downloads; unset it for this worker")
+    names = {type(each).__name__ for each in _chain(problem)}
+    if names & {"ConnectError", "ConnectTimeout", "ReadTimeout", "NetworkError", "ReadError", "RemoteProtocolError"}:
+        reason = NoConnection("the hub can't be reached; look at the internet connection and try again")
+        return BrokenOff(reason)
+    return HubError(f"{what}: the hub's answer can't be understood ({type(problem).__name__}); try again later")
+
+
+def _chain(problem: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while problem is not None and problem not in found:
+        found.append(problem)
+        problem = problem.__cause__ or problem.__context__
+    return found
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds that the server asks for; a date is answered with our own waiting time."""
+    stated = headers.get("retry-after", "")
+    return float(stated) if re.fullmatch(r"\d{1,6}", stated) else None

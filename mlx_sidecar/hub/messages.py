@@ -1,0 +1,70 @@
+"""What a download's child process is told, and what it says: one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What to fetch; `destination` is an absolute folder, none is the Hugging Face cache."""
+
+    repo_id: str
+    destination: str | None = None
+    revision: str | None = None
+    allow_patterns: list[str] | None = None
+    stall_s: float = 15.0
+
+
+class Advanced(Struct, frozen=True, kw_only=True, tag="advanced"):
+    """How far it is. Bytes count what was there before, `bytes_per_s` only what came over the network just now."""
+
+    downloaded_bytes: int
+    total_bytes: int
+    bytes_per_s: float
+    eta_s: float | None
+    file: str | None
+    files_done: int
+    files_total: int
+    stalled_s: float = 0.0
+
+
+class Completed(Struct, frozen=True, kw_only=True, tag="completed"):
+    """All files are in their place."""
+
+    destination: str
+    revision: str
+    files: int
+    total_bytes: int
+    resumed_bytes: int
+
+
+class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
+    """It ended without; what came is kept for the next time. `code` is the wire contract's."""
+
+    code: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+Message = Advanced | Completed | Failed
+
+_READER = msgspec.json.Decoder(Message)
+
+
+def encode(message: Order | Message) -> bytes:
+    """One line."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def decode_message(line: bytes) -> Message:
+    """Read what a child said. Raises msgspec.DecodeError."""
+    message: Message = _READER.decode(line)
+    return message
+
+
+def decode_order(line: bytes) -> Order:
+    """Read what a child is to do. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(line, type=Order)

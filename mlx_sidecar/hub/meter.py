@@ -1,0 +1,72 @@
+"""How far a download is, from the counts of all its threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from mlx_sidecar.hub.messages import Advanced
+
+_WINDOW_S = 5.0
+
+
+class Meter:
+    """Counts bytes; gives what to report. What is reported never goes back, whatever has to be fetched again."""
+
+    def __init__(self, total_bytes: int, files_total: int) -> None:
+        self._total_bytes, self._files_total = total_bytes, files_total
+        self._lock = threading.Lock()
+        self._there = self._shown = self._files_done = 0
+        self._file: str | None = None
+        self._recent: deque[tuple[float, int]] = deque()
+        self._heard_at = self._begun_at = time.monotonic()
+        self.resumed_bytes = 0
+
+    def found(self, count: int) -> None:
+        """Bytes that were on the disk before."""
+        with self._lock:
+            self._there += count
+            self.resumed_bytes += count
+            self._heard_at = time.monotonic()
+
+    def received(self, count: int, file: str) -> None:
+        """Bytes that came over the network."""
+        now = time.monotonic()
+        with self._lock:
+            self._there += count
+            self._file, self._heard_at = file, now
+            self._recent.append((now, count))
+            while self._recent[0][0] < now - _WINDOW_S:
+                self._recent.popleft()
+
+    def lost(self, count: int) -> None:
+        """Bytes that turned out to be worth nothing."""
+        with self._lock:
+            self._there -= count
+            self.resumed_bytes = max(0, min(self.resumed_bytes, self._there))
+
+    def file_done(self) -> None:
+        """One more file is verified."""
+        with self._lock:
+            self._files_done += 1
+            self._heard_at = time.monotonic()
+
+    def report(self) -> Advanced:
+        """How far it is."""
+        now = time.monotonic()
+        with self._lock:
+            self._shown = min(max(self._shown, self._there), self._total_bytes)
+            recent = sum(count for at, count in self._recent if at >= now - _WINDOW_S)
+            speed = recent / max(min(_WINDOW_S, now - self._begun_at), 0.1)
+            left = self._total_bytes - self._shown
+            return Advanced(
+                downloaded_bytes=self._shown,
+                total_bytes=self._total_bytes,
+                bytes_per_s=round(speed, 1),
+                eta_s=round(left / speed, 1) if speed > 0 else None,
+                file=self._file,
+                files_done=self._files_done,
+                files_total=self._files_total,
+                stalled_s=round(now - self._heard_at, 1) if now - self._heard_at >= 1 else 0.0,
+            )

@@ -1,0 +1,453 @@
+"""Contract §5: download-model, from an emulated hub on loopback."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.hub import BEFORE_HEAD, BigFile, Fault, Hub
+from tests.support.models import Shelf
+from tests.support.worker import REPOSITORY, Line, Worker, command_line, environment
+
+REPO = "owner/tiny"
+BIG = 3_000_000
+DOWNLOAD: dict[str, Any] = {"command": "download-model", "repo_id": REPO, "id": "get"}
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub with one small repository."""
+    made = Hub()
+    made.add(
+        REPO,
+        {
+            "config.json": b'{"model_type": "llama"}',
+            "tokenizer.json": b"{}" * 500,
+            "model-00001.safetensors": BigFile(BIG, seed=1),
+            "model-00002.safetensors": BigFile(BIG // 2, seed=2),
+            "README.md": b"read me",
+            "modeling.py": b"import os",
+            "pytorch_model.bin": b"pickle",
+        },
+    )
+    yield made
+    made.close()
+
+
+WANTED = ["config.json", "model-00001.safetensors", "model-00002.safetensors", "tokenizer.json"]
+
+
+def worker(hub: Hub, tmp_path: Path, *flags: str, **env: str) -> Worker:
+    """A worker whose hub is this one, and whose cache is the test's."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), **env}
+    return Worker("--download-stall-s", "0.5", *flags, env=settings)
+
+
+def content(hub: Hub, name: str) -> bytes:
+    """What the hub holds under that name."""
+    file, data = hub.repos[REPO].entries[name], b""
+    while len(data) < file.size:
+        data += bytes(file.piece(len(data)))
+    return data
+
+
+def assert_whole(hub: Hub, folder: Path) -> None:
+    """The wanted files are there to the byte, and nothing else but the manifest."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert sorted(name for name in found if not name.startswith(".mlx-sidecar")) == WANTED
+    for name in WANTED:
+        assert found[name].read_bytes() == content(hub, name)
+
+
+def gets(hub: Hub, name: str = "*.safetensors") -> list[Any]:
+    """The requests for files of that name that got content."""
+    return [request for request in hub.requests if request.method == "GET" and request.fits(name)]
+
+
+def test_a_model_comes_into_a_folder(hub: Hub, tmp_path: Path) -> None:
+    """All files that MLX loads, verified; no code, no pickles."""
+    with worker(hub, tmp_path) as it:
+        line = it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+    total = sum(hub.repos[REPO].entries[name].size for name in WANTED)
+    assert line == {
+        "type": "response",
+        "command": "download-model",
+        "id": "get",
+        "success": True,
+        "destination": str(tmp_path / "to"),
+        "repo_id": REPO,
+        "revision": hub.repos[REPO].commit,
+        "files": 4,
+        "total_bytes": total,
+        "resumed_bytes": 0,
+        "verified": True,
+    }
+    assert_whole(hub, tmp_path / "to")
+    assert not (tmp_path / "to" / ".partial").exists()
+
+
+def test_progress_adds_up(hub: Hub, tmp_path: Path) -> None:
+    """It never goes back, ends at 100, and says all that it should."""
+    hub.faults.append(Fault("*.safetensors", bytes_per_s=3_000_000, times=None))
+    with worker(hub, tmp_path) as it:
+        response = it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        lines = it.progress("get")
+    shown = [(line["progress"], line["downloaded_bytes"], line["files_done"]) for line in lines]
+    assert len(lines) > 3
+    assert shown == sorted(shown)
+    assert shown[-1] == (100, response["total_bytes"], 4)
+    for line in lines:
+        assert line["downloaded_mb"] == round(line["downloaded_bytes"] / 1e6, 2)
+        assert line["total_mb"] == round(response["total_bytes"] / 1e6, 2)
+        assert line["files_total"] == 4
+    assert any(line["bytes_per_s"] > 0 and line["eta_s"] is not None and line["file"] for line in lines)
+
+
+def test_a_rerun_is_one_request(hub: Hub, tmp_path: Path) -> None:
+    """The manifest tells what is there."""
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        hub.requests.clear()
+        line = it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+    assert len(hub.requests) == 1
+    assert line["resumed_bytes"] == line["total_bytes"]
+
+
+def test_a_file_that_was_damaged_or_lost_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    """And only that one."""
+    folder = tmp_path / "to"
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "destination": str(folder)})
+        (folder / "tokenizer.json").unlink()
+        (folder / "config.json").write_bytes(b"!" * len(content(hub, "config.json")))
+        hub.requests.clear()
+        line = it.demand({**DOWNLOAD, "destination": str(folder)})
+    assert_whole(hub, folder)
+    assert line["resumed_bytes"] == BIG + BIG // 2
+    assert not gets(hub)
+
+
+def test_the_hugging_face_cache_is_laid_out_as_the_library_does(shelf: Shelf, hub: Hub, tmp_path: Path) -> None:
+    """The library finds it, a worker loads it by its name without the network, and list-models knows it is complete."""
+    from huggingface_hub import scan_cache_dir
+
+    model = shelf.family("llama")
+    repo = hub.add("owner/real", {path.name: path.read_bytes() for path in model.iterdir()})
+    with worker(hub, tmp_path) as it:
+        line = it.demand({**DOWNLOAD, "repo_id": "owner/real"})
+        hub.close()
+        it.demand({"command": "load-model", "repo_id": "owner/real"})
+        assert it.demand({"command": "generate", "prompt": "x", "max_tokens": 2})["usage"]["output_tokens"] == 2
+        (listed,) = it.demand({"command": "list-models"})["models"]
+    cache = tmp_path / "home" / "hub"
+    assert line["destination"] == str(cache / "models--owner--real" / "snapshots" / repo.commit)
+    assert (listed["repo_id"], listed["revision"], listed["complete"]) == ("owner/real", repo.commit, True)
+    scanned = scan_cache_dir(cache)
+    assert not scanned.warnings
+    (found,) = scanned.repos
+    assert found.refs["main"].commit_hash == repo.commit
+    assert {file.file_name for file in found.refs["main"].files} == {path.name for path in model.iterdir()}
+    assert all(path.is_symlink() for path in Path(line["destination"]).iterdir())
+
+
+def test_generation_goes_on_meanwhile(hub: Hub, tmp_path: Path) -> None:
+    """The download waits for the hub, nobody waits for the download."""
+    hold = Fault("*00001*", hold=1000)
+    hub.faults.append(hold)
+    with worker(hub, tmp_path, "--download-stall-s", "60", "--model", "demo") as it:
+        it.send({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        assert hold.reached.wait(60)
+        it.demand({"command": "generate", "prompt": "x", "max_tokens": 3, "id": "text"})
+        (running,) = it.demand({"command": "status", "id": "status"})["downloads"]
+        assert (running["repo_id"], running["state"]) == (REPO, "running")
+        hold.release()
+        it.ending("get")
+    assert_whole(hub, tmp_path / "to")
+
+
+# Going on
+
+
+def stopped_in_the_middle(hub: Hub, it: Worker, folder: Path) -> None:
+    """Start a download and let 1 MB of its largest file come."""
+    hold = Fault("*00001*", hold=1_000_000)
+    hub.faults.append(hold)
+    it.send({**DOWNLOAD, "destination": str(folder)})
+    assert hold.reached.wait(60)
+    while it.read_until("get", "progress")["downloaded_bytes"] < 1_000_000:
+        pass
+
+
+def test_a_cancelled_download_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
+    """Also on a socket on which nothing comes; at most 256 KiB come again."""
+    folder = tmp_path / "to"
+    with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+        stopped_in_the_middle(hub, it, folder)
+        assert it.demand({"command": "cancel", "target": "get", "id": "stop"})["cancelled"] == 1
+        assert it.ending("get")["code"] == "cancelled"
+        assert not (folder / "config.json").exists()
+        hub.requests.clear()
+        line = it.demand({**DOWNLOAD, "destination": str(folder)})
+    (resumed,) = [request for request in gets(hub, "*00001*") if request.origin == "storage"]
+    start = int(resumed.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    assert 1_000_000 - 256 * 1024 <= start <= 1_000_000
+    assert line["resumed_bytes"] >= start
+    assert_whole(hub, folder)
+
+
+def test_a_killed_worker_leaves_no_child_and_the_next_goes_on(hub: Hub, tmp_path: Path) -> None:
+    """SIGKILL: the child knows by the end of its stdin."""
+    folder = tmp_path / "to"
+    it = worker(hub, tmp_path, "--download-stall-s", "60")
+    stopped_in_the_middle(hub, it, folder)
+    (child,) = children_of(it.process.pid)
+    descriptor = os.pidfd_open(child)
+    it.signal(signal.SIGKILL)
+    assert select.select([descriptor], [], [], 5)[0], "the child lives on"
+    os.close(descriptor)
+    it.kill()
+    hub.requests.clear()
+    with worker(hub, tmp_path) as following:
+        following.demand({**DOWNLOAD, "destination": str(folder)})
+    assert any("range" in request.headers for request in gets(hub, "*00001*"))
+    assert_whole(hub, folder)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("*00001*", cut=500_000),
+        Fault("*00001*", cut=500_000, reset=True),
+        Fault("*00001*", hold=500_000),
+        Fault("*00001*", wrong=700_000),
+        Fault("*00001*", no_length=True),
+        Fault("*00001*", status=503),
+        Fault("*00001*", status=429, headers={"Retry-After": "0"}),
+        Fault("*00001*", origin="storage", status=500),
+        Fault("*00001*", status=408),
+        Fault("/api/*", status=503),
+        Fault("/api/*", status=429, headers={"Retry-After": "0"}),
+        Fault("*tokenizer.json", cut=100),
+    ],
+    ids=lambda fault: f"{fault.path} {fault.cut or fault.hold or fault.wrong or fault.status} {fault.origin}",
+)
+def test_what_goes_wrong_once_is_tried_again(hub: Hub, tmp_path: Path, fault: Fault) -> None:
+    """Whatever it is, the files are right in the end, and nobody notices."""
+    fresh = Fault(**{name: getattr(fault, name) for name in fault.__dataclass_fields__ if name not in EVENTS})
+    hub.faults.append(fresh)
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+    assert_whole(hub, tmp_path / "to")
+
+
+EVENTS = {"reached", "released", "_"}
+
+
+def test_a_hub_that_knows_no_ranges_begins_anew(hub: Hub, tmp_path: Path) -> None:
+    """A whole answer to a request for the rest isn't appended."""
+    hub.faults += [Fault("*00001*", cut=500_000), Fault("*00001*", ignore_range=True)]
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+    assert_whole(hub, tmp_path / "to")
+
+
+# Endings
+
+
+@pytest.mark.parametrize(
+    ("faults", "changes", "code"),
+    [
+        ([], {"repo_id": "owner/nowhere"}, "repo_not_found"),
+        ([], {"revision": "nowhere"}, "revision_not_found"),
+        ([], {"repo_id": "owner/gated"}, "gated"),
+        ([], {"repo_id": "owner/private"}, "repo_not_found"),
+        ([], {"repo_id": "not a name"}, "invalid_params"),
+        ([], {"allow_patterns": ["*.py"]}, "invalid_params"),
+        ([], {"destination": "/dev/null/x"}, "destination_invalid"),
+        ([], {"destination": "/proc/x"}, "destination_invalid"),
+        ([], {"repo_id": "owner/huge"}, "disk_full"),
+        ([Fault("/api/*", times=None, status=400)], {}, "hub_error"),
+        ([Fault("/api/*", times=None, status=200, body=b"<html>")], {}, "hub_error"),
+        ([Fault("*00001*", times=None, status=404)], {}, "hub_error"),
+        ([Fault("*00001*", times=None, wrong=700_000)], {}, "checksum_mismatch"),
+        ([Fault("*00001*", times=None, status=429, headers={"Retry-After": "0"})], {}, "rate_limited"),
+        ([Fault("*00001*", times=None, hold=BEFORE_HEAD)], {}, "no_connection"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else None,
+)
+def test_every_failure_says_what_to_do(
+    hub: Hub, tmp_path: Path, faults: list[Fault], changes: dict[str, Any], code: str
+) -> None:
+    """By its code, in one sentence; and what is there isn't taken for a model."""
+    hub.add("owner/gated", {"config.json": b"{}"}).gated = "auto"
+    hub.add("owner/private", {"config.json": b"{}"}).private = True
+    hub.add("owner/huge", {"model.safetensors": BigFile(10**15, claimed="0" * 64)})
+    hub.faults += [
+        Fault(**{name: getattr(each, name) for name in each.__dataclass_fields__ if name not in EVENTS})
+        for each in faults
+    ]
+    with worker(hub, tmp_path) as it:
+        line = it.ask({**DOWNLOAD, "destination": str(tmp_path / "to"), **changes})
+        assert line.get("code") == code, line
+        assert it.demand({"command": "list-models", "folder": str(tmp_path)})["models"] == []
+        assert it.demand({"command": "status"})["downloads"] == []
+
+
+def test_a_token_that_the_hub_does_not_know_is_a_bad_token(hub: Hub, tmp_path: Path) -> None:
+    """Not a repository that isn't there."""
+    with worker(hub, tmp_path, HF_TOKEN="hf_wrong") as it:
+        assert it.ask(DOWNLOAD)["code"] == "bad_token"
+
+
+def test_no_hub_is_no_connection(hub: Hub, tmp_path: Path) -> None:
+    """Nobody listens there."""
+    hub.close()
+    with worker(hub, tmp_path) as it:
+        assert it.ask(DOWNLOAD)["code"] == "no_connection"
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Hub, tmp_path: Path) -> None:
+    """Not to where large files lie, and into no line and no log."""
+    token = "hf_secret_of_mine"
+    hub.tokens.add(token)
+    with worker(hub, tmp_path, "--log-level", "debug", HF_TOKEN=token) as it:
+        it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        written = it.finish()
+    assert {request.origin for request in hub.requests if "authorization" in request.headers} == {"hub"}
+    assert {request.origin for request in hub.requests} == {"hub", "storage"}
+    assert token not in written.stderr
+    assert token not in str(written.lines)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.json", "/x.json", "a\\b.json", "C:x.json", "a/../b.json", "x\0.json", ".partial/x.json"]
+)
+def test_a_dangerous_name_is_refused(hub: Hub, tmp_path: Path, name: str) -> None:
+    """Nothing is fetched from such a repository."""
+    hub.add("owner/evil", {"config.json": b"{}", name: b"{}"})
+    with worker(hub, tmp_path) as it:
+        line = it.ask({**DOWNLOAD, "repo_id": "owner/evil", "destination": str(tmp_path / "to")})
+    assert line["code"] == "hub_error"
+    assert len(hub.requests) == 1
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+@pytest.mark.parametrize("digest", ["../../x", "0" * 39, "z" * 64, ""])
+def test_a_digest_that_is_none_is_refused(hub: Hub, tmp_path: Path, digest: str) -> None:
+    """It would become a file's name."""
+    hub.add("owner/evil", {"model.safetensors": BigFile(head=b"x", claimed=digest)})
+    with worker(hub, tmp_path) as it:
+        assert it.ask({**DOWNLOAD, "repo_id": "owner/evil"})["code"] == "hub_error"
+
+
+def test_a_link_in_the_destination_is_not_followed(hub: Hub, tmp_path: Path) -> None:
+    """It could lead anywhere."""
+    (tmp_path / "to").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "to" / "sub").symlink_to(tmp_path / "elsewhere")
+    hub.add("owner/deep", {"config.json": b"{}", "sub/x.json": b"{}"})
+    with worker(hub, tmp_path) as it:
+        line = it.ask({**DOWNLOAD, "repo_id": "owner/deep", "destination": str(tmp_path / "to")})
+    assert line["code"] == "destination_invalid"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_same_twice_is_busy_and_a_third_waits(hub: Hub, tmp_path: Path) -> None:
+    """Two run at once; the third begins when one is through."""
+    hold = Fault("*00001*", hold=1000, times=2)
+    hub.faults.append(hold)
+
+    def into(name: str) -> dict[str, Any]:
+        return {**DOWNLOAD, "destination": str(tmp_path / name), "id": name}
+
+    with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+        it.send(into("a"), into("b"), into("c"), {**into("a"), "id": "again"})
+        assert it.ending("again")["code"] == "download_busy"
+        assert hold.reached.wait(60)
+        states = [each["state"] for each in it.demand({"command": "status", "id": 1})["downloads"]]
+        assert states == ["running", "running", "queued"]
+        hold.release()
+        lines: list[Line] = [it.ending(name) for name in ("a", "b", "c")]
+    assert [line["type"] for line in lines] == ["response"] * 3
+
+
+def test_end_of_input_finishes_the_download(hub: Hub, tmp_path: Path) -> None:
+    """As any other request that was accepted."""
+    with worker(hub, tmp_path) as it:
+        it.send({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        ended = it.finish()
+    assert ended.endings[-1]["success"] is True
+
+
+def test_list_models_knows_what_is_missing(shelf: Shelf, hub: Hub, tmp_path: Path) -> None:
+    """A file that the manifest names and that is gone, or shorter, though the model would load without it."""
+    files = {path.name: path.read_bytes() for path in shelf.family("llama").iterdir()}
+    hub.add("owner/real", {**files, "extra.txt": b"text"})
+    folder = tmp_path / "to"
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "repo_id": "owner/real", "destination": str(folder)})
+        listing = {"command": "list-models", "folder": str(folder)}
+        assert [each["complete"] for each in it.demand(listing)["models"]] == [True]
+        (folder / "extra.txt").write_bytes(b"t")
+        assert [each["complete"] for each in it.demand(listing)["models"]] == [False]
+
+
+def from_the_shell(hub: Hub, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`mlx-sidecar download` with these arguments."""
+    env = environment(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"))
+    command = [*command_line(["download"]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, cwd=REPOSITORY, check=False)
+
+
+def test_people_download_too(hub: Hub, tmp_path: Path) -> None:
+    """Where it is comes on stdout, the bar on stderr."""
+    done = from_the_shell(hub, tmp_path, REPO, "--to", str(tmp_path / "to"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'to'}\n")
+    assert_whole(hub, tmp_path / "to")
+
+
+def test_people_are_told_what_to_do(hub: Hub, tmp_path: Path) -> None:
+    """Exit code 1 and the same sentence as on the wire."""
+    failed = from_the_shell(hub, tmp_path, "owner/nowhere")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "mlx-sidecar: 'owner/nowhere': the hub has no such repository" in failed.stderr
+
+
+def wait_for_bytes(folder: Path) -> None:
+    """Until something of the held file is on the disk: a bar tells a test nothing."""
+    deadline = time.monotonic() + 60
+    while not any(part.stat().st_size for part in folder.glob(".partial/*.part")):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
+def test_ctrl_c_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
+    """Exit code 130, and the same command goes on."""
+    hold = Fault("*00001*", hold=1_000_000)
+    hub.faults.append(hold)
+    env = environment(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"))
+    command = [*command_line(["download"]), REPO, "--to", str(tmp_path / "to")]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, cwd=REPOSITORY)
+    assert hold.reached.wait(60)
+    wait_for_bytes(tmp_path / "to")
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "goes on from there" in said
+    assert from_the_shell(hub, tmp_path, REPO, "--to", str(tmp_path / "to")).returncode == 0
+    assert any("range" in request.headers for request in gets(hub, "*00001*"))
+    assert_whole(hub, tmp_path / "to")
