@@ -75,12 +75,13 @@ def test_the_parts_of_a_long_document_leave_places_to_others(shelf: Shelf) -> No
 
 
 def test_a_document_of_hundreds_of_parts_leaves_rows_free(shelf: Shelf) -> None:
-    """Who comes while its first notes are written doesn't wait for one of them to end."""
-    with Worker() as worker:
+    """Who comes while all its notes are being written doesn't wait for one of them to end."""
+    with Worker("--max-concurrency", "4") as worker:
         folder = str(shelf.endless())
         worker.demand({"command": "load-model", "model_path": folder, "context_length": 2048})
         worker.send({"command": "summarize", "content": long_document(600), "id": "long"})
-        worker.demand({"command": "status", "id": "status"})
+        while worker.demand({"command": "status", "id": "status"})["requests"][0]["tokens"] < 100:
+            pass
         worker.demand(SHORT)
         assert not [line for line in worker.progress("long") if line.get("chunks_done")]
         worker.ask({"command": "cancel", "target": "long"})
