@@ -14,17 +14,22 @@ Line = dict[str, Any]
 Self = TypeVar("Self", bound="Child")
 
 
+def environment(preload: str | None) -> dict[str, str]:
+    """This process's environment, with a BLAS to preload if there is one, and without the hub."""
+    extra = {"LD_PRELOAD": preload, "OPENBLAS_NUM_THREADS": "1"} if preload else {}
+    return {**os.environ, "HF_HUB_OFFLINE": "1", **extra}
+
+
 class Child:
     """Owns a process; leaving the `with` block closes its stdin and waits for its end."""
 
     def __init__(self, command: Sequence[str], preload: str | None) -> None:
-        extra = {"LD_PRELOAD": preload, "OPENBLAS_NUM_THREADS": "1"} if preload else {}
         self.process = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", **extra},
+            env=environment(preload),
         )
 
     def __enter__(self: Self) -> Self:

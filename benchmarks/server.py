@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from benchmarks.child import environment
 
 _START_TIMEOUT_S = 120.0
 
@@ -34,13 +35,12 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        extra = {"LD_PRELOAD": preload, "OPENBLAS_NUM_THREADS": "1"} if preload else {}
         self._model = str(model)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mlx_lm", "server", "--model", self._model, "--port", str(self._port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", **extra},
+            env=environment(preload),
         )
 
     def __enter__(self) -> Server:

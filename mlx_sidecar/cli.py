@@ -17,7 +17,8 @@ from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
-from mlx_sidecar.hub.downloads import DEFAULT_STALL_S, Downloads
+from mlx_sidecar.hub.downloads import Downloads
+from mlx_sidecar.hub.messages import DEFAULT_STALL_S
 from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Ledger
 from mlx_sidecar.lifeline import ParentWatch, SignalWatch

@@ -154,5 +154,8 @@ class Internal(SidecarError):
     code = "internal"
 
 
-ERROR_CODES: tuple[str, ...] = tuple(kind.code for kind in SidecarError.__subclasses__())
+KIND_OF_CODE: dict[str, type[SidecarError]] = {kind.code: kind for kind in SidecarError.__subclasses__()}
+"""The class of each code."""
+
+ERROR_CODES: tuple[str, ...] = tuple(KIND_OF_CODE)
 """Every code that can stand on the wire, in the contract's order."""

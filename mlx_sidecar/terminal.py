@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlx_sidecar.hub.downloads import DEFAULT_STALL_S, Download, Downloads, as_order, error_of
-from mlx_sidecar.hub.messages import Advanced, Completed, Failed, Message
+from mlx_sidecar.hub.downloads import Download, Downloads, error_of
+from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Advanced, Completed, Failed, Message, Order
 
 
 def download(arguments: Sequence[str]) -> NoReturn:
@@ -31,7 +31,9 @@ def download(arguments: Sequence[str]) -> NoReturn:
     destination = str(Path(wanted.to).expanduser().absolute()) if wanted.to else None
     said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     downloads = Downloads(lambda _, line: said.put(line), os.environ, DEFAULT_STALL_S)
-    running = downloads.start(as_order(wanted.repo, destination, wanted.revision, wanted.allow))
+    running = downloads.start(
+        Order(repo_id=wanted.repo, destination=destination, revision=wanted.revision, allow_patterns=wanted.allow)
+    )
     try:
         sys.exit(_follow(running, said, wanted.repo))
     except KeyboardInterrupt:

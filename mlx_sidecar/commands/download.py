@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from mlx_sidecar.commands.models import absolute
 from mlx_sidecar.commands.services import Services
 from mlx_sidecar.errors import DestinationInvalid, ModelNotFound
-from mlx_sidecar.hub.downloads import Download, as_order, error_of
-from mlx_sidecar.hub.messages import Advanced, Completed, Failed
+from mlx_sidecar.hub.downloads import Download, error_of
+from mlx_sidecar.hub.messages import Advanced, Completed, Failed, Order
 from mlx_sidecar.protocol.requests import DownloadModel
 from mlx_sidecar.protocol.responses import Downloaded, DownloadMeasure, DownloadStatus
 from mlx_sidecar.tasks.task import Listen, Task
@@ -18,7 +18,12 @@ _MB = 1_000_000
 
 def download_model(request: DownloadModel, services: Services) -> Task:
     """Follow a download to its end; closing the task stops it."""
-    order = as_order(request.repo_id, _destination(request), request.revision, request.allow_patterns)
+    order = Order(
+        repo_id=request.repo_id,
+        destination=_destination(request),
+        revision=request.revision,
+        allow_patterns=request.allow_patterns,
+    )
     download = services.downloads.start(order)
     try:
         while True:
@@ -26,7 +31,7 @@ def download_model(request: DownloadModel, services: Services) -> Task:
                 case Advanced() as advanced:
                     yield _measure(advanced)
                 case Completed() as completed:
-                    return _downloaded(request, completed)
+                    return Downloaded(success=True, repo_id=request.repo_id, verified=True, **structs.asdict(completed))
                 case Failed() as failed:
                     raise error_of(failed)
     finally:
@@ -60,25 +65,5 @@ def _measure(advanced: Advanced) -> DownloadMeasure:
         progress=round(share * 100, 1),
         downloaded_mb=round(advanced.downloaded_bytes / _MB, 2),
         total_mb=round(advanced.total_bytes / _MB, 2),
-        downloaded_bytes=advanced.downloaded_bytes,
-        total_bytes=advanced.total_bytes,
-        bytes_per_s=advanced.bytes_per_s,
-        eta_s=advanced.eta_s,
-        file=advanced.file,
-        files_done=advanced.files_done,
-        files_total=advanced.files_total,
-        stalled_s=advanced.stalled_s if advanced.stalled_s else UNSET,
-    )
-
-
-def _downloaded(request: DownloadModel, completed: Completed) -> Downloaded:
-    return Downloaded(
-        success=True,
-        destination=completed.destination,
-        repo_id=request.repo_id,
-        revision=completed.revision,
-        files=completed.files,
-        total_bytes=completed.total_bytes,
-        resumed_bytes=completed.resumed_bytes,
-        verified=True,
+        **{**structs.asdict(advanced), "stalled_s": advanced.stalled_s or UNSET},
     )

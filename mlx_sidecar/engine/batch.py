@@ -166,7 +166,7 @@ class Batch:
         if not self._one_lane or not all(may_overtake(left, each) for each in others.values()):
             return False
         for uid, prefill in others.items():
-            prefill.set_aside(self._withdraw(uid))
+            prefill.set_aside(self._withdraw(uid)[0])
             self._waiting.insert(0, prefill)
         return True
 
@@ -236,23 +236,23 @@ class Batch:
             self._forget(response.uid)
             self._prefix_cache.keep(response.all_tokens, response.prompt_cache)
         else:
-            self._take_out(response.uid, keep=True)
+            cache, tokens = self._withdraw(response.uid)
+            self._prefix_cache.keep(tokens, cache)
         text += row.finish(cut=row.ended is None and response.finish_reason == "length")
         events: list[EngineEvent] = [TextCame(row.ticket, text)] if text else []
         return [*events, JobEnded(row.ticket, row.result(response.token, now))]
 
-    def _take_out(self, uid: int, *, keep: bool = False) -> None:
-        """Take a row out of the generator; what was computed of it may be kept."""
-        if keep:
-            cache, tokens = self._extract(uid)
-            self._prefix_cache.keep(tokens, cache)
-        self._withdraw(uid)
-
-    def _withdraw(self, uid: int) -> Cache:
+    def _take_out(self, uid: int) -> None:
+        """Take a row out of the generator."""
         assert self._generator is not None
-        ((cache, _),) = self._generator.remove([uid], return_prompt_caches=True).values()
+        self._generator.remove([uid])
         self._forget(uid)
-        return list(cache)
+
+    def _withdraw(self, uid: int) -> tuple[Cache, list[int]]:
+        """Take a row out, and with it what was computed of it."""
+        found = self._extract(uid)
+        self._take_out(uid)
+        return found
 
     def _forget(self, uid: int) -> None:
         self._chooser.leave(self._rows.pop(uid).row)

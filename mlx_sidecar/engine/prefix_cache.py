@@ -116,17 +116,22 @@ class PrefixCache:
 
     def longest(self, tokens: Tokens) -> int:
         """How many tokens of this beginning are kept. One is always left to compute: its logits are needed."""
-        known = max((entry.serves(tokens) for entry in self._entries.values()), default=0)
-        return known if known >= _SHORTEST_PREFIX else 0
+        return self._best(tokens)[1]
 
     def fetch(self, tokens: Tokens) -> tuple[Cache | None, int]:
         """A cache for the longest beginning that is kept, and its length."""
-        key, known = max(((key, e.serves(tokens)) for key, e in self._entries.items()), key=_length, default=(b"", 0))
-        if known < _SHORTEST_PREFIX:
+        key, known = self._best(tokens)
+        if known == 0:
             return None, 0
         self._entries.move_to_end(key)
         entry = self._entries[key]
         return trimmed(entry.cache, len(entry.tokens), known), known
+
+    def _best(self, tokens: Tokens) -> tuple[bytes, int]:
+        """The entry that serves most of these tokens, and how many; 0 where that isn't worth it."""
+        served = ((key, entry.serves(tokens)) for key, entry in self._entries.items())
+        key, known = max(served, key=lambda each: each[1], default=(b"", 0))
+        return (key, known) if known >= _SHORTEST_PREFIX else (key, 0)
 
     def keep(self, tokens: Sequence[int], cache: Cache) -> None:
         """Keep a cache if it holds exactly these tokens and fits the budget."""
@@ -157,10 +162,6 @@ class PrefixCache:
 
     def _drop(self, key: bytes) -> None:
         self._bytes -= self._entries.pop(key).bytes
-
-
-def _length(found: tuple[bytes, int]) -> int:
-    return found[1]
 
 
 def _is_needless(other: _Entry, new: _Entry) -> bool:

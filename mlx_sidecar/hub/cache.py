@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType, convert
 
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.errors import InvalidParams, ModelNotFound, SidecarError
-from mlx_sidecar.hub.place import has_size, manifest_of
+from mlx_sidecar.hub.layout import check_repo_id, has_size, manifest_of, repository_folder
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
 
 _DEEPEST = 3
@@ -26,13 +26,8 @@ def cache_folder() -> Path:
 
 def snapshot_of(repo_id: str) -> Path:
     """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as problem:
-        raise InvalidParams(f"field 'repo_id': {problem}", {"field": "repo_id"}) from None
-    repository = cache_folder() / f"models--{repo_id.replace('/', '--')}"
+    check_repo_id(repo_id)
+    repository = repository_folder(cache_folder(), repo_id)
     snapshots = repository / "snapshots"
     main = repository / "refs" / "main"
     if main.is_file() and (found := snapshots / main.read_text().strip()).is_dir():

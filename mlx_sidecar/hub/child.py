@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from mlx_sidecar import __version__
-from mlx_sidecar.errors import DownloadBusy, HubError, Internal, InvalidParams, SidecarError
+from mlx_sidecar.errors import DownloadBusy, HubError, Internal, SidecarError
+from mlx_sidecar.hub.layout import check_repo_id, has_size
 from mlx_sidecar.hub.messages import Advanced, Completed, Failed, Message, Order, decode_order, encode
 from mlx_sidecar.hub.meter import Meter
 from mlx_sidecar.hub.place import CachePlace, FolderPlace, Place, disk_errors
@@ -28,7 +29,6 @@ from mlx_sidecar.hub.plan import Plan, PlannedFile, plan_of
 _FILES_AT_ONCE = 4
 _REPORT_S = 0.1
 _ASK_TIMEOUT_S = 15.0
-_MOST_ASKED = 5
 
 Say = Callable[[Message], None]
 
@@ -95,12 +95,8 @@ def _completed(place: Place, resumed_bytes: int) -> Completed:
 def _plan(order: Order) -> Plan:
     """Ask the hub, once: the commit and its files with sizes and digests."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    try:
-        validate_repo_id(order.repo_id)
-    except HFValidationError as problem:
-        raise InvalidParams(f"field 'repo_id': {problem}", {"field": "repo_id"}) from None
+    check_repo_id(order.repo_id)
     revision = f"/revision/{quote(order.revision, safe='')}" if order.revision else ""
     url = f"{constants.ENDPOINT}/api/models/{order.repo_id}{revision}"
     described = _asked(url, f"'{order.repo_id}'", f"{constants.ENDPOINT}/{order.repo_id}")
@@ -125,9 +121,9 @@ def _asked(url: str, what: str, page: str) -> Any:
     """The hub's answer, read; a few tries where it may help. Raises SidecarError."""
     from huggingface_hub.utils import get_session
 
-    from mlx_sidecar.hub.failures import BrokenOff, of_exception, of_response
+    from mlx_sidecar.hub.failures import MOST_TRIES, BrokenOff, of_exception, of_response
 
-    for number in range(1, _MOST_ASKED + 1):
+    for failures in range(1, MOST_TRIES + 1):
         try:
             response = get_session().get(url, params={"blobs": True}, headers=_headers(), timeout=_ASK_TIMEOUT_S)
             if response.status_code == 200:
@@ -137,9 +133,7 @@ def _asked(url: str, what: str, page: str) -> Any:
             problem = of_exception(raised, what, page)
         if not isinstance(problem, BrokenOff):
             raise problem
-        if number == _MOST_ASKED:
-            raise problem.reason
-        threading.Event().wait(min(problem.wait_s if problem.wait_s is not None else 2.0**number / 4, 60.0))
+        problem.wait(failures)
     raise AssertionError("unreachable")
 
 
@@ -218,7 +212,7 @@ def _fetch_one(fetcher: Any, place: Place, file: PlannedFile, meter: Meter) -> N
     from mlx_sidecar.hub.fetch import is_intact
 
     verified, there = place.verified(file), place.holds(file)
-    if (verified.is_file() and verified.stat().st_size == file.size) or (there is not None and is_intact(there, file)):
+    if has_size(verified, file) or (there is not None and is_intact(there, file)):
         meter.found(file.size)
     else:
         url = hf_hub_url(place.plan.repo_id, file.path, revision=place.plan.commit)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from mlx_sidecar.errors import DownloadBusy
+from mlx_sidecar.errors import KIND_OF_CODE, DownloadBusy, HubError, SidecarError
 from mlx_sidecar.hub.messages import Advanced, Failed, Message, Order, decode_message, encode
 
+if TYPE_CHECKING:
+    import subprocess
+
 AT_ONCE = 2
-DEFAULT_STALL_S = 15.0
 CHILD = (sys.executable, "-m", "mlx_sidecar.hub.child")
 
 Said = Callable[[int, bytes], None]
@@ -96,6 +98,9 @@ class Downloads:
                 running += 1
 
     def _spawn(self, download: Download) -> None:
+        # Not at the top: every start would wait for it, and most workers never download.
+        import subprocess
+
         process = subprocess.Popen(
             CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, bufsize=0
         )
@@ -116,16 +121,6 @@ class Downloads:
         self._said(number, b"")
 
 
-def error_of(failed: Failed) -> Exception:
+def error_of(failed: Failed) -> SidecarError:
     """The exception that stands for a child's failure."""
-    from mlx_sidecar import errors
-
-    kinds = {kind.code: kind for kind in errors.SidecarError.__subclasses__()}
-    return kinds.get(failed.code, errors.HubError)(failed.message, failed.data)
-
-
-def as_order(repo_id: str, destination: str | None, revision: str | None, patterns: list[str] | None) -> Order:
-    """An order to fetch."""
-    return msgspec.convert(
-        {"repo_id": repo_id, "destination": destination, "revision": revision, "allow_patterns": patterns}, Order
-    )
+    return KIND_OF_CODE.get(failed.code, HubError)(failed.message, failed.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 
 from mlx_sidecar.errors import (
@@ -16,6 +17,10 @@ from mlx_sidecar.errors import (
     SidecarError,
 )
 
+MOST_TRIES = 5
+"""In a row, without a byte in between."""
+
+_LONGEST_WAIT_S = 60.0
 _RETRIED = {408, 429, 500, 502, 503, 504}
 
 
@@ -24,7 +29,14 @@ class BrokenOff(Exception):
 
     def __init__(self, reason: SidecarError, wait_s: float | None = None) -> None:
         super().__init__(reason.message)
-        self.reason, self.wait_s = reason, wait_s
+        self._reason, self._wait_s = reason, wait_s
+
+    def wait(self, failures: int) -> None:
+        """Wait before the next try, longer after each failure in a row. Raises the reason after the last one."""
+        if failures >= MOST_TRIES:
+            raise self._reason from None
+        # Whoever stops a download ends the process; nothing has to wake this.
+        threading.Event().wait(min(2.0**failures / 4 if self._wait_s is None else self._wait_s, _LONGEST_WAIT_S))
 
 
 def of_response(response: Any, what: str, page: str) -> Exception:

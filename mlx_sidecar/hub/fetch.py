@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -24,10 +23,6 @@ from mlx_sidecar.hub.plan import PlannedFile
 
 _CONNECT_S = 10.0
 _CHUNK_BYTES = 256 * 1024
-_MOST_FAILURES = 5
-"""In a row, without a byte in between."""
-
-_LONGEST_WAIT_S = 60.0
 _MOST_REDIRECTS = 5
 
 
@@ -49,7 +44,6 @@ class Fetcher:
 
     def __init__(self, client: httpx2.Client, headers: Mapping[str, str], stall_s: float) -> None:
         self._client, self._headers, self._stall_s = client, dict(headers), stall_s
-        self._never = threading.Event()
 
     def fetch(self, file: PlannedFile, url: str, part: Path, meter: Meter) -> None:
         """Make `part` the whole file, verified. Raises SidecarError, and OSError from the disk."""
@@ -88,9 +82,7 @@ class Fetcher:
                         meter.received(len(chunk), file.path)
             except BrokenOff as broken:
                 failures = 0 if size > before else failures + 1
-                if failures >= _MOST_FAILURES:
-                    raise broken.reason from None
-                self._wait(broken.wait_s if broken.wait_s is not None else 2.0**failures / 4)
+                broken.wait(failures)
         return digest.hexdigest() if size == file.size else "longer than stated"
 
     def _chunks(self, file: PlannedFile, url: str, start: int) -> Generator[bytes | None, None, None]:
@@ -136,10 +128,6 @@ class Fetcher:
                 response.close()
         raise HubError("the hub redirects in a circle; try again later")
 
-    def _wait(self, seconds: float) -> None:
-        # Whoever stops a download ends the process.
-        self._never.wait(min(seconds, _LONGEST_WAIT_S))
-
 
 @contextmanager
 def _translated(file: PlannedFile, stall_s: float) -> Iterator[None]:
@@ -173,17 +161,14 @@ def _begin(file: PlannedFile) -> Hash:
     return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
 
 
-def _take_in(part: Path, digest: Any, most: int) -> int:
+def _take_in(part: Path, digest: Hash, most: int) -> int:
     """Hash what is there of a file; one that is longer than it may be is thrown away."""
     if not part.exists():
         return 0
     if part.is_symlink() or part.stat().st_size > most:
         part.unlink()
         return 0
-    with part.open("rb", buffering=0) as stream:
-        while chunk := stream.read(4 * _CHUNK_BYTES):
-            digest.update(chunk)
-    return part.stat().st_size
+    return _take_in_whole(part, digest)
 
 
 def is_intact(path: Path, file: PlannedFile) -> bool:

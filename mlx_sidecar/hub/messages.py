@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+DEFAULT_STALL_S = 15.0
+
 
 class Order(Struct, frozen=True, kw_only=True):
     """What to fetch; `destination` is an absolute folder, none is the Hugging Face cache."""
@@ -15,7 +17,7 @@ class Order(Struct, frozen=True, kw_only=True):
     destination: str | None = None
     revision: str | None = None
     allow_patterns: list[str] | None = None
-    stall_s: float = 15.0
+    stall_s: float = DEFAULT_STALL_S
 
 
 class Advanced(Struct, frozen=True, kw_only=True, tag="advanced"):

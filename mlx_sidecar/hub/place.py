@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from mlx_sidecar.errors import DestinationInvalid, DiskFull
+from mlx_sidecar.hub.layout import MANIFEST, has_size, read_manifest, repository_folder
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 
 PARTIAL = ".partial"
-MANIFEST = ".mlx-sidecar.json"
 _SPARE_BYTES = 512 * 1024 * 1024
 
 
@@ -79,7 +79,7 @@ class Place(ABC):
 
     def is_complete(self) -> bool:
         """Whether the manifest says that this very plan was put here, and all files still have their sizes."""
-        return _read_manifest(self.manifest_path) == self.plan and all(self.holds(file) for file in self.plan.files)
+        return read_manifest(self.manifest_path) == self.plan and all(self.holds(file) for file in self.plan.files)
 
     def finish(self) -> None:
         """Put all files to their places and leave the manifest."""
@@ -138,7 +138,7 @@ class CachePlace(Place):
     """The Hugging Face cache: blobs by their digests, snapshots of links to them, refs with the commits' names."""
 
     def __init__(self, cache: Path, plan: Plan, revision: str | None) -> None:
-        super().__init__(cache / f"models--{plan.repo_id.replace('/', '--')}", plan)
+        super().__init__(repository_folder(cache, plan.repo_id), plan)
         self._revision = revision or "main"
 
     @property
@@ -190,22 +190,6 @@ class CachePlace(Place):
 
 def _found(path: Path, file: PlannedFile) -> Path | None:
     return path if has_size(path, file) else None
-
-
-def has_size(path: Path, file: PlannedFile) -> bool:
-    """Whether there is a file of the size that is stated."""
-    return path.is_file() and path.stat().st_size == file.size
-
-
-def manifest_of(folder: Path) -> Plan | None:
-    """What a download has put into a folder, or into a snapshot of the cache, if one has."""
-    return _read_manifest(folder / MANIFEST) or _read_manifest(folder.parent.parent / f"{MANIFEST}.{folder.name}")
-
-
-def _read_manifest(path: Path) -> Plan | None:
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
-    return None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,48 @@
+"""Where a repository's files are once they are there: the cache's folders, and the manifest that a download leaves.
+
+Imported with every start, because the cache is: nothing in here needs more than a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.hub.plan import Plan, PlannedFile
+
+MANIFEST = ".mlx-sidecar.json"
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise InvalidParams where the hub's library takes this for no repository's name."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as problem:
+        raise InvalidParams(f"field 'repo_id': {problem}", {"field": "repo_id"}) from None
+
+
+def repository_folder(cache: Path, repo_id: str) -> Path:
+    """What the Hugging Face cache has of a repository."""
+    return cache / f"models--{repo_id.replace('/', '--')}"
+
+
+def has_size(path: Path, file: PlannedFile) -> bool:
+    """Whether there is a file of the size that is stated."""
+    return path.is_file() and path.stat().st_size == file.size
+
+
+def manifest_of(folder: Path) -> Plan | None:
+    """What a download has put into a folder, or into a snapshot of the cache, if one has."""
+    return read_manifest(folder / MANIFEST) or read_manifest(folder.parent.parent / f"{MANIFEST}.{folder.name}")
+
+
+def read_manifest(path: Path) -> Plan | None:
+    """A manifest; None where there is none that can be read."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    return None
