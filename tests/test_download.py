@@ -427,10 +427,10 @@ def test_people_are_told_what_to_do(hub: Hub, tmp_path: Path) -> None:
     assert "mlx-sidecar: 'owner/nowhere': the hub has no such repository" in failed.stderr
 
 
-def wait_for_bytes(folder: Path) -> None:
+def wait_for_bytes(part: Path) -> None:
     """Until something of the held file is on the disk: a bar tells a test nothing."""
     deadline = time.monotonic() + 60
-    while not any(part.stat().st_size for part in folder.glob(".partial/*.part")):
+    while not (part.exists() and part.stat().st_size):
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
 
@@ -443,7 +443,8 @@ def test_ctrl_c_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
     command = [*command_line(["download"]), REPO, "--to", str(tmp_path / "to")]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, cwd=REPOSITORY)
     assert hold.reached.wait(60)
-    wait_for_bytes(tmp_path / "to")
+    held = next(name for name in hub.repos[REPO].entries if "00001" in name)
+    wait_for_bytes(tmp_path / "to" / ".partial" / f"{hub.repos[REPO].digest(held)}.part")
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
