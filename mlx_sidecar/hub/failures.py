@@ -1,10 +1,12 @@
-"""What the hub and its library say when something fails, in the contract's words."""
+"""What the hub and the network say when something fails, in the contract's words."""
 
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from typing import Any
+from urllib.error import URLError
 
 from mlx_sidecar.errors import (
     BadToken,
@@ -44,7 +46,7 @@ def of_response(response: Any, what: str, page: str) -> Exception:
 
     `what` was asked for, and `page` is the repository's address for a browser.
     """
-    status, headers = int(response.status_code), response.headers
+    status, headers = response.status, response.headers
     error, message = headers.get("x-error-code", ""), headers.get("x-error-message", "")
     data = {"status": status}
     if error == "GatedRepo":
@@ -80,26 +82,27 @@ def _bad_token(data: dict[str, Any]) -> SidecarError:
     return BadToken("the hub doesn't know your token; make a new one, then `hf auth login` or set HF_TOKEN", data)
 
 
-def of_exception(problem: BaseException, what: str, page: str) -> Exception:
-    """The failure that an exception of the library is."""
-    response = getattr(problem, "response", None)
-    if response is not None:
-        return of_response(response, what, page)
-    if isinstance(problem, OSError | ValueError) and "offline" in type(problem).__name__.lower():
-        return NoConnection("HF_HUB_OFFLINE is set, which forbids downloads; unset it for this worker")
-    names = {type(each).__name__ for each in _chain(problem)}
-    if names & {"ConnectError", "ConnectTimeout", "ReadTimeout", "NetworkError", "ReadError", "RemoteProtocolError"}:
-        reason = NoConnection("the hub can't be reached; look at the internet connection and try again")
-        return BrokenOff(reason)
-    return HubError(f"{what}: the hub's answer can't be understood ({type(problem).__name__}); try again later")
+def of_network(problem: Exception, what: str) -> Exception:
+    """The failure of a transfer that a problem with the network is."""
+    reached = not isinstance(problem, URLError)
+    reason = problem if reached else problem.reason
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return NoConnection(
+            f"the certificate of the hub, or of a proxy before it, isn't trusted ({reason.verify_message}); "
+            "SSL_CERT_FILE may name the one that should be"
+        )
+    if not reached:
+        message = f"the hub can't be reached ({_short(reason)}); look at the internet connection and try again"
+    elif isinstance(reason, TimeoutError):
+        message = f"nothing of {what} came for too long; look at the connection and try again"
+    else:
+        message = f"the connection broke off in the middle of {what} ({_short(reason)}); try again"
+    return BrokenOff(NoConnection(message))
 
 
-def _chain(problem: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while problem is not None and problem not in found:
-        found.append(problem)
-        problem = problem.__cause__ or problem.__context__
-    return found
+def _short(reason: Exception | str) -> str:
+    stated = reason.strerror if isinstance(reason, OSError) else None
+    return str(stated or type(reason).__name__)[:200]
 
 
 def _retry_after(headers: Any) -> float | None:

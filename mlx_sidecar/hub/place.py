@@ -19,6 +19,7 @@ import msgspec
 
 from mlx_sidecar.errors import DestinationInvalid, DiskFull
 from mlx_sidecar.hub.layout import MANIFEST, has_size, read_manifest, repository_folder
+from mlx_sidecar.hub.part import to_the_disk
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 
 PARTIAL = ".partial"
@@ -89,10 +90,13 @@ class Place(ABC):
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Whole or not at all."""
+        """Whole or not at all, also when the power fails."""
         self.partial.mkdir(exist_ok=True)
         made = self.partial / "written"
-        made.write_bytes(data)
+        with made.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            to_the_disk(stream.fileno())
         made.replace(path)
 
 
