@@ -49,7 +49,9 @@ def _follow(running: Download, said: queue.SimpleQueue[bytes], name: str) -> int
             running.take(said.get())
             while (message := running.next_message()) is not None:
                 if isinstance(message, Advanced):
-                    bar.update(task, completed=message.downloaded_bytes, total=message.total_bytes)
+                    silence = f" (nothing for {message.stalled_s:.0f} s)" if message.stalled_s else ""
+                    done, total = message.downloaded_bytes, message.total_bytes
+                    bar.update(task, completed=done, total=total, description=name + silence)
                 else:
                     bar.stop()
                     return _end(message)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.hub import BEFORE_HEAD, BigFile, Fault, Hub
+from tests.support.hub import BEFORE_HEAD, RATE_LIMITED, BigFile, Fault, Hub
 from tests.support.models import Shelf
 from tests.support.worker import REPOSITORY, Line, Worker, command_line, environment
 
@@ -241,20 +241,20 @@ def children_of(pid: int) -> list[int]:
         Fault("*00001*", status=408),
         Fault("/api/*", status=503),
         Fault("/api/*", status=429, headers={"Retry-After": "0"}),
+        Fault("/api/*", status=429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+        Fault("/api/*", status=429, headers=RATE_LIMITED),
+        Fault("/api/*", cut=20),
+        Fault("/api/*", status=307, headers={"Location": "/api/models/owner/tiny?blobs=true"}),
         Fault("*tokenizer.json", cut=100),
     ],
     ids=lambda fault: f"{fault.path} {fault.cut or fault.hold or fault.wrong or fault.status} {fault.origin}",
 )
 def test_what_goes_wrong_once_is_tried_again(hub: Hub, tmp_path: Path, fault: Fault) -> None:
     """Whatever it is, the files are right in the end, and nobody notices."""
-    fresh = Fault(**{name: getattr(fault, name) for name in fault.__dataclass_fields__ if name not in EVENTS})
-    hub.faults.append(fresh)
+    hub.faults.append(fault.anew())
     with worker(hub, tmp_path) as it:
         it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
     assert_whole(hub, tmp_path / "to")
-
-
-EVENTS = {"reached", "released", "_"}
 
 
 def test_a_hub_that_knows_no_ranges_begins_anew(hub: Hub, tmp_path: Path) -> None:
@@ -263,6 +263,76 @@ def test_a_hub_that_knows_no_ranges_begins_anew(hub: Hub, tmp_path: Path) -> Non
     with worker(hub, tmp_path) as it:
         it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
     assert_whole(hub, tmp_path / "to")
+
+
+def test_a_stall_is_reported_while_it_lasts(hub: Hub, tmp_path: Path) -> None:
+    """And isn't taken for progress; when something comes again, it is over."""
+    hold = Fault("*00001*", hold=1_000_000)
+    hub.faults.append(hold)
+    with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+        it.send({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        while "stalled_s" not in (line := it.read_until("get", "progress")):
+            pass
+        assert line["stalled_s"] >= 1
+        hold.release()
+        assert it.ending("get")["success"] is True
+        assert "stalled_s" not in it.progress("get")[-1]
+    assert_whole(hub, tmp_path / "to")
+
+
+def test_what_a_power_loss_left_is_found_out(hub: Hub, tmp_path: Path) -> None:
+    """Parts that end in zeros, that are longer than the file, and one that is a link."""
+    partial, repo = tmp_path / "to" / ".partial", hub.repos[REPO]
+    partial.mkdir(parents=True)
+    (partial / f"{repo.digest(WANTED[1])}.part").write_bytes(content(hub, WANTED[1])[:1_000_000] + bytes(500_000))
+    (partial / f"{repo.digest(WANTED[2])}.part").write_bytes(content(hub, WANTED[2]) + b"!")
+    (tmp_path / "mine").write_bytes(b"mine")
+    (partial / f"{repo.digest(WANTED[3])}.part").symlink_to(tmp_path / "mine")
+    with worker(hub, tmp_path) as it:
+        line = it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+    assert_whole(hub, tmp_path / "to")
+    assert line["resumed_bytes"] == 0
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_another_revision_leaves_nothing_of_the_one_before(hub: Hub, tmp_path: Path) -> None:
+    """Its weights would be loaded together with the new ones; what the user put there stays."""
+    hub.repos[REPO].add_commit({WANTED[1]: None, "model.safetensors": BigFile(1000, seed=3)}, "small")
+    folder = tmp_path / "to"
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "destination": str(folder)})
+        (folder / "notes.md").write_text("mine")
+        it.demand({**DOWNLOAD, "destination": str(folder), "revision": "small"})
+        hub.requests.clear()
+        it.demand({**DOWNLOAD, "destination": str(folder), "revision": "small"})
+    assert len(hub.requests) == 1
+    assert {path.name for path in folder.glob("*.safetensors")} == {"model.safetensors", WANTED[2]}
+    assert (folder / "notes.md").read_text() == "mine"
+
+
+def test_some_files_after_all_of_them_change_nothing(hub: Hub, tmp_path: Path) -> None:
+    """The manifest still names the others, so that all of them are one request."""
+    with worker(hub, tmp_path) as it:
+        it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        line = it.demand({**DOWNLOAD, "destination": str(tmp_path / "to"), "allow_patterns": ["*.json", "*.md"]})
+        assert line["files"] == 3
+        hub.requests.clear()
+        it.demand({**DOWNLOAD, "destination": str(tmp_path / "to")})
+    assert len(hub.requests) == 1
+    (tmp_path / "to" / "README.md").unlink()
+    assert_whole(hub, tmp_path / "to")
+
+
+def test_one_of_two_files_alike_is_put_back(hub: Hub, tmp_path: Path) -> None:
+    """Though the other is there and nothing has to be fetched for it."""
+    hub.add("owner/twins", {"config.json": b"{}", "a.json": b"{ }", "b.json": b"{ }"})
+    folder = tmp_path / "to"
+    with worker(hub, tmp_path) as it:
+        for lost in ("a.json", "b.json", "config.json"):
+            it.demand({**DOWNLOAD, "repo_id": "owner/twins", "destination": str(folder)})
+            (folder / lost).unlink()
+        it.demand({**DOWNLOAD, "repo_id": "owner/twins", "destination": str(folder)})
+    assert [(folder / name).read_bytes() for name in ("a.json", "b.json", "config.json")] == [b"{ }", b"{ }", b"{}"]
 
 
 # Endings
@@ -286,6 +356,12 @@ def test_a_hub_that_knows_no_ranges_begins_anew(hub: Hub, tmp_path: Path) -> Non
         ([Fault("*00001*", times=None, wrong=700_000)], {}, "checksum_mismatch"),
         ([Fault("*00001*", times=None, status=429, headers={"Retry-After": "0"})], {}, "rate_limited"),
         ([Fault("*00001*", times=None, hold=BEFORE_HEAD)], {}, "no_connection"),
+        ([Fault("/api/*", times=None, status=429, headers={"Retry-After": "0"})], {}, "rate_limited"),
+        ([Fault("/api/*", status=429, headers={"Retry-After": "3600"})], {}, "rate_limited"),
+        ([Fault("/api/*", times=None, hold=BEFORE_HEAD)], {}, "no_connection"),
+        ([Fault("/api/*", times=None, status=307, headers={"Location": "/api/models/owner/tiny"})], {}, "hub_error"),
+        ([Fault("/api/*", times=None, status=302, headers={"Location": "ftp://127.0.0.1/x"})], {}, "hub_error"),
+        ([Fault("*00001*", times=None, bytes_per_s=1e6, cut=1000)], {}, "no_connection"),
     ],
     ids=lambda each: each if isinstance(each, str) else None,
 )
@@ -296,10 +372,7 @@ def test_every_failure_says_what_to_do(
     hub.add("owner/gated", {"config.json": b"{}"}).gated = "auto"
     hub.add("owner/private", {"config.json": b"{}"}).private = True
     hub.add("owner/huge", {"model.safetensors": BigFile(10**15, claimed="0" * 64)})
-    hub.faults += [
-        Fault(**{name: getattr(each, name) for name in each.__dataclass_fields__ if name not in EVENTS})
-        for each in faults
-    ]
+    hub.faults += [fault.anew() for fault in faults]
     with worker(hub, tmp_path) as it:
         line = it.ask({**DOWNLOAD, "destination": str(tmp_path / "to"), **changes})
         assert line.get("code") == code, line

@@ -93,7 +93,7 @@ def _completed(place: Place, resumed_bytes: int) -> Completed:
 
 def _place(order: Order, plan: Plan) -> Place:
     if order.destination is not None:
-        return FolderPlace(Path(order.destination), plan)
+        return FolderPlace(Path(order.destination), plan, instead=order.allow_patterns is None)
     from mlx_sidecar.hub.cache import cache_folder
 
     return CachePlace(cache_folder(), plan, order.revision)
@@ -114,7 +114,7 @@ def _alone(place: Place) -> Iterator[None]:
 
 def _fetch_all(place: Place, web: Web, meter: Meter, say: Say) -> None:
     """Fetch the largest files first, four at once, and report meanwhile."""
-    files = {file.digest: file for file in place.plan.files}
+    files = place.plan.contents
     needed = sum(file.size - _there(place, file) for file in files.values())
     say(meter.report())
     place.check_room(max(needed, 0))
@@ -171,7 +171,7 @@ def _is_there(place: Place, file: PlannedFile, meter: Meter) -> bool:
         return False
     if is_intact(there, file, meter.found):
         return True
-    meter.lost(file.size)
+    meter.found(-file.size)
     return False
 
 

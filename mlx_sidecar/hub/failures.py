@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import ssl
 import threading
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.error import URLError
 
@@ -34,11 +37,12 @@ class BrokenOff(Exception):
         self._reason, self._wait_s = reason, wait_s
 
     def wait(self, failures: int) -> None:
-        """Wait before the next try, longer after each failure in a row. Raises the reason after the last one."""
-        if failures >= MOST_TRIES:
+        """Wait before the next try, longer after each failure in a row. Raises the reason where that is of no use."""
+        wait_s = 2.0**failures / 4 if self._wait_s is None else self._wait_s
+        if failures >= MOST_TRIES or wait_s > _LONGEST_WAIT_S:
             raise self._reason from None
         # Whoever stops a download ends the process; nothing has to wake this.
-        threading.Event().wait(min(2.0**failures / 4 if self._wait_s is None else self._wait_s, _LONGEST_WAIT_S))
+        threading.Event().wait(wait_s)
 
 
 def of_response(response: Any, what: str, page: str) -> Exception:
@@ -73,7 +77,12 @@ def of_response(response: Any, what: str, page: str) -> Exception:
     wait_s = _retry_after(headers)
     if status == 429:
         stated = f" in {wait_s:.0f} s" if wait_s is not None else " later"
-        return BrokenOff(RateLimited(f"the hub gets too many requests from here; try again{stated}", data), wait_s)
+        return BrokenOff(
+            RateLimited(
+                f"the hub gets too many requests from here; try again{stated}", {**data, "retry_after_s": wait_s}
+            ),
+            wait_s,
+        )
     problem = HubError(f"{what}: the hub answers with status {status}; try again later", data)
     return BrokenOff(problem, wait_s) if status in _RETRIED else problem
 
@@ -84,14 +93,13 @@ def _bad_token(data: dict[str, Any]) -> SidecarError:
 
 def of_network(problem: Exception, what: str) -> Exception:
     """The failure of a transfer that a problem with the network is."""
-    reached = not isinstance(problem, URLError)
-    reason = problem if reached else problem.reason
+    reason = problem.reason if isinstance(problem, URLError) else problem
     if isinstance(reason, ssl.SSLCertVerificationError):
         return NoConnection(
             f"the certificate of the hub, or of a proxy before it, isn't trusted ({reason.verify_message}); "
             "SSL_CERT_FILE may name the one that should be"
         )
-    if not reached:
+    if isinstance(problem, URLError):
         message = f"the hub can't be reached ({_short(reason)}); look at the internet connection and try again"
     elif isinstance(reason, TimeoutError):
         message = f"nothing of {what} came for too long; look at the connection and try again"
@@ -100,12 +108,17 @@ def of_network(problem: Exception, what: str) -> Exception:
     return BrokenOff(NoConnection(message))
 
 
-def _short(reason: Exception | str) -> str:
-    stated = reason.strerror if isinstance(reason, OSError) else None
+def _short(reason: BaseException | str) -> str:
+    stated = reason.strerror if isinstance(reason, OSError) else reason if isinstance(reason, str) else None
     return str(stated or type(reason).__name__)[:200]
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds that the server asks for; a date is answered with our own waiting time."""
+    """Seconds that the server asks for: as number, as date, or in the hub's own header of what is left."""
     stated = headers.get("retry-after", "")
-    return float(stated) if re.fullmatch(r"\d{1,6}", stated) else None
+    if re.fullmatch(r"\d{1,6}", stated):
+        return float(stated)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(stated).timestamp() - time.time())
+    left = re.search(r";r=0;t=(\d{1,6})", headers.get("ratelimit", ""))
+    return float(left[1]) if left else None

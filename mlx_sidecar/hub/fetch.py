@@ -75,7 +75,8 @@ def _begin_where_it_begins(answer: Answer, part: Part, url: str, meter: Meter) -
 
 
 def _restart(part: Part, meter: Meter) -> None:
-    meter.lost(part.size)
+    meter.found(-part.resumed)
+    meter.lost(part.size - part.resumed)
     part.restart()
 
 

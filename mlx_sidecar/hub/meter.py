@@ -24,7 +24,7 @@ class Meter:
         self.resumed_bytes = 0
 
     def found(self, count: int) -> None:
-        """Bytes that were on the disk before."""
+        """Bytes that were on the disk before; negative where they turn out to be others than the hub's."""
         with self._lock:
             self._there += count
             self.resumed_bytes += count
@@ -41,10 +41,9 @@ class Meter:
                 self._recent.popleft()
 
     def lost(self, count: int) -> None:
-        """Bytes that turned out to be worth nothing."""
+        """Bytes that came over the network and turned out to be worth nothing."""
         with self._lock:
             self._there -= count
-            self.resumed_bytes = max(0, min(self.resumed_bytes, self._there))
 
     def file_done(self) -> None:
         """One more file is verified."""

@@ -26,10 +26,13 @@ class Hash(Protocol):
 
 
 class Part:
-    """What there is of a file. `found` is told of bytes that were there before. Raises OSError from the disk."""
+    """What there is of a file, `resumed` bytes of it from before. Raises OSError from the disk.
+
+    `found` is told of those while they are read.
+    """
 
     def __init__(self, path: Path, file: PlannedFile, found: Callable[[int], None]) -> None:
-        self.file, self.size = file, 0
+        self.file, self.size, self.resumed = file, 0, 0
         self._digest = _begin(file)
         if path.is_symlink():
             path.unlink()
@@ -44,13 +47,15 @@ class Part:
     def __enter__(self) -> Part:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, at: TracebackType | None
+    ) -> None:
         os.close(self._descriptor)
 
     def _take_in(self, found: Callable[[int], None]) -> None:
         if os.fstat(self._descriptor).st_size > self.file.size:
             self.restart()
-        self.size = _take_in(self._descriptor, self._digest, found)
+        self.size = self.resumed = _take_in(self._descriptor, self._digest, found)
 
     def append(self, chunk: bytes) -> None:
         """To the disk first: what was received survives whatever happens to this process."""
@@ -64,7 +69,7 @@ class Part:
         """Throw away what is there."""
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self._digest, self.size = _begin(self.file), 0
+        self._digest, self.size, self.resumed = _begin(self.file), 0, 0
 
     @property
     def is_right(self) -> bool:

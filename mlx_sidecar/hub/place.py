@@ -20,9 +20,10 @@ import msgspec
 from mlx_sidecar.errors import DestinationInvalid, DiskFull
 from mlx_sidecar.hub.layout import MANIFEST, has_size, read_manifest, repository_folder
 from mlx_sidecar.hub.part import to_the_disk
-from mlx_sidecar.hub.plan import Plan, PlannedFile
+from mlx_sidecar.hub.plan import Plan, PlannedFile, is_safe
 
 PARTIAL = ".partial"
+CONFIG = "config.json"
 _SPARE_BYTES = 512 * 1024 * 1024
 
 
@@ -79,14 +80,17 @@ class Place(ABC):
             )
 
     def is_complete(self) -> bool:
-        """Whether the manifest says that this very plan was put here, and all files still have their sizes."""
-        return read_manifest(self.manifest_path) == self.plan and all(self.holds(file) for file in self.plan.files)
+        """Whether the manifest says that all of this was put here, and the files still have their sizes."""
+        left = read_manifest(self.manifest_path)
+        return left is not None and left.covers(self.plan) and all(self.holds(file) for file in self.plan.files)
 
     def finish(self) -> None:
-        """Put all files to their places and leave the manifest."""
-        for file in sorted(self.plan.files, key=lambda each: each.path == "config.json"):
+        """Put all files to their places and leave the manifest, which also names what it named of this commit."""
+        for file in sorted(self.plan.files, key=lambda each: each.path == CONFIG):
             self.put(file)
-        self._write(self.manifest_path, msgspec.json.encode(self.plan))
+        earlier = read_manifest(self.manifest_path)
+        now = self.plan.joined_with(earlier) if earlier is not None and earlier.is_of(self.plan) else self.plan
+        self._write(self.manifest_path, msgspec.json.encode(now))
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def _write(self, path: Path, data: bytes) -> None:
@@ -101,12 +105,14 @@ class Place(ABC):
 
 
 class FolderPlace(Place):
-    """Plain files in a folder of the user's. Raises DestinationInvalid where that can't be."""
+    """Plain files in a folder of the user's, `instead` of another revision's. Raises DestinationInvalid."""
 
-    def __init__(self, root: Path, plan: Plan) -> None:
+    def __init__(self, root: Path, plan: Plan, instead: bool) -> None:
         super().__init__(root, plan)
-        if root.exists() and not root.is_dir():
-            raise DestinationInvalid(f"'{root}' is a file; give a folder", {"destination": str(root)})
+        self._instead = instead
+        with disk_errors(root):
+            if root.exists() and not root.is_dir():
+                raise DestinationInvalid(f"'{root}' is a file; give a folder", {"destination": str(root)})
 
     @property
     def folder(self) -> Path:
@@ -123,11 +129,33 @@ class FolderPlace(Place):
         return _found(self._path(file), file)
 
     def put(self, file: PlannedFile) -> None:
-        """Replace what is at its path. Several files may have the same content."""
-        path, verified = self._path(file), self.verified(file)
-        if verified.exists():
+        """Replace what is at its path, by what came or by the file of the same content that is right already."""
+        path, source = self._path(file), self.verified(file)
+        if not source.exists():
+            source = self._path(self.plan.contents[file.digest])
+        if source != path:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(verified, path)
+            _link_or_copy(source, path)
+
+    def finish(self) -> None:
+        """Without its config.json, which comes last, half of two revisions isn't taken for a model meanwhile."""
+        for config in [file for file in self.plan.files if file.path == CONFIG]:
+            path, verified = self._path(config), self.verified(config)
+            if verified.exists():
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                path.replace(verified)
+        earlier = read_manifest(self.manifest_path)
+        if earlier is not None and self._instead and not earlier.is_of(self.plan):
+            self._clear(earlier)
+        super().finish()
+
+    def _clear(self, earlier: Plan) -> None:
+        """Weights of another revision would be loaded together with the new ones."""
+        kept = {file.path for file in self.plan.files}
+        for file in earlier.files:
+            if file.path not in kept and is_safe(file.path) and self.holds(file) is not None:
+                self._path(file).unlink()
 
     def _path(self, file: PlannedFile) -> Path:
         path = self.root

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mlx_sidecar.errors import HubError, InvalidParams
 
@@ -52,6 +52,23 @@ class Plan(Struct, frozen=True):
     def total_bytes(self) -> int:
         """Bytes of all files; one that stands there twice counts twice."""
         return sum(file.size for file in self.files)
+
+    @property
+    def contents(self) -> dict[str, PlannedFile]:
+        """One file for each digest: what stands there twice is fetched once."""
+        return {file.digest: file for file in self.files}
+
+    def is_of(self, other: Plan) -> bool:
+        """Whether both are of the same commit of the same repository."""
+        return (self.repo_id, self.commit) == (other.repo_id, other.commit)
+
+    def covers(self, other: Plan) -> bool:
+        """Whether where this is, the other is, too."""
+        return self.is_of(other) and set(other.files) <= set(self.files)
+
+    def joined_with(self, other: Plan) -> Plan:
+        """What is there when the other's files are there as well."""
+        return structs.replace(self, files=(*self.files, *(file for file in other.files if file not in self.files)))
 
 
 def plan_of(repo_id: str, commit: str, listed: Sequence[dict[str, Any]], patterns: Sequence[str] | None) -> Plan:

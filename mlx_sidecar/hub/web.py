@@ -10,7 +10,8 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
@@ -31,11 +32,15 @@ class Answer:
         self._response, self._what = response, what
 
     def read(self) -> bytes:
-        """What has come, 256 KiB at most; nothing at the end. Raises BrokenOff."""
+        """What has come, 256 KiB at most; nothing at the end. Raises BrokenOff, also where the end comes too soon."""
+        left = self._response.length
         try:
-            return self._response.read1(_READ_BYTES)
+            chunk = self._response.read1(_READ_BYTES)
+            if left and not chunk:
+                raise IncompleteRead(b"", left)
         except (OSError, HTTPException) as problem:
             raise of_network(problem, self._what) from None
+        return chunk
 
 
 class Web:
@@ -57,7 +62,7 @@ class Web:
         origin = _origin(url)
         for _ in range(_MOST_REDIRECTS):
             known = self._headers if _origin(url) == origin else {"user-agent": self._headers["user-agent"]}
-            with self._open(Request(url, headers={**known, **(more or {})}), what) as response:  # noqa: S310
+            with self._open(url, {**known, **(more or {})}, what) as response:
                 target = response.headers.get("location")
                 if response.status // 100 != 3 or target is None:
                     yield Answer(response, what)
@@ -65,24 +70,37 @@ class Web:
             url = _next(url, target)
         raise HubError("the hub redirects in a circle; try again later")
 
-    def _open(self, request: Request, what: str) -> HTTPResponse:
+    def _open(self, url: str, headers: dict[str, str], what: str) -> HTTPResponse:
         try:
-            response: HTTPResponse | None = self._opener.open(request, timeout=self._timeout_s)
+            response: HTTPResponse = self._opener.open(Request(url, headers=headers), timeout=self._timeout_s)
         except (OSError, HTTPException) as problem:
             raise of_network(problem, what) from None
-        if response is None:
-            raise HubError(f"'{request.full_url[:200]}' is no http(s) address; look at HF_ENDPOINT")
         return response
 
 
 def _next(url: str, target: str) -> str:
     """Where a redirect goes: not out of encryption."""
-    following = urljoin(url, quote(target, safe=string.punctuation))
-    if urlsplit(url).scheme == "https" and urlsplit(following).scheme != "https":
+    try:
+        following = urljoin(url, quote(target, safe=string.punctuation))
+    except ValueError:
+        following = target
+    if _origin(url).scheme == "https" and _origin(following).scheme != "https":
         raise HubError("the hub redirects to an address without encryption; try again later")
     return following
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port
+class _Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int | None
+
+
+def _origin(url: str) -> _Origin:
+    """Whom an address belongs to. Raises HubError where it is none of the web's."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            return _Origin(parts.scheme, parts.hostname, parts.port)
+    except ValueError:
+        pass
+    raise HubError(f"'{url[:200]}' is no http(s) address; look at HF_ENDPOINT, or try again later")

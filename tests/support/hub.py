@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any
@@ -167,6 +167,10 @@ class Fault:
         """Whether it befalls this request, which is to be answered with this status."""
         kind = (request.method == "GET" and status == 200) or self.status or self.headers or self.hold == BEFORE_HEAD
         return bool(kind) and self.times != 0 and request.fits(self.path, self.method, self.origin)
+
+    def anew(self) -> Fault:
+        """The same fault, which hasn't befallen anything: parameters of tests are shared between runs."""
+        return replace(self, reached=threading.Event(), released=threading.Event())
 
     def release(self) -> None:
         """Go on from the hold, and never hold again."""
