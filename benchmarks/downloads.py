@@ -63,7 +63,7 @@ class Sidecar:
     def resident_mb(self) -> float:
         """Of the worker and of its download's process together."""
         mine = psutil.Process(self.process.pid)
-        return sum(each.memory_info().rss for each in [mine, *mine.children()]) / 1e6
+        return float(sum(each.memory_info().rss for each in [mine, *mine.children()]) / 1e6)
 
 
 @contextmanager

@@ -109,8 +109,8 @@ def of_network(problem: Exception, what: str) -> Exception:
 
 
 def _short(reason: BaseException | str) -> str:
-    stated = reason.strerror if isinstance(reason, OSError) else reason if isinstance(reason, str) else None
-    return str(stated or type(reason).__name__)[:200]
+    stated = reason.strerror if isinstance(reason, OSError) else None
+    return (stated or str(reason) or type(reason).__name__)[:200]
 
 
 def _retry_after(headers: Any) -> float | None:

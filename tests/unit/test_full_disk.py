@@ -11,7 +11,6 @@ import pytest
 from huggingface_hub import constants
 
 from mlx_sidecar.errors import DestinationInvalid, DiskFull
-from mlx_sidecar.hub import part
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.messages import Message, Order
 from tests.support.hub import BigFile, Hub
@@ -55,7 +54,7 @@ def test_a_disk_that_fills_up_keeps_what_came(
     order = Order(repo_id="owner/tiny", destination=str(tmp_path / "to"))
     said: list[Message] = []
     with monkeypatch.context() as patch:
-        patch.setattr(part.os, "write", FullDisk(1_000_000, error).write)
+        patch.setattr(os, "write", FullDisk(1_000_000, error).write)
         with pytest.raises(kind, match=r"make room|choose another folder"):
             carry_out(order, said.append)
     assert not (tmp_path / "to" / "config.json").exists()
