@@ -62,7 +62,10 @@ class LineWriter(Protocol):
     """Takes lines for stdout."""
 
     def write(self, line: bytes, when_written: Callable[[], None] | None = None) -> None:
-        """Queue a line; `when_written` is called once it is out."""
+        """Take a line for the next flush; `when_written` is called once it is out."""
+
+    def flush(self) -> None:
+        """Let out what was taken."""
 
 
 class Ledger:
@@ -134,6 +137,10 @@ class Ledger:
             self._release(entry)
         else:
             self._pass_the_turn()
+
+    def flush(self) -> None:
+        """Let out what was said since the last time."""
+        self._writer.flush()
 
     def _send(self, entry: Entry, line: bytes) -> None:
         if self.has_its_turn(entry):

@@ -12,7 +12,7 @@ import select
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mlx_sidecar.inbox import Inbox, InputEnded, LineCame, OutputClosed, OutputWritten
 from mlx_sidecar.protocol.framing import Line, LineSplitter
@@ -115,40 +115,62 @@ def _room_in(fd: int) -> select.poll | None:
     return room
 
 
+_Said = tuple[bytes, Callable[[], None] | None]
+
+
+def _joined(said: Iterable[_Said]) -> bytes:
+    return b"".join(line for line, _ in said)
+
+
+def _tell(said: Iterable[_Said]) -> None:
+    for _, when_written in said:
+        if when_written is not None:
+            when_written()
+
+
 class Writer(threading.Thread):
     """Writes whole lines to stdout in the order in which it got them.
 
-    A short line goes out at once where the pipe has room for it, which spares two
-    changes of threads for each token that is streamed. Everything else is left to
-    the thread, which may wait.
+    What one turn of the loop has to say goes out together: at once where it is
+    short and the pipe has room for it, which spares two changes of threads for
+    each token that is streamed. Everything else is left to the thread, which may
+    wait. `write`, `flush` and `close` belong to the main thread.
     """
 
     def __init__(self, fd: int, inbox: Inbox) -> None:
         super().__init__(name="stdout", daemon=True)
         self._fd, self._inbox = fd, inbox
-        self._waiting: deque[tuple[bytes, Callable[[], None] | None]] = deque()
+        self._taken: list[_Said] = []
+        self._waiting: deque[_Said] = deque()
         self._changed = threading.Condition()
         self._closing = self._broken = self._writing = False
         self._room = _room_in(fd)
 
     def write(self, line: bytes, when_written: Callable[[], None] | None = None) -> None:
-        """Take a line; never blocks. `when_written` is called once it is in the pipe, on whatever thread."""
-        with self._changed:
-            if self._waiting or self._writing or not self._write_at_once(line):
-                self._waiting.append((line, when_written))
-                self._changed.notify()
-                return
-        if when_written is not None:
-            when_written()
+        """Take a line for the next flush. `when_written` is called once it is in the pipe, on whatever thread."""
+        self._taken.append((line, when_written))
 
-    def _write_at_once(self, line: bytes) -> bool:
-        """Whether the line is out. A pipe that is said to be writable takes up to PIPE_BUF bytes whole."""
-        if not line:
+    def flush(self) -> None:
+        """Let out what was taken; never blocks."""
+        if not self._taken:
+            return
+        taken, self._taken = self._taken, []
+        with self._changed:
+            at_once = not self._waiting and not self._writing and self._write_at_once(_joined(taken))
+            if not at_once:
+                self._waiting.extend(taken)
+                self._changed.notify()
+        if at_once:
+            _tell(taken)
+
+    def _write_at_once(self, data: bytes) -> bool:
+        """Whether it is out. A pipe that is said to be writable takes up to PIPE_BUF bytes whole."""
+        if not data:
             return True
-        if self._room is None or len(line) > select.PIPE_BUF or not self._room.poll(0):
+        if self._room is None or len(data) > select.PIPE_BUF or not self._room.poll(0):
             return False
         try:
-            os.write(self._fd, line)
+            os.write(self._fd, data)
         except OSError:
             # The thread finds out what it is.
             return False
@@ -156,6 +178,7 @@ class Writer(threading.Thread):
 
     def close(self) -> None:
         """There are no more lines; when all are written, the inbox hears of it."""
+        self.flush()
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -163,13 +186,11 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Write until closed."""
         while batch := self._next_batch():
-            self._write_all(b"".join(line for line, _ in batch))
-            for _, when_written in batch:
-                if when_written is not None:
-                    when_written()
+            self._write_all(_joined(batch))
+            _tell(batch)
         self._inbox.put(OutputWritten())
 
-    def _next_batch(self) -> list[tuple[bytes, Callable[[], None] | None]]:
+    def _next_batch(self) -> list[_Said]:
         with self._changed:
             self._writing = False
             self._changed.wait_for(lambda: bool(self._waiting) or self._closing)

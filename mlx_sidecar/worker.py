@@ -89,11 +89,14 @@ class Worker:
             idle = not (self._engine.busy or self._ready or self._startup or self._may_start)
             for event in self._inbox.take(wait=idle, timeout_s=self._time_left() if idle else None):
                 self._handle(event)
+            # What begins now may take its time.
+            self._ledger.flush()
             self._end_what_is_late()
             self._start_what_may()
             self._load_a_piece()
             self._resume_ready()
             self._step()
+            self._ledger.flush()
         if self._shutdown is None:
             # After a signal. Lines that come after the answer to shutdown count as never read.
             self._look_at_inbox()

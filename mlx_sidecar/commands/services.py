@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct, field
 
+from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.hub.downloads import Downloads
@@ -36,16 +37,14 @@ class OwnProcess:
     """What the worker's process takes of the machine."""
 
     def __init__(self) -> None:
-        self._process: Any = None
+        self._looked_at, self._cpu_s = time.monotonic(), time.process_time()
 
     def use(self) -> tuple[float, int]:
-        """Percent of one core since the last call (0 the first time), and resident bytes."""
-        if self._process is None:
-            # Not at the top: no start should wait for it.
-            import psutil
-
-            self._process = psutil.Process()
-        return self._process.cpu_percent(), self._process.memory_info().rss
+        """Percent of one core since the last call (the first time: since the start), and resident bytes."""
+        now, cpu_s = time.monotonic(), time.process_time()
+        passed_s, used_s = now - self._looked_at, cpu_s - self._cpu_s
+        self._looked_at, self._cpu_s = now, cpu_s
+        return round(100 * used_s / passed_s, 1) if passed_s > 0 else 0.0, device.resident_memory()
 
 
 class Services(Struct):
