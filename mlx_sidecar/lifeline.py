@@ -5,13 +5,14 @@ Both threads block in the kernel; an idle worker costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import threading
 
-from mlx_sidecar.inbox import Inbox, OutputClosed, ParentDied, SignalCame
+from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LAST_RESORT_S = 1.9
@@ -27,6 +28,13 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
+def _end_at_last(code: int) -> None:
+    """See that the process ends, also where its main thread is deep in native code."""
+    last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (code,))
+    last_resort.daemon = True
+    last_resort.start()
+
+
 class SignalWatch(threading.Thread):
     """Waits for signals, so that they arrive even while the main thread is deep in native code."""
 
@@ -37,9 +45,7 @@ class SignalWatch(threading.Thread):
     def run(self) -> None:
         """The first signal goes to the loop; a second one, or a loop that doesn't end in time, ends the process."""
         first = signal.sigwait(SIGNALS)
-        last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (exit_code(first),))
-        last_resort.daemon = True
-        last_resort.start()
+        _end_at_last(exit_code(first))
         self._inbox.put(SignalCame(first))
         os._exit(128 + signal.sigwait(SIGNALS))
 
@@ -53,37 +59,34 @@ class ParentWatch(threading.Thread):
         self._parent = os.getppid()
 
     def run(self) -> None:
-        """Report the first of the two, then be done."""
-        if self._parent > 1:
-            self._watch()
+        """Report what comes first of the two, then be done."""
+        event = self._wait()
+        if event is not None:
+            _end_at_last(0)
+            self._inbox.put(event)
 
     if sys.platform == "linux":
 
-        def _watch(self) -> None:
-            try:
-                parent_fd = os.pidfd_open(self._parent)
-            except OSError:
-                self._report_if_orphaned()
-                return
+        def _wait(self) -> Event | None:
             poll = select.poll()
-            poll.register(parent_fd, select.POLLIN)
             poll.register(self._stdout_fd, 0)
-            for fd, _ in poll.poll():
-                self._inbox.put(ParentDied() if fd == parent_fd else OutputClosed())
+            # A parent outside of this container has the number 0 and can't be watched.
+            with contextlib.suppress(OSError):
+                poll.register(os.pidfd_open(self._parent), select.POLLIN)
+            if os.getppid() != self._parent:
+                return ParentDied()
+            gone = {fd for fd, _ in poll.poll()}
+            return OutputClosed() if self._stdout_fd in gone else ParentDied()
 
     else:
 
-        def _watch(self) -> None:
+        def _wait(self) -> Event | None:
             # Written from the manual page of kqueue(2); not measured on macOS.
             exits = select.kevent(
                 self._parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD | select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT
             )
-            try:
+            with contextlib.suppress(OSError):
                 select.kqueue().control([exits], 1)
-                self._inbox.put(ParentDied())
-            except OSError:
-                self._report_if_orphaned()
-
-    def _report_if_orphaned(self) -> None:
-        if os.getppid() != self._parent:
-            self._inbox.put(ParentDied())
+                return ParentDied()
+            # launchd can't be watched, and doesn't die.
+            return ParentDied() if os.getppid() != self._parent else None

@@ -121,12 +121,18 @@ class Worker:
                     self._hear(number)
             case InputEnded():
                 self._input_ended = True
-            case OutputClosed() | OutputWritten() | ParentDied():
+            case OutputClosed() | OutputWritten():
                 self._ending = Ending(0, may_wait=False)
+            case ParentDied():
+                self._end_now(0, "the process that started the worker is gone")
             case SignalCame(number):
-                self._ending = Ending(exit_code(number), may_wait=False)
-                for entry in self._ledger:
-                    self._end(entry, Cancelled("the worker was told to end by a signal"))
+                self._end_now(exit_code(number), "the worker was told to end by a signal")
+
+    def _end_now(self, code: int, why: str) -> None:
+        """Answer everything, for whoever still reads."""
+        self._ending = Ending(code, may_wait=False)
+        for entry in self._ledger:
+            self._end(entry, Cancelled(why))
 
     def _accept(self, line: Line) -> None:
         if isinstance(line, Oversized):

@@ -226,9 +226,16 @@ class Finished:
 class Worker:
     """One worker process; leaving the `with` block closes its stdin and demands a clean end with all answered."""
 
-    def __init__(self, *flags: str, env: Mapping[str, str] | None = None, reading: bool = True) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        reading: bool = True,
+        under: Sequence[str] = (),
+    ) -> None:
+        """`under` is a command that runs the worker's as its child, and which is `process` then."""
         self.process = subprocess.Popen(
-            command_line(flags),
+            [*under, *command_line(flags)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
