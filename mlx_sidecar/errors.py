@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
+_CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029], " ")
+
+
 class SidecarError(Exception):
     """A failure with a place on the wire.
 
@@ -22,8 +25,9 @@ class SidecarError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, data: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        # It may quote what a client or a file says, and is one line all the same.
+        self.message = message.translate(_CONTROLS)
+        super().__init__(self.message)
         self.data = dict(data) if data else {}
 
 

@@ -14,38 +14,65 @@ from collections import deque
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _MOST_WAITING = 1000
+_MOST_A_SECOND = 200
+"""Lines below a warning that are written in any second; a flood of requests is one of lines otherwise."""
 
 
 class Log:
-    """Writes on a thread of its own, at most `_MOST_WAITING` lines behind; older ones give way."""
+    """Writes on a thread of its own, at most `_MOST_WAITING` lines behind. What it leaves out it counts."""
 
     def __init__(self, level: str) -> None:
         self._least = LEVELS.index(level)
-        self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._second, self._written, self._left_out = 0, 0, 0
+
+    def wants(self, level: str) -> bool:
+        """Whether lines of this level are written at all."""
+        return LEVELS.index(level) >= self._least
 
     def write(self, level: str, message: str, problem: BaseException | None = None) -> None:
         """Log a line, and the traceback of `problem`. Never put a document's text, a prompt or a token in here."""
-        if LEVELS.index(level) < self._least:
+        if not self.wants(level):
             return
         if problem is not None:
             import traceback
 
             message = f"{message}\n{''.join(traceback.format_exception(problem)).rstrip()}"
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {level.upper()} {message}\n"
         with self._changed:
-            self._waiting.append(line.encode("utf-8", "replace"))
-            self._changed.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
-                self._thread.start()
+            if self._has_room(level):
+                self._put(level, message)
+            else:
+                self._left_out += 1
+
+    def _has_room(self, level: str) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._written = second, 0
+        self._written += 1
+        is_quiet = self._written <= _MOST_A_SECOND or LEVELS.index(level) >= LEVELS.index("warning")
+        return is_quiet and len(self._waiting) < _MOST_WAITING
+
+    def _put(self, level: str, message: str) -> None:
+        self._note_left_out()
+        self._waiting.append(_line(level, message))
+        self._changed.notify()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
+            self._thread.start()
+
+    def _note_left_out(self) -> None:
+        if self._left_out:
+            self._waiting.append(_line("warning", f"{self._left_out} lines were left out here"))
+            self._left_out = 0
 
     def close(self, timeout_s: float) -> None:
         """Give the lines that wait a moment to get out."""
         with self._changed:
             self._closing = True
+            self._note_left_out()
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -58,7 +85,24 @@ class Log:
                     return
                 lines = b"".join(self._waiting)
                 self._waiting.clear()
-            try:
-                os.write(2, lines)
-            except OSError:
+            if not _write_all(lines):
                 return
+
+
+def _line(level: str, message: str) -> bytes:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {level.upper()} {message}\n".encode("utf-8", "replace")
+
+
+def _write_all(lines: bytes) -> bool:
+    """Whether stderr took them; waits for a reader as long as it takes."""
+    view = memoryview(lines)
+    try:
+        while view:
+            try:
+                view = view[os.write(2, view) :]
+            except BlockingIOError:
+                # Somebody set O_NONBLOCK on a description that this process shares.
+                os.set_blocking(2, True)
+    except OSError:
+        return False
+    return True

@@ -43,7 +43,7 @@ from mlx_sidecar.log import Log
 from mlx_sidecar.protocol.codec import Accepted, Address, Refused, decode
 from mlx_sidecar.protocol.framing import Line, Oversized
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
-from mlx_sidecar.protocol.responses import Measure, RequestStatus
+from mlx_sidecar.protocol.responses import Measure, RequestStatus, Usage
 from mlx_sidecar.stdio import line_size
 from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
 
@@ -325,8 +325,8 @@ class Worker:
             self._barrier_runs = False
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
         self._may_start = True
-        seconds = time.monotonic() - entry.accepted_at
-        self._log.write("info", f"{entry.address.command} id={entry.address.id!r} {seconds:.3f}s")
+        if self._log.wants("info"):
+            self._log.write("info", _summary(entry, outcome))
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
 
@@ -416,3 +416,12 @@ class Worker:
             return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
         self._log.write("error", f"a bug in {command}", problem)
         return Internal("a bug in the worker ended this request; the traceback is on stderr")
+
+
+def _summary(entry: Entry, outcome: object) -> str:
+    """A request in a line of the log. What a client sends is cut: it may be anything."""
+    usage: Usage | None = getattr(outcome, "usage", None)
+    tokens = f" tokens={usage.input_tokens}+{usage.output_tokens}" if isinstance(usage, Usage) else ""
+    code = outcome.code if isinstance(outcome, SidecarError) else "ok"
+    seconds = time.monotonic() - entry.accepted_at
+    return f"{entry.address.command!r:.64} id={entry.address.id!r:.64} {code}{tokens} {seconds:.3f}s"

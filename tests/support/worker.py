@@ -232,13 +232,14 @@ class Worker:
         env: Mapping[str, str] | None = None,
         reading: bool = True,
         under: Sequence[str] = (),
+        stderr: int = subprocess.PIPE,
     ) -> None:
         """`under` is a command that runs the worker's as its child, and which is `process` then."""
         self.process = subprocess.Popen(
             [*under, *command_line(flags)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             env=environment(**(env or {})),
             cwd=REPOSITORY,
             bufsize=0,
@@ -428,8 +429,7 @@ class Worker:
         self._raw.put(None)
 
     def _read_stderr(self) -> None:
-        assert self.process.stderr is not None
-        while chunk := self.process.stderr.read(65536):
+        while self.process.stderr is not None and (chunk := self.process.stderr.read(65536)):
             self._stderr += chunk
 
     def _failure(self, reason: str) -> WorkerFailure:
