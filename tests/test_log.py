@@ -46,7 +46,7 @@ def test_a_flood_of_requests_is_not_one_of_lines() -> None:
 
 def test_a_client_cannot_write_lines_into_the_log() -> None:
     """What it sends stands there quoted and cut."""
-    forged = {"command": "x\n2026-01-01 00:00:00 ERROR forged" + "y" * 500}
+    forged = {"command": "x\n2026-01-01 00:00:00 ERROR forged" + "y" * 60}
     (line,) = run_once([forged], "--log-level", "info").stderr.splitlines()
     assert len(line) < 200
 
