@@ -45,6 +45,7 @@ class Settings(Struct, frozen=True):
     max_queue: int
     max_concurrency: int
     prefix_cache_bytes: int
+    memory_limit_bytes: int | None
     download_stall_s: float
     log_level: str
 
@@ -85,6 +86,7 @@ def _defaults() -> dict[str, str | int | float | None]:
         "max_queue": 1024,
         "max_concurrency": 16,
         "prefix_cache_bytes": min(2**30, device.total_memory() // 16),
+        "memory_limit_bytes": None,
         "download_stall_s": DEFAULT_STALL_S,
         "log_level": "warning",
     }
@@ -113,6 +115,12 @@ def _parser() -> _Parser:
         metavar="BYTES",
         type=_at_least(0),
         help="memory for what was computed of earlier documents (1 GiB, or a sixteenth of the machine's); 0 is none",
+    )
+    add(
+        "--memory-limit-bytes",
+        metavar="BYTES",
+        type=_at_least(2**20),
+        help="for weights, caches and batch together (what the device has)",
     )
     add(
         "--download-stall-s",
@@ -221,7 +229,11 @@ def _work(settings: Settings, log: Log) -> int:
     admission = Admission(settings.max_queue, _MOST_HELD_LINES * settings.max_line_bytes)
     writer = Writer(stdout, inbox)
     writer.start()
-    engine = Engine(max_rows=settings.max_concurrency, prefix_cache_bytes=settings.prefix_cache_bytes)
+    engine = Engine(
+        max_rows=settings.max_concurrency,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
+        memory_limit_bytes=settings.memory_limit_bytes,
+    )
     # The environment as it is now: loading a model forbids this process the hub.
     downloads = Downloads(
         lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s

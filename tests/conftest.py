@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+import hypothesis
 
 # For real and first: the worker's engine runs mlx_lm with stand-ins for transformers, this process must not.
 import mlx_lm
@@ -12,6 +15,11 @@ from tests.support.models import Shelf
 from tests.support.worker import Server, closing
 
 assert mlx_lm.load
+
+# The gate tries the same examples every time; HYPOTHESIS_PROFILE=explore looks for new ones.
+hypothesis.settings.register_profile("gate", derandomize=True)
+hypothesis.settings.register_profile("explore", derandomize=False)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,11 @@ from msgspec import Struct
 from mlx_sidecar.engine.chooser import Chooser
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, PrefixCacheUse, TextCame
 from mlx_sidecar.engine.loaded import LoadedModel
+from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.prefill import PIECE_TOKENS, Prefill, fair_order, has_room, may_overtake
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, always_trims, has_state, trimmed
 from mlx_sidecar.engine.row import Row
+from mlx_sidecar.errors import OutOfMemory
 
 _WORTH_WAITING_TOKENS = 64
 """A common beginning shorter than this is quicker computed than waited for."""
@@ -42,8 +44,8 @@ class _Donor(Struct, frozen=True):
 class Batch:
     """All sequences that one model is generating."""
 
-    def __init__(self, model: LoadedModel, prefix_cache: PrefixCache, max_rows: int) -> None:
-        self._model, self._prefix_cache, self._max_rows = model, prefix_cache, max_rows
+    def __init__(self, model: LoadedModel, prefix_cache: PrefixCache, max_rows: int, budget: Budget) -> None:
+        self._model, self._prefix_cache, self._max_rows, self._budget = model, prefix_cache, max_rows, budget
         layers = make_prompt_cache(model.network)
         self._trims, self._one_lane = always_trims(layers), has_state(layers)
         self._waiting: list[Prefill] = []
@@ -86,7 +88,8 @@ class Batch:
     def step(self) -> list[EngineEvent]:
         """One decode step for the rows that decode, then one piece of prefill for those that don't yet."""
         try:
-            self._let_enter()
+            if (refused := self._let_enter()) is not None:
+                return [refused]
             assert self._generator is not None
             pieces, tokens = self._generator.next()
             for piece in pieces:
@@ -113,21 +116,53 @@ class Batch:
 
     # Into the batch
 
-    def _let_enter(self) -> None:
-        """Let those in for whom there is room, and whose beginning isn't just being computed for another."""
-        if not self._may_enter:
-            return
+    def _let_enter(self) -> JobFailed | None:
+        """Let those in for whom there is room, and whose beginning isn't just being computed for another.
+
+        Fails the one for whom there isn't even when nobody else is there.
+        """
+        if not self._may_enter or not self._waiting:
+            return None
         self._may_enter = False
         running = [each.row.group for each in self._rows.values()]
         for prefill in fair_order(self._waiting, running, self._max_rows)[:_LOOKED_AT]:
             if len(self._rows) >= self._max_rows or not self._could_enter():
-                return
+                return None
+            if (missing := self._missing_bytes(prefill)) > 0:
+                return None if self._rows else self._refuse(prefill, missing)
             known = prefill.known(self._prefix_cache)
             donor = self._donor(prefill, known)
             if donor is not None and not donor.is_ready:
                 continue
             if self._makes_room(len(prefill.tokens) - (donor.length if donor else known)):
                 self._enter(prefill, donor, known)
+        return None
+
+    def _missing_bytes(self, prefill: Prefill) -> int:
+        """How much memory too little there is for a row to grow to its end beside the others; 0 if there is enough.
+
+        What is kept for later prompts makes way.
+        """
+        rows = [each.row for each in self._rows.values()]
+        now = self._model.cost.of_batch([len(row.tokens) for row in rows])
+        then = self._model.cost.of_batch([row.most_tokens for row in (*rows, prefill.row)])
+        missing = then - now - self._budget.room()
+        if missing > 0 and self._prefix_cache.use.bytes:
+            self._prefix_cache.shrink(missing)
+            missing = then - now - self._budget.room()
+        return max(0, missing)
+
+    def _refuse(self, prefill: Prefill, missing: int) -> JobFailed:
+        self._waiting.remove(prefill)
+        self._may_enter = True
+        tokens = prefill.row.most_tokens
+        needed = self._model.cost.bytes(tokens)
+        problem = OutOfMemory(
+            f"{tokens} tokens of prompt and answer take {needed // 2**20} MiB, and {(needed - missing) // 2**20} MiB "
+            "can be had; ask for fewer max_tokens, shorten the prompt, or choose a smaller model",
+            {"needed_bytes": needed, "available_bytes": needed - missing},
+        )
+        return JobFailed(prefill.row.ticket, problem)
 
     def _could_enter(self) -> bool:
         """Whether anybody could. After a failure one row at a time is tried."""

@@ -11,17 +11,16 @@ from mlx_sidecar.errors import ContextTooLong, ModelNotLoaded, OutOfMemory, Side
 if TYPE_CHECKING:
     from mlx_sidecar.engine.batch import Batch
     from mlx_sidecar.engine.loaded import LoadedModel
+    from mlx_sidecar.engine.memory import Budget
     from mlx_sidecar.engine.plan import LoadPlan
-
-_SPARE_BYTES = 256 * 1024 * 1024
-"""What a model needs beside its weights to compute anything."""
 
 
 class Engine:
     """Owns the model that is loaded and the batch that runs on it. Everything happens on the caller's thread."""
 
-    def __init__(self, *, max_rows: int, prefix_cache_bytes: int) -> None:
+    def __init__(self, *, max_rows: int, prefix_cache_bytes: int, memory_limit_bytes: int | None = None) -> None:
         self._max_rows, self._prefix_cache_bytes = max_rows, prefix_cache_bytes
+        self._memory_limit_bytes = memory_limit_bytes
         self._model: LoadedModel | None = None
         self._batch: Batch | None = None
         self._next_ticket = 1
@@ -59,18 +58,21 @@ class Engine:
         `previous_model` says whether the old one is still there.
         """
         from mlx_sidecar.engine import load
+        from mlx_sidecar.engine.memory import Budget
 
-        self.is_loading, previous = True, self._model
+        # Not the model itself: it couldn't be let go then.
+        self.is_loading, had_one = True, self._model is not None
+        budget = Budget(self._memory_limit_bytes)
         try:
-            self._make_room(wanted.folder.weight_bytes)
-            loaded: LoadedModel = yield from load.steps(wanted)
+            self._make_room(wanted.folder.weight_bytes, budget)
+            loaded: LoadedModel = yield from load.steps(wanted, budget)
         except SidecarError as error:
-            error.data["previous_model"] = "none" if not previous else "kept" if self._model else "released"
+            error.data["previous_model"] = "none" if not had_one else "kept" if self._model else "released"
             raise
         finally:
             self.is_loading = False
         self.unload()
-        self._install(loaded)
+        self._install(loaded, budget)
         return loaded.facts
 
     def unload(self) -> int:
@@ -134,24 +136,21 @@ class Engine:
                 {"prompt_tokens": len(job.prompt), "context_length": limit},
             )
 
-    def _make_room(self, needed_bytes: int) -> None:
-        from mlx_sidecar.engine import device
-
+    def _make_room(self, needed_bytes: int, budget: Budget) -> None:
         held = self._model.facts.memory_bytes if self._model else 0
-        free = device.memory_for_models(device.memory_use()[0])
-        needed = needed_bytes + _SPARE_BYTES
-        if needed > free + held:
+        room = budget.room()
+        if needed_bytes > room + held:
             raise OutOfMemory(
-                f"the model needs {needed // 2**20} MiB and {(free + held) // 2**20} MiB can be had; "
+                f"the model needs {needed_bytes // 2**20} MiB, and {(room + held) // 2**20} MiB can be had; "
                 "close other programs or choose a smaller model",
-                {"needed_bytes": needed, "available_bytes": free + held},
+                {"needed_bytes": needed_bytes, "available_bytes": room + held},
             )
-        if needed > free:
+        if needed_bytes > room:
             self.unload()
 
-    def _install(self, loaded: LoadedModel) -> None:
+    def _install(self, loaded: LoadedModel, budget: Budget) -> None:
         from mlx_sidecar.engine.batch import Batch
         from mlx_sidecar.engine.prefix_cache import PrefixCache
 
         self._model = loaded
-        self._batch = Batch(loaded, PrefixCache(self._prefix_cache_bytes), self._max_rows)
+        self._batch = Batch(loaded, PrefixCache(self._prefix_cache_bytes), self._max_rows, budget)

@@ -8,23 +8,27 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlx_sidecar.engine import device, tokenizer
 from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine import tokenizer
 from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
-from mlx_sidecar.engine.plan import LoadPlan, kv_bytes_per_token, stated_context_length
-from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, SidecarError
+from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
+from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, OutOfMemory, SidecarError
+
+if TYPE_CHECKING:
+    from mlx_sidecar.engine.memory import Budget, RowCost
 
 PIECE_BYTES = 64 * 1024 * 1024
 _UNKNOWN_CONTEXT_LENGTH = 32_768
+_LEAST_CONTEXT_LENGTH = 1024
 _KV_SHARE = 0.5
 """The part of the free memory that the context of one sequence may take."""
 
 
-def steps(wanted: LoadPlan) -> Generator[float, None, Any]:
+def steps(wanted: LoadPlan, budget: Budget) -> Generator[float, None, Any]:
     """Load; yields the part of the weights that is read, 0 to 1, and returns a LoadedModel."""
     started = time.monotonic()
     yield 0.0
@@ -36,10 +40,11 @@ def steps(wanted: LoadPlan) -> Generator[float, None, Any]:
     with _reasons(wanted.folder):
         if wanted.adapter_path is not None:
             network = _with_adapter(network, wanted.adapter_path)
-        vocabulary_size = _try_out(network)
+        vocabulary_size, cost = _try_out(network)
+        context_length = _context_length(wanted, cost, budget.room())
     yield 1.0
     with _reasons(wanted.folder):
-        return _finish(wanted, network, config, vocabulary_size, started)
+        return _finish(wanted, network, config, vocabulary_size, cost, context_length, started)
 
 
 @contextmanager
@@ -106,20 +111,30 @@ def _with_adapter(network: Any, path: Path) -> Any:
     return network
 
 
-def _try_out(network: Any) -> int:
-    """Compute one token, which shows that the shapes fit; gives the size of the vocabulary."""
+def _try_out(network: Any) -> tuple[int, RowCost]:
+    """Compute one token, which shows that the shapes fit; gives the vocabulary's size and what a sequence takes."""
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
+
+    from mlx_sidecar.engine.memory import row_cost
 
     cache = make_prompt_cache(network)
     if not all(hasattr(layer, "merge") for layer in cache):
         raise ModelUnsupported("this kind of model can't be batched by mlx-lm yet, which the worker needs")
     logits = network(mx.array([[0]]), cache=cache)
     mx.eval(logits)
-    return int(logits.shape[-1])
+    return int(logits.shape[-1]), row_cost(cache)
 
 
-def _finish(wanted: LoadPlan, network: Any, config: dict[str, Any], vocabulary_size: int, started: float) -> Any:
+def _finish(
+    wanted: LoadPlan,
+    network: Any,
+    config: dict[str, Any],
+    vocabulary_size: int,
+    cost: RowCost,
+    context_length: int,
+    started: float,
+) -> Any:
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_lm.utils import get_total_parameters
@@ -137,7 +152,7 @@ def _finish(wanted: LoadPlan, network: Any, config: dict[str, Any], vocabulary_s
         path=str(wanted.folder.path),
         model_type=wanted.folder.model_type,
         param_count=int(get_total_parameters(network)),
-        context_length=_context_length(wanted, memory_bytes),
+        context_length=context_length,
         memory_bytes=memory_bytes,
         load_s=round(time.monotonic() - started, 4),
         quantization=folders.quantization_of(config),
@@ -145,7 +160,7 @@ def _finish(wanted: LoadPlan, network: Any, config: dict[str, Any], vocabulary_s
         description=stated if isinstance(stated, str) else None,
     )
     mx.clear_cache()
-    loaded = LoadedModel(network, made, facts, vocabulary_size)
+    loaded = LoadedModel(network, made, facts, vocabulary_size, cost)
     # A template that is broken shows now, not with the first request.
     try:
         loaded.render([Turn("user", "x")])
@@ -159,12 +174,17 @@ def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:
     return frozenset([stated] if isinstance(stated, int) else stated or ())
 
 
-def _context_length(wanted: LoadPlan, memory_bytes: int) -> int:
-    """The model's own, as far as memory holds it, or what was asked for."""
+def _context_length(wanted: LoadPlan, cost: RowCost, room_bytes: int) -> int:
+    """The model's own, as far as memory holds it, or what was asked for. Raises OutOfMemory."""
     own = stated_context_length(wanted.folder.config) or _UNKNOWN_CONTEXT_LENGTH
-    if wanted.context_length is not None:
-        return wanted.context_length
-    per_token = kv_bytes_per_token(wanted.folder.config)
-    if per_token == 0:
-        return own
-    return max(min(own, int(device.memory_for_models(memory_bytes) * _KV_SHARE) // per_token), min(own, 1024))
+    if wanted.context_length is None:
+        most = cost.most_tokens(int(room_bytes * _KV_SHARE))
+        return own if most is None else max(min(own, most), min(own, _LEAST_CONTEXT_LENGTH))
+    needed = cost.bytes(wanted.context_length)
+    if needed > room_bytes:
+        raise OutOfMemory(
+            f"a context of {wanted.context_length} tokens takes {needed // 2**20} MiB beside the model, and "
+            f"{room_bytes // 2**20} MiB can be had; load it with a smaller context_length",
+            {"needed_bytes": needed, "available_bytes": room_bytes, "most_tokens": cost.most_tokens(room_bytes)},
+        )
+    return wanted.context_length

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, Turn
+from mlx_sidecar.engine.memory import RowCost
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -23,6 +24,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     facts: ModelFacts
     vocabulary_size: int
+    cost: RowCost
 
     @property
     def context_length(self) -> int:

@@ -58,21 +58,3 @@ def _check_adapter(path: Path) -> None:
     if not weights.is_file():
         raise ModelInvalid(f"{weights} is missing; an adapter folder holds it beside adapter_config.json")
     folders.check_weights(weights)
-
-
-def kv_bytes_per_token(config: dict[str, Any]) -> int:
-    """Bytes of keys and values for one token of one sequence, in 16 bits; 0 where config.json doesn't tell.
-
-    Counts every layer as one that attends to everything, so it is an upper bound
-    for models with sliding windows or state-space layers.
-    """
-    text_config = config.get("text_config")
-    place = text_config if isinstance(text_config, dict) else config
-    layers, heads = place.get("num_hidden_layers"), place.get("num_attention_heads")
-    kv_heads = place.get("num_key_value_heads") or heads
-    width = place.get("head_dim") or (
-        place["hidden_size"] // heads if isinstance(heads, int) and heads and place.get("hidden_size") else None
-    )
-    if not (isinstance(layers, int) and isinstance(kv_heads, int) and isinstance(width, int)):
-        return 0
-    return layers * kv_heads * width * 2 * 2

@@ -56,7 +56,7 @@ def trimmed(cache: Cache, held: int, wanted: int) -> Cache:
 
 def always_trims(cache: Cache) -> bool:
     """Whether these layers can be cut back to any length, however much they hold."""
-    return all(layer.is_trimmable() and not isinstance(layer, RotatingKVCache) for layer in _flat(cache))
+    return all(layer.is_trimmable() and not isinstance(layer, RotatingKVCache) for layer in flat(cache))
 
 
 def has_state(cache: Cache) -> bool:
@@ -64,10 +64,11 @@ def has_state(cache: Cache) -> bool:
     return not can_trim_prompt_cache(cache)
 
 
-def _flat(cache: Iterable[Any]) -> Iterator[Any]:
+def flat(cache: Iterable[Any]) -> Iterator[Any]:
+    """Each layer's caches, also where a layer has several."""
     for layer in cache:
         if isinstance(layer, CacheList):
-            yield from _flat(layer.caches)
+            yield from flat(layer.caches)
         else:
             yield layer
 
@@ -135,7 +136,7 @@ class PrefixCache:
 
     def keep(self, tokens: Sequence[int], cache: Cache) -> None:
         """Keep a cache if it holds exactly these tokens and fits the budget."""
-        layers = list(_flat(cache))
+        layers = list(flat(cache))
         exact = all(layer.offset == len(tokens) for layer in layers if hasattr(layer, "offset"))
         size = sum(layer.nbytes for layer in cache)
         if not exact or len(tokens) < _SHORTEST_PREFIX or size > self._budget_bytes:
@@ -153,6 +154,13 @@ class PrefixCache:
         self._bytes += size
         while self._bytes > self._budget_bytes or len(self._entries) > _MOST_ENTRIES:
             self._drop(next(iter(self._entries)))
+
+    def shrink(self, freed_bytes: int) -> None:
+        """Let go of what was used least recently, so many bytes of it or all."""
+        least = self._bytes - freed_bytes
+        while self._entries and self._bytes > least:
+            self._drop(next(iter(self._entries)))
+            self.version += 1
 
     def clear(self) -> None:
         """Keep nothing of what is there."""

@@ -42,6 +42,11 @@ class Row:
         prompt = len(self.job.prompt)
         return min(self.job.max_tokens, self._model.context_length - prompt) - len(self._generated)
 
+    @property
+    def most_tokens(self) -> int:
+        """How long prompt and answer can be together in the end."""
+        return min(len(self.job.prompt) + self.job.max_tokens, self._model.context_length)
+
     def begin_again(self) -> None:
         """Its batch is lost: it goes on after the tokens that it has."""
         self.is_untried = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JsonSchema, Prompt, Sampling, TextCame
+from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.plan import plan
+from mlx_sidecar.errors import OutOfMemory
 from tests.support.models import Shelf
 
 POISON = 77
@@ -92,3 +95,35 @@ def test_the_batch_works_again_after_a_failure(shelf: Shelf) -> None:
     expected = run(shelf, jobs())
     texts = run(shelf, [poisoned, *jobs(), poisoned], lambda tokens: bool(mx.any(tokens == POISON).item()))
     assert texts == [None, *expected, None]
+
+
+def test_memory_that_others_have_taken_fails_the_request_and_not_the_worker(shelf: Shelf) -> None:
+    """Before anything is computed, with the numbers; what runs goes on, and with memory it works again."""
+    engine = Engine(max_rows=8, prefix_cache_bytes=0)
+    for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
+        pass
+    batch: Any = engine._batch
+    engine.submit(jobs()[:1])
+    engine.step()
+    batch._budget = Taken()
+    engine.submit(jobs()[1:2])
+    events = list(itertools.chain.from_iterable(engine.step() for _ in range(40)))
+    ended, failed = [each for each in events if isinstance(each, JobEnded | JobFailed)]
+    assert isinstance(ended, JobEnded)
+    assert isinstance(failed, JobFailed)
+    assert isinstance(failed.problem, OutOfMemory)
+    assert failed.problem.data["needed_bytes"] > failed.problem.data["available_bytes"] == 0
+    batch._budget = Budget(None)
+    engine.submit(jobs()[:1])
+    assert any(isinstance(event, JobEnded) for _ in range(40) for event in engine.step())
+
+
+class Taken(Budget):
+    """Other programs have all of the memory."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def room(self) -> int:
+        """None."""
+        return 0

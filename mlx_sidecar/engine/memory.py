@@ -1,0 +1,79 @@
+"""What models and batches may take of the device's memory, and what a sequence will: asked before, not found out after.
+
+Everything in bytes. A batch is as wide as its longest row, so a row that joins
+makes all others as long as itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from mlx_sidecar.engine import device
+from mlx_sidecar.engine.prefix_cache import Cache, flat
+
+_SPARE_BYTES = 256 * 1024 * 1024
+"""What a model needs beside weights and caches to compute anything."""
+
+_STEP_TOKENS = 256
+"""Caches grow by so many tokens at a time (mlx_lm.models.cache)."""
+
+
+class Budget:
+    """Memory for weights, caches and batch together: what the device gives, or less where a limit is set."""
+
+    def __init__(self, limit_bytes: int | None) -> None:
+        self._limit_bytes = limit_bytes
+
+    def room(self) -> int:
+        """Bytes that weights and caches may still take. MLX's own cache of buffers is there to be used again."""
+        active, _, cached = device.memory_use()
+        free = device.memory_for_models(active) + cached
+        if self._limit_bytes is not None:
+            free = min(free, self._limit_bytes - active)
+        return max(0, free - _SPARE_BYTES)
+
+
+class RowCost(Struct, frozen=True):
+    """What one sequence takes: bytes a token, for each window that layers look back through (0: all), and a state."""
+
+    per_token: dict[int, int]
+    fixed: int
+
+    def bytes(self, tokens: int) -> int:
+        """For a sequence of so many tokens."""
+        grown = -(-tokens // _STEP_TOKENS) * _STEP_TOKENS
+        return self.fixed + sum(each * min(grown, window or grown) for window, each in self.per_token.items())
+
+    def of_batch(self, lengths: Sequence[int]) -> int:
+        """For rows of these lengths together."""
+        return len(lengths) * self.bytes(max(lengths, default=0))
+
+    def most_tokens(self, room_bytes: int) -> int | None:
+        """How long a sequence may be within so many bytes; None where none of it grows for ever."""
+        endless = self.per_token.get(0, 0)
+        others = self.bytes(10**9) - endless * (-(-(10**9) // _STEP_TOKENS) * _STEP_TOKENS)
+        return max(0, room_bytes - others) // endless if endless else None
+
+
+def row_cost(cache: Cache) -> RowCost:
+    """Measured from the cache of one sequence in which something was computed."""
+    per_token: dict[int, int] = {}
+    fixed = 0
+    for layer in flat(cache):
+        held = _tokens_held(layer)
+        if held:
+            window = int(getattr(layer, "max_size", 0) or 0)
+            per_token[window] = per_token.get(window, 0) + -(-layer.nbytes // held)
+        else:
+            fixed += layer.nbytes
+    return RowCost(per_token, fixed)
+
+
+def _tokens_held(layer: Any) -> int:
+    """For how many tokens a layer has room; 0 where it holds a state."""
+    keys = getattr(layer, "keys", None)
+    shape = getattr(keys[0] if isinstance(keys, tuple | list) else keys, "shape", ())
+    return int(shape[2]) if len(shape) == 4 else 0  # type: ignore[misc]

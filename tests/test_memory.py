@@ -1,0 +1,68 @@
+"""Memory is asked for before it is taken: what can't fit is refused with the numbers, what doesn't fit yet waits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.models import Shelf
+from tests.support.worker import Worker
+
+SPARE = 256 * 2**20
+"""What the worker keeps for computing."""
+
+PER_TOKEN = 2 * 16 * 4
+"""A key and a value of sixteen numbers of four bytes: the endless model has one layer with one head."""
+
+TEXT: dict[str, Any] = {"command": "generate", "prompt": "x", "stream": True}
+
+
+def limited(model: Path, tokens: int, *flags: str) -> Worker:
+    """A worker that may take a model, and beside it caches for so many tokens."""
+    weights = (model / "model.safetensors").stat().st_size
+    return Worker("--memory-limit-bytes", str(SPARE + weights + tokens * PER_TOKEN), *flags)
+
+
+def test_a_request_that_does_not_fit_yet_waits(shelf: Shelf) -> None:
+    """Behind those that run; then it has the memory that they gave back."""
+    with limited(shelf.endless(), 3_000, "--prefix-cache-bytes", "0") as it:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless()), "context_length": 2000})
+        it.send({**TEXT, "max_tokens": 1900, "id": "a"})
+        it.read_until("a", "progress")
+        it.send({**TEXT, "max_tokens": 1900, "id": "b"}, {**TEXT, "max_tokens": 10, "id": "c"})
+        it.demand({"command": "status", "id": "read"})
+        assert it.progress("b") == []
+        it.demand({"command": "cancel", "target": "a", "id": "stop"})
+        it.read_until("b", "progress")
+        it.demand({"command": "cancel", "target": "b", "id": "stop"})
+        assert it.ending("c")["usage"]["output_tokens"] == 10
+
+
+def test_what_is_kept_makes_way_for_who_comes(shelf: Shelf) -> None:
+    """The prefix cache is memory that nobody needs."""
+    with limited(shelf.endless(), 6_000) as it:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        for number in range(4):
+            it.demand({**TEXT, "prompt": f"{number} alpha " * 300, "max_tokens": 2})
+        assert it.demand({"command": "status"})["prefix_cache"]["entries"] == 4
+        it.demand({**TEXT, "prompt": "delta " * 300, "max_tokens": 4000, "stop": ["beta"]})
+        assert it.demand({"command": "status"})["prefix_cache"]["entries"] < 5
+
+
+def test_the_context_is_as_long_as_memory_allows(shelf: Shelf) -> None:
+    """Unless it is asked for longer than that, which is refused at the load with the longest that could be."""
+    with limited(shelf.endless(), 10_000) as it:
+        load = {"command": "load-model", "model_path": str(shelf.endless())}
+        line = it.ask({**load, "context_length": 60_000})
+        assert line["code"] == "out_of_memory"
+        most = line["data"]["most_tokens"]
+        assert 1024 < it.demand(load)["context_length"] < most < 12_000
+        assert it.demand({**load, "context_length": most - 1000})["context_length"] == most - 1000
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_before_it_is_read(shelf: Shelf) -> None:
+    """With both numbers."""
+    with Worker("--memory-limit-bytes", str(2**20)) as it:
+        line = it.ask({"command": "load-model", "model_path": str(shelf.family("llama"))})
+        assert line["code"] == "out_of_memory"
+        assert line["data"]["needed_bytes"] > line["data"]["available_bytes"]
