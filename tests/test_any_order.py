@@ -1,0 +1,105 @@
+"""Laws that hold in whatever order requests, cancels, loads, timeouts and the end come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from tests.support.models import Shelf
+from tests.support.worker import Worker
+
+IDS = st.sampled_from(["a", "b", "c", 1, 2])
+MOST_OPEN = 12
+MODELS: dict[str, str] = {}
+"""Folders by name; a state machine gets no fixtures."""
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """One worker process. `Worker` holds every line to the contract, and the end demands an ending for each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.it = Worker("--max-concurrency", "3")
+
+    @initialize(loaded=st.booleans())
+    def begin(self, loaded: bool) -> None:
+        """With a model or without one."""
+        if loaded:
+            self.it.send({"command": "load-model", "model_path": MODELS["endless"]})
+
+    def send(self, request: dict[str, Any], request_id: str | int | None) -> None:
+        """Send a request, but don't pile up too many."""
+        while len(self.it.ledger.unanswered()) >= MOST_OPEN:
+            self.it.read_line()
+        self.it.send({**request, "id": request_id} if request_id is not None else request)
+
+    @rule(
+        request_id=st.none() | IDS,
+        max_tokens=st.integers(1, 300),
+        stream=st.booleans(),
+        timeout_s=st.none() | st.sampled_from([0.001, 0.05, 60]),
+    )
+    def generate(self, request_id: str | int | None, max_tokens: int, stream: bool, timeout_s: float | None) -> None:
+        """A text, long or short, that may have too little time."""
+        request = {"command": "generate", "prompt": "x", "max_tokens": max_tokens, "stream": stream}
+        self.send(request | ({"timeout_s": timeout_s} if timeout_s is not None else {}), request_id)
+
+    @rule(request_id=st.none() | IDS, sentences=st.integers(1, 200))
+    def tags(self, request_id: str | int | None, sentences: int) -> None:
+        """Of a document that may need more than one part."""
+        self.send({"command": "generate-tags", "content": "Ships carry tea. " * sentences, "max_tags": 2}, request_id)
+
+    @rule(whom=IDS | st.none(), request_id=st.none() | IDS)
+    def cancel(self, whom: str | int | None, request_id: str | int | None) -> None:
+        """One, or all."""
+        self.send({"command": "cancel"} | ({"target": whom} if whom is not None else {}), request_id)
+
+    @rule(name=st.sampled_from(["endless", "llama", "broken", "nowhere"]), request_id=st.none() | IDS)
+    def load(self, name: str, request_id: str | int | None) -> None:
+        """Another model, or none at all."""
+        self.send({"command": "load-model", "model_path": MODELS[name], "progress": True}, request_id)
+
+    @rule(command=st.sampled_from(["status", "model-info", "unload-model"]), request_id=st.none() | IDS)
+    def ask(self, command: str, request_id: str | int | None) -> None:
+        """What needs no text."""
+        self.send({"command": command}, request_id)
+
+    @rule(raw=st.sampled_from([b"{", b"\xff", b"[]", b'{"command":"generate"}', b'{"command":"generate","id":[]}']))
+    def nonsense(self, raw: bytes) -> None:
+        """Lines that are refused."""
+        self.it.send_bytes(raw + b"\n")
+
+    @precondition(lambda self: self.it.ledger.unanswered())
+    @rule(count=st.integers(1, 5))
+    def read(self, count: int) -> None:
+        """Look at some of the answers."""
+        for _ in range(count):
+            if self.it.ledger.unanswered():
+                self.it.read_line()
+
+    def teardown(self) -> None:
+        """The input ends: everything that was accepted is answered, once, and the exit code is 0."""
+        try:
+            finished = self.it.finish(0)
+            assert not [line for line in finished.lines if line.get("code") == "internal"]
+        finally:
+            self.it.kill()
+
+
+def test_any_order_of_anything_ends_each_request_once(shelf: Shelf) -> None:
+    """And the worker lives to the end of its input."""
+    MODELS.update(
+        endless=str(shelf.endless()),
+        llama=str(shelf.family("llama")),
+        broken=str(shelf.broken("truncated")),
+        nowhere="/nowhere",
+    )
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        AnyOrder,
+        settings=settings(
+            max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
