@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
+from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
 from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
@@ -48,15 +49,6 @@ class Settings(Struct, frozen=True):
     memory_limit_bytes: int | None
     download_stall_s: float
     log_level: str
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line and exits with 2."""
-
-    source = ""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"mlx-sidecar: {self.source}{message}; see mlx-sidecar --help\n")
 
 
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -92,8 +84,8 @@ def _defaults() -> dict[str, str | int | float | None]:
     }
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
         prog="mlx-sidecar",
         description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
         "on stdout. protocol.md says which.",
@@ -104,28 +96,28 @@ def _parser() -> _Parser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),
     )
     add = parser.add_argument
-    add("--model", metavar="MODEL", type=_text, help="load this first: a folder, a cached repository, or demo")
-    add("--adapter-path", metavar="FOLDER", type=_text, help="LoRA adapters for --model")
-    add("--context-length", metavar="TOKENS", type=_at_least(64), help="prompt and answer together, for --model")
-    add("--max-line-bytes", metavar="BYTES", type=_at_least(1024), help="longest request line (16 MiB)")
-    add("--max-queue", metavar="N", type=_at_least(1), help="requests in the worker at once (1024)")
-    add("--max-concurrency", metavar="N", type=_at_least(1), help="sequences in the batch at once (16)")
+    add("--model", metavar="MODEL", type=some_text, help="load this first: a folder, a cached repository, or demo")
+    add("--adapter-path", metavar="FOLDER", type=some_text, help="LoRA adapters for --model")
+    add("--context-length", metavar="TOKENS", type=at_least(64), help="prompt and answer together, for --model")
+    add("--max-line-bytes", metavar="BYTES", type=at_least(1024), help="longest request line (16 MiB)")
+    add("--max-queue", metavar="N", type=at_least(1), help="requests in the worker at once (1024)")
+    add("--max-concurrency", metavar="N", type=at_least(1), help="sequences in the batch at once (16)")
     add(
         "--prefix-cache-bytes",
         metavar="BYTES",
-        type=_at_least(0),
+        type=at_least(0),
         help="memory for what was computed of earlier documents (1 GiB, or a sixteenth of the machine's); 0 is none",
     )
     add(
         "--memory-limit-bytes",
         metavar="BYTES",
-        type=_at_least(2**20),
+        type=at_least(2**20),
         help="for weights, caches and batch together (what the device has)",
     )
     add(
         "--download-stall-s",
         metavar="SECONDS",
-        type=_positive,
+        type=seconds,
         help="a connection on which nothing comes for so long is broken, and tried again (15)",
     )
     add("--log-level", metavar="LEVEL", choices=LEVELS, help=f"{', '.join(LEVELS)} (warning)")
@@ -145,36 +137,7 @@ class _PrintSchema(argparse.Action):
         parser.exit()
 
 
-def _text(value: str) -> str:
-    if not value:
-        raise argparse.ArgumentTypeError("expected some text, got nothing")
-    return value
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {value!r}")
-        return number
-
-    return read
-
-
-def _positive(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 86_400:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and less than a day, got {value!r}")
-    return number
-
-
-def _check_model(settings: Settings, parser: _Parser) -> None:
+def _check_model(settings: Settings, parser: OneLineParser) -> None:
     if settings.model is None:
         for name in ("adapter_path", "context_length"):
             if getattr(settings, name) is not None:

@@ -97,7 +97,7 @@ def test_any_order_of_anything_ends_each_request_once(shelf: Shelf) -> None:
         broken=str(shelf.broken("truncated")),
         nowhere="/nowhere",
     )
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         AnyOrder,
         settings=settings(
             max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)

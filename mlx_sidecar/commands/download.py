@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec import UNSET, structs
 
 from mlx_sidecar.commands.models import absolute
@@ -60,9 +62,11 @@ def _destination(request: DownloadModel) -> str | None:
 
 
 def _measure(advanced: Advanced) -> DownloadMeasure:
-    share = advanced.downloaded_bytes / advanced.total_bytes if advanced.total_bytes else 1.0
+    done, total = advanced.downloaded_bytes, advanced.total_bytes
+    # Before the plan is there, nothing is; and 100 is said when all is there.
+    percent = math.floor(1000 * done / total) / 10 if total else 100.0 * (advanced.files_total > 0)
     return DownloadMeasure(
-        progress=round(share * 100, 1),
+        progress=percent,
         downloaded_mb=round(advanced.downloaded_bytes / _MB, 2),
         total_mb=round(advanced.total_bytes / _MB, 2),
         **{**structs.asdict(advanced), "stalled_s": advanced.stalled_s or UNSET},

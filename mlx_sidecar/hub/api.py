@@ -9,11 +9,11 @@ from urllib.parse import quote
 import msgspec
 
 from mlx_sidecar import __version__
-from mlx_sidecar.errors import HubError, NoConnection
+from mlx_sidecar.errors import BadToken, HubError, InvalidParams, NoConnection
 from mlx_sidecar.hub.failures import MOST_TRIES, BrokenOff, of_response
 from mlx_sidecar.hub.layout import check_repo_id
 from mlx_sidecar.hub.messages import Order
-from mlx_sidecar.hub.plan import Plan, PlannedFile, plan_of
+from mlx_sidecar.hub.plan import Plan, PlannedFile, is_safe, plan_of
 from mlx_sidecar.hub.web import Answer, Web
 
 _MOST_BYTES = 64 * 1024 * 1024
@@ -28,6 +28,10 @@ def headers() -> dict[str, str]:
     from huggingface_hub import get_token
 
     token = get_token()
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise BadToken(
+            "the hub's token holds characters that none has; log in again with `hf auth login`, or set HF_TOKEN"
+        )
     return {"user-agent": f"mlx-sidecar/{__version__}", **({"authorization": f"Bearer {token}"} if token else {})}
 
 
@@ -38,6 +42,8 @@ def ask_for_plan(web: Web, order: Order) -> Plan:
     if constants.HF_HUB_OFFLINE:
         raise NoConnection("HF_HUB_OFFLINE is set, which forbids downloads; unset it for this worker")
     check_repo_id(order.repo_id)
+    if order.revision is not None and not is_safe(order.revision):
+        raise InvalidParams("field 'revision': not a branch, tag or commit", {"field": "revision"})
     revision = f"/revision/{quote(order.revision, safe='')}" if order.revision else ""
     url = f"{constants.ENDPOINT}/api/models/{order.repo_id}{revision}?blobs=true"
     described = _asked(web, url, f"'{order.repo_id}'", f"{constants.ENDPOINT}/{order.repo_id}")
@@ -64,7 +70,7 @@ def _asked(web: Web, url: str, what: str, page: str) -> Any:
                 return msgspec.json.decode(_whole(answer, what))
         except BrokenOff as broken:
             broken.wait(failures)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError, RecursionError):
             raise HubError(f"{what}: the hub's answer can't be understood; try again later") from None
     raise AssertionError("unreachable")
 

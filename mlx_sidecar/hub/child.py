@@ -7,26 +7,29 @@ worker's hand: when that closes, the worker is gone, and so is this process.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from mlx_sidecar.errors import DownloadBusy, Internal, SidecarError
+from mlx_sidecar.errors import Internal, NoConnection, SidecarError
 from mlx_sidecar.hub.api import address_of, ask_for_plan, headers
+from mlx_sidecar.hub.cache_place import CachePlace
+from mlx_sidecar.hub.failures import LONGEST_WAIT_S, MOST_TRIES
 from mlx_sidecar.hub.fetch import fetch
+from mlx_sidecar.hub.folder_place import FolderPlace
 from mlx_sidecar.hub.layout import has_size
-from mlx_sidecar.hub.messages import Advanced, Completed, Failed, Message, Order, decode_order, encode
+from mlx_sidecar.hub.messages import Completed, Failed, Message, Order, decode_order, encode
 from mlx_sidecar.hub.meter import Meter
 from mlx_sidecar.hub.part import is_intact
-from mlx_sidecar.hub.place import CachePlace, FolderPlace, Place, disk_errors
+from mlx_sidecar.hub.place import Place, disk_errors
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 from mlx_sidecar.hub.web import Web
 
+_T = TypeVar("_T")
 _FILES_AT_ONCE = 4
 _REPORT_S = 0.1
 
@@ -35,8 +38,6 @@ Say = Callable[[Message], None]
 
 def main() -> None:
     """Take the order, carry it out, say how it ended."""
-    # Ctrl-C is for the one who started this; it says what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.dup(1)
     os.dup2(2, 1)
     order = decode_order(sys.stdin.buffer.readline())
@@ -68,105 +69,111 @@ def _end_with_the_worker() -> None:
 def carry_out(order: Order, say: Say) -> Completed:
     """Plan, fetch what isn't there, verify, put it to its place. Raises SidecarError."""
     web = Web(headers(), order.stall_s)
-    plan = ask_for_plan(web, order)
-    place = _place(order, plan)
-    with disk_errors(place.root):
-        if place.is_complete():
-            return _completed(place, plan.total_bytes)
-        place.prepare()
-        with _alone(place):
-            meter = Meter(plan.total_bytes, len(plan.files))
-            _fetch_all(place, web, meter, say)
-            place.finish()
-    return _completed(place, meter.resumed_bytes)
+    longest_silence_s = MOST_TRIES * (LONGEST_WAIT_S + order.stall_s)
+    pool = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="fetch")
+    watch = _Watch(say, longest_silence_s)
+    try:
+        (plan,) = watch.until_done([pool.submit(ask_for_plan, web, order)], Meter())
+        place = _place(order, plan)
+        return _bring(place, web, pool, watch)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _completed(place: Place, resumed_bytes: int) -> Completed:
+def _bring(place: Place, web: Web, pool: ThreadPoolExecutor, watch: _Watch) -> Completed:
+    plan = place.plan
+    meter = Meter(plan.total_bytes, len(plan.files))
+    with disk_errors(place.root, lambda: meter.left_bytes):
+        if not place.is_complete():
+            place.prepare()
+            with place.alone():
+                place.prepare()
+                there = sum(_there(place, file) for file in plan.files)
+                place.check_room(plan.total_bytes - there)
+                meter = Meter(plan.total_bytes, len(plan.files), there)
+                watch.say(meter.report())
+                jobs = [pool.submit(_get, web, place, files, meter) for files in _largest_first(plan)]
+                right = watch.until_done(jobs, meter)
+                place.finish({file for files in right for file in files})
+        else:
+            meter.found(plan.total_bytes)
+            for _ in plan.files:
+                meter.file_done()
+    watch.say(meter.report())
     return Completed(
         destination=str(place.folder),
-        revision=place.plan.commit,
-        files=len(place.plan.files),
-        total_bytes=place.plan.total_bytes,
-        resumed_bytes=resumed_bytes,
+        revision=plan.commit,
+        files=len(plan.files),
+        total_bytes=plan.total_bytes,
+        resumed_bytes=meter.resumed_bytes,
     )
 
 
 def _place(order: Order, plan: Plan) -> Place:
+    all_of_it = order.allow_patterns is None
     if order.destination is not None:
-        return FolderPlace(Path(order.destination), plan, instead=order.allow_patterns is None)
+        return FolderPlace(Path(order.destination), plan, instead=all_of_it)
     from mlx_sidecar.hub.cache import cache_folder
 
-    return CachePlace(cache_folder(), plan, order.revision)
+    return CachePlace(cache_folder(), plan, order.revision, keeps_others=not all_of_it)
 
 
-@contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """Keep other processes out of the same place. Raises DownloadBusy."""
-    import fcntl
-
-    with (place.partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DownloadBusy(f"another process is downloading into '{place.root}'; wait for it") from None
-        yield
+def _largest_first(plan: Plan) -> list[list[PlannedFile]]:
+    return sorted(plan.alike, key=lambda files: -files[0].size)
 
 
-def _fetch_all(place: Place, web: Web, meter: Meter, say: Say) -> None:
-    """Fetch the largest files first, four at once, and report meanwhile."""
-    files = place.plan.contents
-    needed = sum(file.size - _there(place, file) for file in files.values())
-    say(meter.report())
-    place.check_room(max(needed, 0))
-    pool = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="fetch")
-    ranked = sorted(files.values(), key=lambda file: -file.size)
-    jobs = [pool.submit(_fetch_one, web, place, file, meter) for file in ranked]
-    try:
-        _report_until_done(jobs, meter, say)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    for file in place.plan.files:
-        if files[file.digest] is not file:
-            # The same content under another name.
-            meter.found(file.size)
-            meter.file_done()
-    say(meter.report())
+class _Watch:
+    """Reports while threads work, and ends what is silent for too long, whatever it waits for."""
 
+    def __init__(self, say: Say, longest_silence_s: float) -> None:
+        self.say, self._longest_silence_s = say, longest_silence_s
 
-def _report_until_done(jobs: list[Future[None]], meter: Meter, say: Say) -> None:
-    last: Advanced | None = None
-    left: set[Future[None]] = set(jobs)
-    while left:
-        done, left = wait(left, timeout=_REPORT_S, return_when=FIRST_EXCEPTION)
-        for job in done:
-            job.result()
-        report = meter.report()
-        if last is None or report.downloaded_bytes != last.downloaded_bytes or report.stalled_s >= last.stalled_s + 1:
-            say(report)
-            last = report
+    def until_done(self, jobs: list[Future[_T]], meter: Meter) -> list[_T]:
+        """The jobs' results. Raises what the first to fail raises, and NoConnection."""
+        left: set[Future[_T]] = set(jobs)
+        events, stalled_s = meter.events, 0.0
+        while left:
+            done, left = wait(left, timeout=_REPORT_S, return_when=FIRST_EXCEPTION)
+            for job in done:
+                job.result()
+            report = meter.report()
+            if meter.events != events or report.stalled_s >= stalled_s + 1:
+                self.say(report)
+                events, stalled_s = meter.events, report.stalled_s
+            if report.stalled_s > self._longest_silence_s:
+                raise NoConnection("the hub has sent nothing of use for minutes; look at the connection and try again")
+        return [job.result() for job in jobs]
 
 
 def _there(place: Place, file: PlannedFile) -> int:
     """Bytes of a file that needn't be fetched, as far as sizes tell."""
-    for path in (place.verified(file), place.holds(file), place.part(file)):
+    for path in (place.verified(file), place.where(file), place.part(file)):
         if path is not None and path.is_file():
             return min(path.stat().st_size, file.size)
     return 0
 
 
-def _fetch_one(web: Web, place: Place, file: PlannedFile, meter: Meter) -> None:
-    if not _is_there(place, file, meter):
-        fetch(web, file, address_of(place.plan, file), place.part(file), meter)
-        place.part(file).replace(place.verified(file))
-    meter.file_done()
+def _get(web: Web, place: Place, files: list[PlannedFile], meter: Meter) -> list[PlannedFile]:
+    """See that the content of these files, which are alike, is there; gives those that are right at their places."""
+    right = [file for file in files if _is_right(place, file, meter)]
+    made = files[len(right) :]
+    if not right:
+        first, *made = files
+        if has_size(place.verified(first), first):
+            meter.found(first.size)
+        else:
+            fetch(web, first, address_of(place.plan, first), place.part(first), meter)
+            place.part(first).replace(place.verified(first))
+    for file in made:
+        meter.made(file.size)
+    for _ in files:
+        meter.file_done()
+    return right
 
 
-def _is_there(place: Place, file: PlannedFile, meter: Meter) -> bool:
-    """Whether a file needn't be fetched: it came before, or somebody put it there and its content is right."""
-    if has_size(place.verified(file), file):
-        meter.found(file.size)
-        return True
-    there = place.holds(file)
+def _is_right(place: Place, file: PlannedFile, meter: Meter) -> bool:
+    """Whether a file is at its place with the right content, whoever put it there."""
+    there = place.where(file)
     if there is None:
         return False
     if is_intact(there, file, meter.found):

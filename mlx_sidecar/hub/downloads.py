@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +19,14 @@ if TYPE_CHECKING:
     import subprocess
 
 AT_ONCE = 2
-CHILD = (sys.executable, "-m", "mlx_sidecar.hub.child")
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+CHILD = (
+    sys.executable,
+    "-c",
+    # Not -m, which looks for modules in the working folder first: somebody's downloads, perhaps.
+    f"import sys; sys.path[:] = [p for p in sys.path if p] + [{_PACKAGE_ROOT!r}]\n"
+    "from mlx_sidecar.hub.child import main; main()",
+)
 
 Said = Callable[[int, bytes], None]
 """Takes a download's number and a line of its child; an empty one is its end. Called on a thread of its own."""
@@ -101,17 +110,29 @@ class Downloads:
         # Not at the top: every start would wait for it, and most workers never download.
         import subprocess
 
-        process = subprocess.Popen(
-            CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, bufsize=0
-        )
-        download.process = process
-        assert process.stdin is not None
-        # Its stdin stays open as long as this process lives: by its end the child knows.
-        process.stdin.write(encode(msgspec.structs.replace(download.order, stall_s=self._stall_s)))
-        threading.Thread(target=self._listen, args=(download.number, process), daemon=True).start()
+        try:
+            download.process = subprocess.Popen(
+                CHILD,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self._environment,
+                bufsize=0,
+                # Ctrl-C in a terminal is for the one who started it.
+                start_new_session=True,
+            )
+        except OSError as problem:
+            message = f"the download's process can't be started ({problem.strerror}); try again"
+            self._said(download.number, encode(Failed(code="hub_error", message=message)).rstrip())
+            return
+        order = encode(msgspec.structs.replace(download.order, stall_s=self._stall_s))
+        threading.Thread(target=self._listen, args=(download.number, download.process, order), daemon=True).start()
 
-    def _listen(self, number: int, process: subprocess.Popen[bytes]) -> None:
+    def _listen(self, number: int, process: subprocess.Popen[bytes], order: bytes) -> None:
+        assert process.stdin is not None
         assert process.stdout is not None
+        # Its stdin stays open as long as this process lives: by its end the child knows.
+        with contextlib.suppress(OSError):
+            process.stdin.write(order)
         rest = b""
         while chunk := process.stdout.read(65536):
             *lines, rest = (rest + chunk).split(b"\n")

@@ -25,8 +25,8 @@ from mlx_sidecar.errors import (
 MOST_TRIES = 5
 """In a row, without a byte in between."""
 
-_LONGEST_WAIT_S = 60.0
-_RETRIED = {408, 429, 500, 502, 503, 504}
+LONGEST_WAIT_S = 60.0
+"""A server that wants more is told of as an error."""
 
 
 class BrokenOff(Exception):
@@ -39,7 +39,7 @@ class BrokenOff(Exception):
     def wait(self, failures: int) -> None:
         """Wait before the next try, longer after each failure in a row. Raises the reason where that is of no use."""
         wait_s = 2.0**failures / 4 if self._wait_s is None else self._wait_s
-        if failures >= MOST_TRIES or wait_s > _LONGEST_WAIT_S:
+        if failures >= MOST_TRIES or wait_s > LONGEST_WAIT_S:
             raise self._reason from None
         # Whoever stops a download ends the process; nothing has to wake this.
         threading.Event().wait(wait_s)
@@ -53,6 +53,9 @@ def of_response(response: Any, what: str, page: str) -> Exception:
     status, headers = response.status, response.headers
     error, message = headers.get("x-error-code", ""), headers.get("x-error-message", "")
     data = {"status": status}
+    if not response.is_hubs and status < 500 and status not in {408, 429}:
+        # An address that was signed for a while; the hub gives a new one.
+        return BrokenOff(HubError(f"{what}: the place where it lies answers with status {status}; try again", data))
     if error == "GatedRepo":
         return Gated(
             f"{page} asks for its terms to be accepted: open it while logged in, accept them, then log in here with "
@@ -84,7 +87,7 @@ def of_response(response: Any, what: str, page: str) -> Exception:
             wait_s,
         )
     problem = HubError(f"{what}: the hub answers with status {status}; try again later", data)
-    return BrokenOff(problem, wait_s) if status in _RETRIED else problem
+    return BrokenOff(problem, wait_s) if status == 408 or status >= 500 else problem
 
 
 def _bad_token(data: dict[str, Any]) -> SidecarError:
@@ -118,7 +121,7 @@ def _retry_after(headers: Any) -> float | None:
     stated = headers.get("retry-after", "")
     if re.fullmatch(r"\d{1,6}", stated):
         return float(stated)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(stated).timestamp() - time.time())
     left = re.search(r";r=0;t=(\d{1,6})", headers.get("ratelimit", ""))
     return float(left[1]) if left else None

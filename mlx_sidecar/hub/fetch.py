@@ -21,13 +21,17 @@ _WORTH_A_TRY_BYTES = 64 * 1024
 
 def fetch(web: Web, file: PlannedFile, url: str, path: Path, meter: Meter) -> None:
     """Make `path` the whole file, verified, on the disk. Raises SidecarError, and OSError from the disk."""
+    mismatches = 0
     with Part(path, file, meter.found) as part:
-        for _ in range(2):
+        while mismatches < 2:
+            # What an earlier run left may be what is wrong; that isn't the hub's fault.
+            is_all_new = part.size == 0
             _complete(web, part, url, meter)
             if part.is_right:
                 part.seal()
                 return
             _restart(part, meter)
+            mismatches += is_all_new
     path.unlink()
     raise ChecksumMismatch(
         f"'{file.path}' came twice with another content than the hub states; try again later, or tell the "
@@ -36,15 +40,23 @@ def fetch(web: Web, file: PlannedFile, url: str, path: Path, meter: Meter) -> No
     )
 
 
+class _Elsewhere(BrokenOff):
+    """The answer isn't what goes on from what is there."""
+
+
 def _complete(web: Web, part: Part, url: str, meter: Meter) -> None:
     """Fetch what isn't there, in as many tries as bring something."""
-    failures = 0
+    failures, furthest, was_elsewhere = 0, part.size, False
     while part.size < part.file.size:
-        before = part.size
         try:
             _receive(web, part, url, meter)
         except BrokenOff as broken:
-            failures = 0 if part.size >= before + _WORTH_A_TRY_BYTES else failures + 1
+            if was_elsewhere and isinstance(broken, _Elsewhere):
+                # Once may be a page of some proxy's; twice, and this server can't go on from there.
+                _restart(part, meter)
+            was_elsewhere = isinstance(broken, _Elsewhere)
+            failures = 0 if part.size >= furthest + _WORTH_A_TRY_BYTES else failures + 1
+            furthest = max(furthest, part.size)
             broken.wait(failures)
 
 
@@ -53,25 +65,28 @@ def _receive(web: Web, part: Part, url: str, meter: Meter) -> None:
     what = f"'{part.file.path}'"
     wanted = {"Range": f"bytes={part.size}-"} if part.size else {}
     with web.get(url, what, wanted) as answer:
-        _begin_where_it_begins(answer, part, url, meter)
+        if answer.status not in {200, 206, 416}:
+            raise of_response(answer, what, url.partition("/resolve/")[0])
+        _check_beginning(answer, part, meter)
         while chunk := answer.read():
             if part.size + len(chunk) > part.file.size:
-                raise HubError(f"the hub sends more of {what} than it stated; try again later")
+                raise _Elsewhere(HubError(f"the hub sends more of {what} than it stated; try again later"))
             part.append(chunk)
             meter.received(len(chunk), part.file.path)
     if part.size < part.file.size:
         raise BrokenOff(NoConnection(f"the connection broke off in the middle of {what}; try again"))
 
 
-def _begin_where_it_begins(answer: Answer, part: Part, url: str, meter: Meter) -> None:
-    """See that what comes goes on from what is there. A server without ranges begins anew, whatever was asked."""
-    if answer.status == 200 and part.size:
+def _check_beginning(answer: Answer, part: Part, meter: Meter) -> None:
+    """See that what comes goes on from what is there; a server without ranges begins anew, whatever was asked."""
+    length = answer.headers.get("content-length")
+    if answer.status == 206 and _range_start(answer) == part.size:
+        return
+    is_whole = answer.status == 200 and (length == str(part.file.size) or (length is None and not part.size))
+    if not is_whole:
+        raise _Elsewhere(HubError(f"the hub sends something else than '{part.file.path}'; try again later"))
+    if part.size:
         _restart(part, meter)
-    elif answer.status == 416 or (answer.status == 206 and _range_start(answer) != part.size):
-        _restart(part, meter)
-        raise BrokenOff(HubError(f"the hub sends another part of '{part.file.path}' than was asked for"))
-    elif answer.status not in {200, 206}:
-        raise of_response(answer, f"'{part.file.path}'", url.partition("/resolve/")[0])
 
 
 def _restart(part: Part, meter: Meter) -> None:

@@ -14,6 +14,7 @@ from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 
 MANIFEST = ".mlx-sidecar.json"
+_MOST_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -43,6 +44,6 @@ def manifest_of(folder: Path) -> Plan | None:
 
 def read_manifest(path: Path) -> Plan | None:
     """A manifest; None where there is none that can be read."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.DecodeError), path.open("rb") as stream:
+        return msgspec.json.decode(stream.read(_MOST_MANIFEST_BYTES), type=Plan)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -101,10 +102,12 @@ def _take_in(descriptor: int, digest: Hash, found: Callable[[int], None]) -> int
 def to_the_disk(descriptor: int) -> None:
     """Wait until the disk itself has everything; macOS's fsync stops at the disk's own cache."""
     full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is None:
-        os.fsync(descriptor)
-    else:
-        fcntl.fcntl(descriptor, full)
+    if full is not None:
+        # Network and foreign file systems don't know it.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
 
 
 def _begin(file: PlannedFile) -> Hash:

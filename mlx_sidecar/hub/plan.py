@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -30,7 +31,11 @@ NEVER_FETCHED = _CODE + _PICKLES
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_OWN_NAMES = (".partial", ".mlx-sidecar")
+_MOST_NAME_BYTES = 255
+_MOST_FILES = 10_000
+_MOST_BYTES = 2**53
 
 
 class PlannedFile(Struct, frozen=True):
@@ -54,9 +59,12 @@ class Plan(Struct, frozen=True):
         return sum(file.size for file in self.files)
 
     @property
-    def contents(self) -> dict[str, PlannedFile]:
-        """One file for each digest: what stands there twice is fetched once."""
-        return {file.digest: file for file in self.files}
+    def alike(self) -> list[list[PlannedFile]]:
+        """Files of the same content together: what stands there twice is fetched once."""
+        groups: dict[str, list[PlannedFile]] = {}
+        for file in self.files:
+            groups.setdefault(file.digest, []).append(file)
+        return list(groups.values())
 
     def is_of(self, other: Plan) -> bool:
         """Whether both are of the same commit of the same repository."""
@@ -68,7 +76,8 @@ class Plan(Struct, frozen=True):
 
     def joined_with(self, other: Plan) -> Plan:
         """What is there when the other's files are there as well."""
-        return structs.replace(self, files=(*self.files, *(file for file in other.files if file not in self.files)))
+        mine = set(self.files)
+        return structs.replace(self, files=(*self.files, *(file for file in other.files if file not in mine)))
 
 
 def plan_of(repo_id: str, commit: str, listed: Sequence[dict[str, Any]], patterns: Sequence[str] | None) -> Plan:
@@ -78,18 +87,36 @@ def plan_of(repo_id: str, commit: str, listed: Sequence[dict[str, Any]], pattern
     """
     if not _COMMIT.fullmatch(commit):
         raise HubError(f"the hub names a commit of '{repo_id}' that is none; try again later", {"commit": commit[:80]})
-    names = [str(entry.get("rfilename")) for entry in listed]
-    wanted = [name for name in names if _is_wanted(name, patterns or MODEL_FILES)]
+    wanted = [entry for entry in listed if _is_wanted(str(entry.get("rfilename")), patterns or MODEL_FILES)]
     if not wanted:
         raise InvalidParams(
             f"'{repo_id}' has no file that is wanted; "
             + ("allow_patterns names none, or code and pickles only" if patterns else "it isn't a model for MLX"),
-            {"field": "allow_patterns" if patterns else "repo_id", "files": names[:50]},
+            {
+                "field": "allow_patterns" if patterns else "repo_id",
+                "files": [str(entry.get("rfilename"))[:200] for entry in listed[:50]],
+            },
         )
-    files = tuple(_checked(entry) for entry in listed if str(entry.get("rfilename")) in wanted)
-    if len({_fold(file.path) for file in files}) < len(files):
-        raise HubError(f"'{repo_id}' holds files whose names this file system may not tell apart", {})
+    if len(wanted) > _MOST_FILES:
+        raise HubError(f"'{repo_id}' lists more than {_MOST_FILES} files; name some with allow_patterns", {})
+    files = tuple(_checked(entry) for entry in wanted)
+    if sum(file.size for file in files) > _MOST_BYTES:
+        raise HubError(f"'{repo_id}' states a size that no disk has; don't use this repository", {})
+    _check_apart(repo_id, [file.path for file in files])
     return Plan(repo_id, commit, files)
+
+
+def _check_apart(repo_id: str, paths: Sequence[str]) -> None:
+    """Raise HubError where a file system may take two of these for one, or a file for another's folder."""
+    folded = {_fold(path) for path in paths}
+    folders = {folder for path in folded for folder in _folders(path)}
+    if len(folded) < len(paths) or folded & folders:
+        raise HubError(f"'{repo_id}' holds files that a file system may not tell apart; don't use this repository", {})
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
@@ -97,7 +124,8 @@ def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _fold(path: str) -> str:
-    return path.casefold()
+    """What file systems that ignore case, or how a letter is composed, make of a path."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def _checked(entry: dict[str, Any]) -> PlannedFile:
@@ -105,7 +133,7 @@ def _checked(entry: dict[str, Any]) -> PlannedFile:
     digest = lfs.get("sha256") if isinstance(lfs, dict) else entry.get("blobId")
     if not is_safe(path):
         raise HubError(f"the hub lists a file with a dangerous name: {path[:200]!r}; don't use this repository", {})
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MOST_BYTES:
         raise HubError(f"the hub states no size for '{path}'; try again later", {"file": path})
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise HubError(f"the hub states no usable digest for '{path}'; try again later", {"file": path})
@@ -117,6 +145,10 @@ def is_safe(path: str) -> bool:
     if not path or len(path) > 1024 or "\\" in path or ":" in path or _CONTROL.search(path):
         return False
     parts = path.split("/")
-    return all(part not in {"", ".", ".."} and not part.endswith((" ", ".")) for part in parts) and not any(
-        part.startswith((".partial", ".mlx-sidecar")) for part in parts
-    )
+    return not any(_is_odd(part) for part in parts)
+
+
+def _is_odd(part: str) -> bool:
+    if part in {"", ".", ".."} or part.endswith((" ", ".")):
+        return True
+    return len(part.encode("utf-8", "replace")) > _MOST_NAME_BYTES or _fold(part).startswith(_OWN_NAMES)

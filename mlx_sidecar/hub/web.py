@@ -7,7 +7,10 @@ three times slower for it (ARCHITECTURE.md).
 
 from __future__ import annotations
 
+import os
+import ssl
 import string
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, IncompleteRead
@@ -17,19 +20,24 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 
 import httpx2
 
-from mlx_sidecar.errors import HubError
+from mlx_sidecar.errors import HubError, NoConnection
 from mlx_sidecar.hub.failures import of_network
 
 _READ_BYTES = 256 * 1024
+_LEAST_BYTES = 1024
 _MOST_REDIRECTS = 5
 
 
 class Answer:
-    """A response. `headers` are looked up in any case."""
+    """A response; `headers` are looked up in any case, `is_hubs` tells it from one of another origin's.
 
-    def __init__(self, response: HTTPResponse, what: str) -> None:
-        self.status, self.headers = response.status, response.headers
-        self._response, self._what = response, what
+    Raises BrokenOff where it is too slow: less than 1 KiB in `timeout_s` seconds.
+    """
+
+    def __init__(self, response: HTTPResponse, what: str, *, is_hubs: bool, timeout_s: float) -> None:
+        self.status, self.headers, self.is_hubs = response.status, response.headers, is_hubs
+        self._response, self._what, self._timeout_s = response, what, timeout_s
+        self._window_began, self._window_bytes = time.monotonic(), 0
 
     def read(self) -> bytes:
         """What has come, 256 KiB at most; nothing at the end. Raises BrokenOff, also where the end comes too soon."""
@@ -38,9 +46,18 @@ class Answer:
             chunk = self._response.read1(_READ_BYTES)
             if left and not chunk:
                 raise IncompleteRead(b"", left)
+            self._check_pace(len(chunk))
         except (OSError, HTTPException) as problem:
             raise of_network(problem, self._what) from None
         return chunk
+
+    def _check_pace(self, count: int) -> None:
+        now = time.monotonic()
+        self._window_bytes += count
+        if now - self._window_began > self._timeout_s:
+            if count and self._window_bytes < _LEAST_BYTES:
+                raise TimeoutError
+            self._window_began, self._window_bytes = now, 0
 
 
 class Web:
@@ -52,8 +69,7 @@ class Web:
     def __init__(self, headers: Mapping[str, str], timeout_s: float) -> None:
         self._headers, self._timeout_s = {name.lower(): value for name, value in headers.items()}, timeout_s
         self._opener = OpenerDirector()
-        # Whom to trust is decided as the hub's library does.
-        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=httpx2.create_ssl_context())):
+        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=_trust())):
             self._opener.add_handler(handler)
 
     @contextmanager
@@ -65,7 +81,7 @@ class Web:
             with self._open(url, {**known, **(more or {})}, what) as response:
                 target = response.headers.get("location")
                 if response.status // 100 != 3 or target is None:
-                    yield Answer(response, what)
+                    yield Answer(response, what, is_hubs=_origin(url) == origin, timeout_s=self._timeout_s)
                     return
             url = _next(url, target)
         raise HubError("the hub redirects in a circle; try again later")
@@ -75,7 +91,20 @@ class Web:
             response: HTTPResponse = self._opener.open(Request(url, headers=headers), timeout=self._timeout_s)
         except (OSError, HTTPException) as problem:
             raise of_network(problem, what) from None
+        except ValueError as problem:
+            raise HubError(
+                f"'{url[:200]}' is an address that can't be asked ({problem}); look at HF_ENDPOINT"
+            ) from None
         return response
+
+
+def _trust() -> ssl.SSLContext:
+    """Whom to trust, as the hub's library has it. Raises NoConnection where that is set to nothing usable."""
+    try:
+        return httpx2.create_ssl_context()
+    except (OSError, ValueError) as problem:
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        raise NoConnection(f"the certificates in '{named}' (SSL_CERT_FILE) can't be read: {problem}") from None
 
 
 def _next(url: str, target: str) -> str:

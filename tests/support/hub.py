@@ -320,7 +320,12 @@ class Hub:
             status, headers, file = fault.status, {}, BigFile(head=fault.body)
         span, etag = range(file.size), headers.get("ETag")
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
-        usable = status == 200 and request.headers.get("if-range", etag) == etag and not fault.ignore_range
+        usable = (
+            status == 200
+            and not fault.status
+            and request.headers.get("if-range", etag) == etag
+            and not fault.ignore_range
+        )
         if asked and any(asked.groups()) and usable:
             first, last = asked.groups()
             start = int(first) if first else max(0, file.size - int(last))

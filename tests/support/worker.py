@@ -233,6 +233,7 @@ class Worker:
         reading: bool = True,
         under: Sequence[str] = (),
         stderr: int = subprocess.PIPE,
+        cwd: Path | None = None,
     ) -> None:
         """`under` is a command that runs the worker's as its child, and which is `process` then."""
         self.process = subprocess.Popen(
@@ -241,7 +242,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment(**(env or {})),
-            cwd=REPOSITORY,
+            cwd=cwd or REPOSITORY,
             bufsize=0,
         )
         self.transcript: list[Line] = []

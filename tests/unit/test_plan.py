@@ -50,14 +50,39 @@ def listed(path: str, **changes: object) -> dict[str, object]:
         listed("x.json", blobId="A" * 40),
         listed("x.json", blobId="a" * 40 + "\n"),
         listed("x.json", lfs={"sha256": "../" + "a" * 61}),
+        listed("x.json", size=10**400),
+        listed("x.json", size=2**60),
         listed("X.json"),
+        listed("x.json/y.json"),
+        listed("config.json/y.json"),
+        listed("CONFIG.JSON/y.json"),
+        listed(".PARTIAL/y.json"),
+        listed("a\x9b.json"),
+        listed("a" * 256),
+        listed("é" * 128),
     ],
-    ids=str,
+    ids=lambda entry: str(entry)[:60],
 )
 def test_a_list_that_is_odd_is_refused_whole(entry: dict[str, object]) -> None:
     """Not only the odd file."""
     with pytest.raises(HubError):
         plan_of("o/n", COMMIT, [listed("config.json"), listed("x.json"), entry], ["*"])
+
+
+def test_names_that_only_look_different_are_refused() -> None:
+    """File systems of macOS don't care how a letter is composed."""
+    with pytest.raises(HubError):
+        plan_of("o/n", COMMIT, [listed("\u00e9.json"), listed("e\u0301.json")], ["*"])
+
+
+def test_a_list_without_end_is_refused_in_time_and_in_few_words() -> None:
+    """Whatever is in it."""
+    many = [listed(f"{number}.json") for number in range(20_000)]
+    with pytest.raises(HubError):
+        plan_of("o/n", COMMIT, many, ["*"])
+    with pytest.raises(InvalidParams) as refused:
+        plan_of("o/n", COMMIT, [listed("x" * 1_000_000 + ".py")] * 50, None)
+    assert len(str(refused.value.data)) < 20_000
 
 
 @pytest.mark.parametrize("commit", ["main", "", "../../x", "C" * 40])

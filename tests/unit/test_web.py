@@ -18,7 +18,9 @@ from tests.support.hub import BigFile, Fault, Hub
 
 
 class Response:
-    """A status and headers."""
+    """A status and headers, from the hub itself."""
+
+    is_hubs = True
 
     def __init__(self, status: int, **headers: str) -> None:
         self.status, self.headers = status, Message()
@@ -49,6 +51,27 @@ def waited(problem: Exception) -> float | None:
 def test_how_long_a_server_wants_to_be_left_alone(headers: dict[str, str], wait_s: float | None) -> None:
     """In whichever header it says so."""
     assert waited(of_response(Response(429, **headers), "'o/n'", "https://hub/o/n")) == wait_s
+
+
+@pytest.mark.parametrize("status", [500, 501, 507, 511, 520, 527])
+def test_any_failure_of_the_server_is_worth_another_try(status: int) -> None:
+    """Also those of who stands before it."""
+    assert isinstance(of_response(Response(status), "'o/n'", "https://hub/o/n"), BrokenOff)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_address_that_has_run_out_is_worth_another_try(status: int) -> None:
+    """Where files lie, a refusal says nothing of the repository: the hub gives a new address."""
+    response = Response(status)
+    response.is_hubs = False
+    assert isinstance(of_response(response, "'o/n'", "https://hub/o/n"), BrokenOff)
+
+
+def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody set that variable."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    with pytest.raises(NoConnection, match=r"/nowhere/certificates\.pem"):
+        Web({"user-agent": "test"}, 5)
 
 
 def test_a_date_is_a_time_to_wait_for() -> None:
@@ -119,7 +142,9 @@ def test_a_redirect_leads_to_the_web_or_nowhere(target: str) -> None:
         hub.close()
 
 
-@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://hub", "", "http://", "http://[", "http://a b"])
+@pytest.mark.parametrize(
+    "endpoint", ["nonsense", "ftp://hub", "", "http://", "http://[", "http://a b", "http://" + "x" * 70 + ".y"]
+)
 def test_an_endpoint_that_is_none_is_an_error_that_says_so(endpoint: str) -> None:
     """Not a bug's."""
     with pytest.raises((SidecarError, BrokenOff)), Web({"user-agent": "test"}, 5).get(f"{endpoint}/api", "'x'"):

@@ -1,0 +1,84 @@
+"""A download into the Hugging Face cache, in its own layout: blobs by their digests, snapshots of links, refs.
+
+Source of the layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from mlx_sidecar.hub.layout import MANIFEST, has_size, repository_folder
+from mlx_sidecar.hub.place import CONFIG, Place
+from mlx_sidecar.hub.plan import Plan, PlannedFile
+
+
+class CachePlace(Place):
+    """A repository's folder in the cache."""
+
+    def __init__(self, cache: Path, plan: Plan, revision: str | None, keeps_others: bool) -> None:
+        super().__init__(repository_folder(cache, plan.repo_id), plan, keeps_others)
+        self._ref = self.root / "refs" / (revision or "main") if revision != plan.commit else None
+
+    @property
+    def folder(self) -> Path:
+        """The commit's snapshot."""
+        return self.root / "snapshots" / self.plan.commit
+
+    @property
+    def manifest_path(self) -> Path:
+        """Beside the snapshots: a file in one would be taken for a part of the model."""
+        return self.root / f"{MANIFEST}.{self.plan.commit}"
+
+    def prepare(self) -> None:
+        """Also the folders without which the library takes the repository for corrupted."""
+        super().prepare()
+        for name in ("blobs", "snapshots", "refs"):
+            (self.root / name).mkdir(exist_ok=True)
+
+    def where(self, file: PlannedFile) -> Path | None:
+        """The snapshot's file, or the blob of another commit's."""
+        paths = (self.folder / file.path, self._blob(file))
+        return next((path for path in paths if has_size(path, file)), None)
+
+    def is_complete(self) -> bool:
+        """Also the ref, by which the commit is found."""
+        return super().is_complete() and self._is_named()
+
+    def finish(self, right: Collection[PlannedFile]) -> None:
+        """Blobs, links, the ref that makes the commit the one that is loaded, and the manifest."""
+        for file in sorted(self.plan.files, key=lambda each: each.path == CONFIG):
+            if self.verified(file).exists():
+                self.verified(file).replace(self._blob(file))
+            self._link(file, right)
+        if self._ref is not None and not self._is_named():
+            self._ref.parent.mkdir(parents=True, exist_ok=True)
+            self.write(self._ref, self.plan.commit.encode())
+        self.leave_manifest()
+
+    def _is_named(self) -> bool:
+        if self._ref is None:
+            return True
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return self._ref.read_text().strip() == self.plan.commit
+        return False
+
+    def _link(self, file: PlannedFile, right: Collection[PlannedFile]) -> None:
+        link, blob = self.folder / file.path, self._blob(file)
+        if file in right and has_size(link, file):
+            return
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        if not blob.exists():
+            # A cache without links: the content is in the file of the same digest.
+            self.copy(next(self.folder / each.path for each in right if each.digest == file.digest), link)
+            return
+        try:
+            link.symlink_to(os.path.relpath(blob, link.parent))
+        except OSError:
+            self.copy(blob, link)
+
+    def _blob(self, file: PlannedFile) -> Path:
+        return self.root / "blobs" / file.digest
