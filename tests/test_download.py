@@ -448,6 +448,14 @@ def test_people_download_too(hub: Hub, tmp_path: Path) -> None:
     assert_whole(hub, tmp_path / "to")
 
 
+@pytest.mark.parametrize("arguments", [["owner/tiny", "--to", ""], ["owner/tiny", "--to", "~no-such-user/x"], [], ["a", "b"]])
+def test_a_command_line_that_is_wrong_is_one_line(hub: Hub, tmp_path: Path, arguments: list[str]) -> None:
+    """And exit code 2; nothing is fetched to somewhere else."""
+    failed = from_the_shell(hub, tmp_path, *arguments)
+    assert (failed.returncode, failed.stdout, failed.stderr.count("\n")) == (2, "", 1)
+    assert hub.requests == []
+
+
 def test_people_are_told_what_to_do(hub: Hub, tmp_path: Path) -> None:
     """Exit code 1 and the same sentence as on the wire."""
     failed = from_the_shell(hub, tmp_path, "owner/nowhere")
@@ -469,14 +477,18 @@ def test_ctrl_c_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
     hub.faults.append(hold)
     env = environment(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"))
     command = [*command_line(["download"]), REPO, "--to", str(tmp_path / "to")]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env, cwd=REPOSITORY)
+    # A group of its own, as a shell makes it: Ctrl-C goes to all of its processes.
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=env, cwd=REPOSITORY, start_new_session=True
+    )
     assert hold.reached.wait(60)
     held = next(name for name in hub.repos[REPO].entries if "00001" in name)
     wait_for_bytes(tmp_path / "to" / ".partial" / f"{hub.repos[REPO].digest(held)}.part")
-    running.send_signal(signal.SIGINT)
+    os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "goes on from there" in said
+    assert "Traceback" not in said
     assert from_the_shell(hub, tmp_path, REPO, "--to", str(tmp_path / "to")).returncode == 0
     assert any("range" in request.headers for request in gets(hub, "*00001*"))
     assert_whole(hub, tmp_path / "to")

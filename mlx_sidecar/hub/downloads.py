@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 2
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-CHILD = (
+CHILD: tuple[str, ...] = (
     sys.executable,
     "-c",
     # Not -m, which looks for modules in the working folder first: somebody's downloads, perhaps.
