@@ -448,7 +448,9 @@ def test_people_download_too(hub: Hub, tmp_path: Path) -> None:
     assert_whole(hub, tmp_path / "to")
 
 
-@pytest.mark.parametrize("arguments", [["owner/tiny", "--to", ""], ["owner/tiny", "--to", "~no-such-user/x"], [], ["a", "b"]])
+@pytest.mark.parametrize(
+    "arguments", [["owner/tiny", "--to", ""], ["owner/tiny", "--to", "~no-such-user/x"], [], ["a", "b"]]
+)
 def test_a_command_line_that_is_wrong_is_one_line(hub: Hub, tmp_path: Path, arguments: list[str]) -> None:
     """And exit code 2; nothing is fetched to somewhere else."""
     failed = from_the_shell(hub, tmp_path, *arguments)
