@@ -69,6 +69,7 @@ class Worker:
         self._max_concurrency = max_concurrency
         self._services = Services(engine, self, downloads)
         self._waiting: deque[Entry] = deque()
+        self._listed: dict[int, Entry] = {}
         self._ready: deque[Entry] = deque()
         self._by_ticket: dict[int, Entry] = {}
         self._listening: dict[int, Entry] = {}
@@ -150,6 +151,8 @@ class Worker:
             self._end(entry, DuplicateId(f"a request with id {read.address.id!r} is still running; choose another id"))
         else:
             entry.request, entry.warnings = read.request, read.warnings
+            if not isinstance(read.request, Status | Cancel):
+                self._listed[entry.number] = entry
             self._enqueue(entry)
 
     def _enqueue(self, entry: Entry) -> None:
@@ -323,6 +326,7 @@ class Worker:
             self._end_all_but(entry, Cancelled("the worker is shutting down"))
         if entry.phase is Phase.RUNNING and entry.request and dispatch.turn_of(entry.request) is Turn.BARRIER:
             self._barrier_runs = False
+        self._listed.pop(entry.number, None)
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
         self._may_start = True
         if self._log.wants("info"):
@@ -342,7 +346,7 @@ class Worker:
         for ticket in open_tickets:
             self._by_ticket.pop(ticket, None)
             texts.append(self._engine.cancel(ticket))
-        if entry in self._waiting:
+        if entry.phase is Phase.WAITING and entry in self._waiting:
             self._waiting.remove(entry)
         return texts[0] if len(entry.jobs) == 1 and texts else ""
 
@@ -393,8 +397,7 @@ class Worker:
                 tokens=sum(r.output_tokens for r in entry.results.values())
                 + sum(self._engine.tokens_of(ticket) for ticket in entry.jobs if ticket not in entry.results),
             )
-            for entry in self._ledger
-            if entry.request is not None and not isinstance(entry.request, Status | Cancel)
+            for entry in self._listed.values()
         ]
 
     @property

@@ -19,6 +19,9 @@ DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo"
 """The embedded model's folder."""
 
 
+_LEAST_WINDOW_S = 0.1
+
+
 class Board(Protocol):
     """What the worker knows of all requests together."""
 
@@ -37,14 +40,17 @@ class OwnProcess:
     """What the worker's process takes of the machine."""
 
     def __init__(self) -> None:
-        self._looked_at, self._cpu_s = time.monotonic(), time.process_time()
+        self._looked_at, self._cpu_s, self._percent = time.monotonic(), time.process_time(), 0.0
 
     def use(self) -> tuple[float, int]:
-        """Percent of one core since the last call (the first time: since the start), and resident bytes."""
-        now, cpu_s = time.monotonic(), time.process_time()
-        passed_s, used_s = now - self._looked_at, cpu_s - self._cpu_s
-        self._looked_at, self._cpu_s = now, cpu_s
-        return round(100 * used_s / passed_s, 1) if passed_s > 0 else 0.0, device.resident_memory()
+        """Percent of one core since the last look (0 until there is one to speak of), and resident bytes."""
+        passed_s = time.monotonic() - self._looked_at
+        # The kernel counts each thread's time for this, and over less than a moment it says nothing.
+        if passed_s >= _LEAST_WINDOW_S:
+            cpu_s = time.process_time()
+            self._percent = round(100 * (cpu_s - self._cpu_s) / passed_s, 1)
+            self._looked_at, self._cpu_s = self._looked_at + passed_s, cpu_s
+        return self._percent, device.resident_memory()
 
 
 class Services(Struct):

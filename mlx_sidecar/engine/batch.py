@@ -246,16 +246,16 @@ class Batch:
         self._may_enter = True
 
     def _advance_or_fail(self, response: Any, now: float) -> list[EngineEvent]:
+        row = self._rows[response.uid].row
         try:
             return self._advance(response, now)
         except Exception as problem:  # a bug, or no memory for what is kept: this row's alone
-            prefill = self._rows.pop(response.uid, None)
-            if prefill is None:
-                return []
-            self._chooser.leave(prefill.row)
-            if response.finish_reason is None and self._generator is not None:
-                self._generator.remove([response.uid])
-            return [JobFailed(prefill.row.ticket, problem)]
+            # It may have left the batch already, but nobody has heard of its end.
+            if self._rows.pop(response.uid, None) is not None:
+                self._chooser.leave(row)
+                if response.finish_reason is None and self._generator is not None:
+                    self._generator.remove([response.uid])
+            return [JobFailed(row.ticket, problem)]
 
     def _advance(self, response: Any, now: float) -> list[EngineEvent]:
         """One row got one token."""

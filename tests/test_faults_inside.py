@@ -1,0 +1,119 @@
+"""A bug somewhere in the worker costs the request that meets it an `internal`, and nobody else anything."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.downloads import DOWNLOAD, assert_whole, tiny_hub, worker
+from tests.support.hub import Fault
+from tests.support.models import Shelf
+from tests.support.worker import DEADLINE_S, Worker
+
+FAULTY = """
+import sys
+sys.argv = ["mlx-sidecar", *sys.argv[4:]]
+def bug(*arguments, **options):
+    raise ZeroDivisionError("a bug")
+from pkgutil import resolve_name
+room, _, name = "mlx_sidecar.{room}".rpartition(".")
+setattr(resolve_name(room), name, bug)
+from mlx_sidecar.__main__ import main
+main()
+"""
+TEXT: dict[str, Any] = {"command": "generate", "prompt": "x", "max_tokens": 200, "stream": True, "id": "text"}
+DOCUMENT = "Ships carry tea. They sail at night."
+
+
+def faulty(room: str, *flags: str) -> Worker:
+    """A worker with a bug in this place; `under` gets the command that would start a sound one."""
+    return Worker(*flags, under=[sys.executable, "-c", FAULTY.format(room=room)])
+
+
+def ends_well(it: Worker) -> None:
+    """It still answers, and ends when its input does."""
+    it.demand({"command": "status", "id": "after"})
+    it.close_stdin()
+    assert it.process.wait(DEADLINE_S) == 0
+    assert "a bug" in it.stderr
+    it.kill()
+
+
+TAGS: dict[str, Any] = {"command": "generate-tags", "content": DOCUMENT}
+SUMMARY: dict[str, Any] = {"command": "summarize", "content": DOCUMENT}
+
+
+@pytest.mark.parametrize(
+    ("room", "request_"),
+    [
+        ("commands.control.check_availability", {"command": "check-availability"}),
+        ("commands.models.list_models", {"command": "list-models"}),
+        ("tasks.summary.summary_instruction", SUMMARY),
+        ("tasks.tags.split_document", TAGS),
+        ("engine.constraint.Constrained.take", TAGS),
+        ("engine.constraint.Constraints.make", TAGS),
+        ("engine.row.Row.result", SUMMARY),
+        ("engine.prefix_cache.PrefixCache.keep", SUMMARY),
+        ("engine.text.TextStream.feed", SUMMARY),
+    ],
+)
+def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> None:
+    """In a handler, a task, a constraint, at the end of a text."""
+    it = faulty(room, "--model", "demo")
+    try:
+        line = it.ask({**request_, "id": "meets it"})
+        assert line["code"] == "internal", line
+        ends_well(it)
+    finally:
+        it.kill()
+
+
+def test_a_bug_in_a_constraint_leaves_the_batch_alone(shelf: Shelf) -> None:
+    """Texts beside it go on to their end."""
+    it = faulty("engine.constraint.Constrained.take")
+    try:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        it.send(TEXT)
+        it.read_until("text", "progress")
+        assert it.ask({"command": "generate-tags", "content": DOCUMENT, "id": "tags"})["code"] == "internal"
+        assert it.ending("text")["usage"]["output_tokens"] == 200
+        ends_well(it)
+    finally:
+        it.kill()
+
+
+def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
+    """There is nothing to go on with, and the app may start another."""
+    it = faulty("worker.Worker._start_what_may")
+    try:
+        it.write(b'{"command":"status"}\n')
+        assert it.process.wait(DEADLINE_S) == 1
+        it.kill()
+        assert "a bug ended the worker" in it.stderr
+    finally:
+        it.kill()
+
+
+def test_a_download_whose_process_is_killed_is_an_error_and_goes_on(tmp_path: Path) -> None:
+    """By whoever was short of memory, for example."""
+    hub = tiny_hub()
+    hold = Fault("*00001*", hold=1_000_000)
+    hub.faults.append(hold)
+    request = {**DOWNLOAD, "destination": str(tmp_path / "to")}
+    try:
+        with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+            it.send(request)
+            assert hold.reached.wait(DEADLINE_S)
+            (child,) = psutil.Process(it.process.pid).children()
+            child.send_signal(signal.SIGKILL)
+            line = it.ending("get")
+            assert (line["code"], line["retryable"]) == ("hub_error", True)
+            it.demand(request)
+        assert_whole(hub, tmp_path / "to")
+    finally:
+        hub.close()
