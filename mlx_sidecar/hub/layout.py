@@ -39,7 +39,11 @@ def has_size(path: Path, file: PlannedFile) -> bool:
 
 def manifest_of(folder: Path) -> Plan | None:
     """What a download has put into a folder, or into a snapshot of the cache, if one has."""
-    return read_manifest(folder / MANIFEST) or read_manifest(folder.parent.parent / f"{MANIFEST}.{folder.name}")
+    manifest = read_manifest(folder / MANIFEST)
+    # Only a snapshot's is outside of it: who may write above any other folder isn't who filled it.
+    if manifest is None and folder.parent.name == "snapshots":
+        return read_manifest(folder.parent.parent / f"{MANIFEST}.{folder.name}")
+    return manifest
 
 
 def read_manifest(path: Path) -> Plan | None:

@@ -1,0 +1,240 @@
+"""What SECURITY.md says is out of reach: sockets, other people's files, code in model folders, logs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.audit import Audit, Event, within
+from tests.support.hub import Hub
+from tests.support.models import RAN, Shelf
+from tests.support.texts import ARTICLE
+from tests.support.worker import REPOSITORY, Worker, run_once
+
+SYSTEM = ("/proc", "/dev", "/sys", "/etc", "/usr", "/lib", "/System", "/Library")
+WORK: list[dict[str, Any]] = [
+    {"command": "check-availability"},
+    {"command": "generate-tags", "content": ARTICLE},
+    {"command": "summarize", "content": ARTICLE, "stream": True, "max_words": 20},
+    {"command": "generate", "prompt": "x", "max_tokens": 4, "schema": {"type": "object"}},
+    {"command": "status"},
+    {"command": "list-models"},
+    {"command": "load-model", "repo_id": "acme/absent"},
+    {"command": "load-model", "model_path": "acme/absent"},
+    {"command": "nope"},
+]
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> Audit:
+    """A hook that writes down what a worker does."""
+    return Audit(tmp_path / "audit")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with what someone might look for."""
+    home = tmp_path / "home"
+    for name in (".ssh/id_ed25519", ".netrc", ".aws/credentials", "Documents/diary.txt", ".cache/huggingface/token"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("secret", encoding="utf-8")
+    return home
+
+
+def interpreter() -> list[str | Path]:
+    """Where Python, its packages and the worker itself are."""
+    return [sys.prefix, sys.base_prefix, sys.base_exec_prefix, *filter(None, sys.path), str(REPOSITORY)]
+
+
+# Sockets, processes and files
+
+
+@pytest.mark.parametrize("family", ["demo", "llama", "phi3"])
+def test_a_worker_at_work_opens_no_socket_starts_no_process_and_writes_no_file(
+    shelf: Shelf, audit: Audit, home: Path, family: str
+) -> None:
+    """And reads nothing but its interpreter, the model it was given and, in the user's home, the Hugging Face cache."""
+    model = "demo" if family == "demo" else str(shelf.family(family))
+    load = {"command": "load-model", "model_path": model, "progress": True}
+    finished = run_once([load, *WORK], env={**audit.environment, "HOME": str(home), "HF_HOME": ""})
+    assert [line["type"] for line in finished.endings] == ["response"] * 7 + ["error"] * 3
+    events = audit.of_one()
+    assert [event for event in events if event.name.startswith("socket.")] == []
+    assert [event for event in events if event.starts_a_process] == []
+    assert [event for event in events if event.writes] == []
+    roots = [
+        *interpreter(),
+        *SYSTEM,
+        *audit.own,
+        home / ".cache" / "huggingface",
+        *([model] if model != "demo" else []),
+    ]
+    strays = {event.path for event in files(events) if not within(event.path, roots)}
+    assert strays == set()
+
+
+def files(events: list[Event]) -> list[Event]:
+    """Files and folders that were opened by name."""
+    opened = (event for event in events if event.name in ("open", "os.listdir", "os.scandir"))
+    return [event for event in opened if isinstance(event.arguments[0], str)]
+
+
+def test_a_path_reaches_no_further_than_it_names(shelf: Shelf, audit: Audit, home: Path, tmp_path: Path) -> None:
+    """A folder beside it, a link out of it, a repository's name that climbs: nothing of them is opened."""
+    named = tmp_path / "named"
+    shutil.copytree(shelf.family("llama"), named / "model")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "config.json").write_text("{}", encoding="utf-8")
+    requests = [
+        {"command": "list-models", "folder": str(named)},
+        {"command": "load-model", "model_path": str(named / "model")},
+        {"command": "load-model", "repo_id": f"../../../{outside.name}"},
+        {"command": "load-model", "repo_id": str(outside)},
+    ]
+    env = {**audit.environment, "HOME": str(home), "HF_HOME": str(tmp_path / "cache")}
+    listed, loaded, *refused = run_once(requests, env=env).endings
+    assert (len(listed["models"]), loaded["success"], {line["type"] for line in refused}) == (1, True, {"error"})
+    roots = [*interpreter(), *SYSTEM, *audit.own, named, tmp_path / "cache"]
+    assert {event.path for event in files(audit.of_one()) if not within(event.path, roots)} == set()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub with one small repository."""
+    made = Hub()
+    made.add("owner/tiny", {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"0" * 5000})
+    yield made
+    made.close()
+
+
+def test_only_the_child_of_a_download_opens_sockets(hub: Hub, audit: Audit, tmp_path: Path) -> None:
+    """The worker starts it, and writes none of the files itself."""
+    env = {**audit.environment, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
+    to = tmp_path / "to"
+    with Worker(env=env) as worker:
+        worker.demand({"command": "download-model", "repo_id": "owner/tiny", "destination": str(to), "id": "get"})
+        number = worker.process.pid
+    events = audit.events()
+    own = events.pop(number)
+    (child,) = events.values()
+    assert [event for event in own if event.name.startswith("socket.") or event.writes] == []
+    assert len([event for event in own if event.name == "subprocess.Popen"]) == 1
+    assert "socket.connect" in {event.name for event in child}
+    assert "socket.bind" not in {event.name for event in child}
+    assert [event for event in child if event.starts_a_process] == []
+    written = [event.path for event in child if event.writes]
+    assert written
+    # A bare name is one in a folder that it holds open.
+    assert [path for path in written if not within(path, [to, "/dev"]) and Path(path).name != path] == []
+
+
+# Code in model folders
+
+TEMPTING = ("tokenizer.py", "json.py", "config.py", "sitecustomize.py", "__init__.py", "modeling_llama.py", "custom.py")
+
+
+def tempting(folder: Path) -> Path:
+    """The same folder with code under names that someone might import, each of which leaves a trace when it runs."""
+    trap = f"open({str(folder / RAN)!r}, 'w')\n"
+    for name in TEMPTING:
+        (folder / name).write_text(trap, encoding="utf-8")
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch " + os.fsencode(folder / RAN) + b"'\ntR.")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3", "auto_map", "model_file", "pickle_only"])
+def test_no_code_of_a_model_folder_is_even_looked_at(shelf: Shelf, audit: Audit, tmp_path: Path, name: str) -> None:
+    """Whether the folder is loaded or refused: none of it is imported, compiled, run or unpickled."""
+    sound = name in ("llama", "phi3")
+    folder = tmp_path / "model"
+    shutil.copytree(shelf.family(name) if sound else shelf.broken(name), folder)
+    load = {"command": "load-model", "model_path": str(tempting(folder))}
+    list_models = {"command": "list-models", "folder": str(folder)}
+    listed, loaded = run_once([list_models, load], env=audit.environment).endings
+    assert (listed["type"], loaded["type"]) == ("response", "response" if sound else "error")
+    events = audit.of_one()
+    assert not (folder / RAN).exists()
+    code = [e for e in events if e.name in ("exec", "compile") and within(e.path, [folder])]
+    opened = [e.path for e in events if e.name == "open" and within(e.path, [folder])]
+    assert code == []
+    assert [path for path in opened if path.endswith((".py", ".pyc", ".bin"))] == []
+    assert f"{folder / 'config.json'}" in opened
+    assert [e for e in events if e.name == "import" and within(str(e.arguments[1] or "/"), [folder])] == []
+    assert [e for e in events if e.name == "pickle.find_class"] == []
+
+
+ESCAPES = (
+    "{{ cycler.__init__.__globals__.os.system('touch RAN') }}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{% for m in messages %}{{ m.update(role='system') }}{% endfor %}",
+)
+
+
+@pytest.mark.parametrize("template", ESCAPES)
+def test_a_chat_template_stays_in_its_sandbox(shelf: Shelf, tmp_path: Path, template: str) -> None:
+    """What reaches for Python, or for the messages themselves, is no template: the folder is refused."""
+    folder = tmp_path / "model"
+    shutil.copytree(shelf.family("llama"), folder)
+    trace = folder / RAN
+    (folder / "chat_template.jinja").write_text(template.replace("RAN", str(trace)), encoding="utf-8")
+    (line,) = run_once([{"command": "load-model", "model_path": str(folder)}]).endings
+    assert (line["type"], line.get("code"), trace.exists()) == ("error", "model_invalid", False)
+
+
+# The log
+
+DOCUMENT, OPTION, TOKEN = "Xylophone-4711", "Quetzal-0815", "hf_TokenOfMine42"
+TOLD: list[dict[str, Any]] = [
+    {"command": "generate-tags", "content": DOCUMENT, "vocabulary": [OPTION], "language": OPTION},
+    {"command": "generate-tags", "content": DOCUMENT, "vocabulary": [f"{OPTION}\n"]},
+    {"command": "generate-tags", "content": {DOCUMENT: DOCUMENT}},
+    {"command": "summarize", "content": DOCUMENT, "language": OPTION, "max_words": 5},
+    {"command": "summarize", "content": DOCUMENT, "style": OPTION},
+    {"command": "summarize", "content": [DOCUMENT]},
+    {"command": "summarize", "content": f"{DOCUMENT} " * 3, "timeout_s": 1e-6},
+    {"command": "generate", "prompt": DOCUMENT, "system": OPTION, "stop": [OPTION], "choices": [OPTION]},
+    {"command": "generate", "prompt": DOCUMENT, "schema": {"enum": [OPTION]}, "max_tokens": 2},
+    {"command": "generate", "prompt": DOCUMENT, "schema": {"type": OPTION}},
+    {"command": "generate", "prompt": DOCUMENT, "schema": {"pattern": f"({OPTION}", "type": "string"}},
+    {"command": "generate", "prompt": f"{DOCUMENT} " * 30_000},
+    {"command": "generate", "prompt": {"text": DOCUMENT}},
+    {"command": "generate", "messages": [{"role": "user", "content": DOCUMENT}], "max_tokens": 2},
+    {"command": "generate", "messages": [{"role": "king", "content": DOCUMENT}]},
+    {"command": "generate", "messages": [{"role": "system", "content": DOCUMENT}], "thinking": True},
+    {"command": "generate", "prompt": DOCUMENT, "unheard_of": OPTION},
+]
+ANSWER = ("tags", "summary", "text", "json")
+
+
+def test_neither_texts_nor_tokens_are_in_the_log() -> None:
+    """Not at any level, not where a request fails; and no line holds the token, nor a document but in its answer."""
+    raw = f'{{"command":"generate","prompt":"{DOCUMENT}"\n'.encode()
+    with Worker("--model", "demo", "--log-level", "debug", env={"HF_TOKEN": TOKEN}) as worker:
+        worker.send(*TOLD)
+        worker.send_bytes(raw)
+        finished = worker.finish()
+    assert {line["type"] for line in finished.endings} == {"response", "error"}
+    assert [word for word in (DOCUMENT, OPTION, TOKEN) if word in finished.stderr] == []
+    for line in finished.endings:
+        said = {name: value for name, value in line.items() if name not in ANSWER}
+        said.get("data", {}).pop("text", None)
+        assert DOCUMENT not in str(said), line
+        assert TOKEN not in str(line), line
+
+
+# The page
+
+
+def test_every_test_that_security_md_names_is_there() -> None:
+    """A promise whose proof is gone is no promise."""
+    named = set(re.findall(r"`(tests/[\w/.]+)`", (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
