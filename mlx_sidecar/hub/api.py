@@ -39,11 +39,11 @@ def ask_for_plan(web: Web, order: Order) -> Plan:
     """The commit, and its files with sizes and digests. Raises SidecarError."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        raise NoConnection("HF_HUB_OFFLINE is set, which forbids downloads; unset it for this worker")
     check_repo_id(order.repo_id)
     if order.revision is not None and not is_safe(order.revision):
         raise InvalidParams("field 'revision': not a branch, tag or commit", {"field": "revision"})
+    if constants.HF_HUB_OFFLINE:
+        raise NoConnection("HF_HUB_OFFLINE is set, which forbids downloads; unset it for this worker")
     revision = f"/revision/{quote(order.revision, safe='')}" if order.revision else ""
     url = f"{constants.ENDPOINT}/api/models/{order.repo_id}{revision}?blobs=true"
     described = _asked(web, url, f"'{order.repo_id}'", f"{constants.ENDPOINT}/{order.repo_id}")
