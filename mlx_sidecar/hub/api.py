@@ -69,7 +69,7 @@ def _asked(web: Web, url: str, what: str, page: str) -> Any:
                     raise of_response(answer, what, page)
                 return msgspec.json.decode(_whole(answer, what))
         except BrokenOff as broken:
-            broken.wait(failures)
+            broken.wait(failures, web.pause_s)
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise HubError(f"{what}: the hub's answer can't be understood; try again later") from None
     raise AssertionError("unreachable")

@@ -36,9 +36,9 @@ class BrokenOff(Exception):
         super().__init__(reason.message)
         self._reason, self._wait_s = reason, wait_s
 
-    def wait(self, failures: int) -> None:
+    def wait(self, failures: int, unit_s: float) -> None:
         """Wait before the next try, longer after each failure in a row. Raises the reason where that is of no use."""
-        wait_s = 2.0**failures / 4 if self._wait_s is None else self._wait_s
+        wait_s = 2.0**failures * unit_s if self._wait_s is None else self._wait_s
         if failures >= MOST_TRIES or wait_s > LONGEST_WAIT_S:
             raise self._reason from None
         # Whoever stops a download ends the process; nothing has to wake this.

@@ -57,7 +57,7 @@ def _complete(web: Web, part: Part, url: str, meter: Meter) -> None:
             was_elsewhere = isinstance(broken, _Elsewhere)
             failures = 0 if part.size >= furthest + _WORTH_A_TRY_BYTES else failures + 1
             furthest = max(furthest, part.size)
-            broken.wait(failures)
+            broken.wait(failures, web.pause_s)
 
 
 def _receive(web: Web, part: Part, url: str, meter: Meter) -> None:

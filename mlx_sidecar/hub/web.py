@@ -63,11 +63,12 @@ class Answer:
 class Web:
     """Asks with `headers`, the token among them, which go to the origin that is asked and to no other.
 
-    Nothing for `timeout_s` seconds is a broken connection.
+    Nothing for `timeout_s` seconds is a broken connection; `pause_s` is what a wait between two tries is made of.
     """
 
     def __init__(self, headers: Mapping[str, str], timeout_s: float) -> None:
         self._headers, self._timeout_s = {name.lower(): value for name, value in headers.items()}, timeout_s
+        self.pause_s = timeout_s / 60
         self._opener = OpenerDirector()
         for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=_trust())):
             self._opener.add_handler(handler)

@@ -32,7 +32,7 @@ def waited(problem: Exception) -> float | None:
     """What the last try of a failed transfer tells the client about waiting."""
     assert isinstance(problem, BrokenOff)
     with pytest.raises(RateLimited) as raised:
-        problem.wait(99)
+        problem.wait(99, 0.25)
     wait_s: float | None = raised.value.data["retry_after_s"]
     return wait_s
 
@@ -87,7 +87,7 @@ def test_nobody_waits_for_longer_than_a_minute() -> None:
     problem = of_response(Response(429, Retry_After="3600"), "'o/n'", "https://hub/o/n")
     assert isinstance(problem, BrokenOff)
     with pytest.raises(RateLimited, match="3600 s"):
-        problem.wait(1)
+        problem.wait(1, 0.25)
 
 
 def test_a_gated_repository_says_where_to_accept() -> None:
@@ -115,7 +115,7 @@ def test_a_broken_network_is_worth_another_try(raised: Exception, words: str) ->
     problem = of_network(raised, "'x'")
     assert isinstance(problem, BrokenOff)
     with pytest.raises(NoConnection) as ended:
-        problem.wait(99)
+        problem.wait(99, 0.25)
     assert words in ended.value.message
 
 
