@@ -11,6 +11,8 @@ import hypothesis
 import mlx_lm
 import pytest
 
+from tests.support.downloads import tiny_hub
+from tests.support.hub import Hub
 from tests.support.models import Shelf
 from tests.support.worker import Server, closing
 
@@ -42,3 +44,11 @@ def server(module_server: Server, request: pytest.FixtureRequest) -> Iterator[Se
     yield module_server
     if request.session.testsfailed > failed_before:
         module_server.forget()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub with one small repository."""
+    made = tiny_hub()
+    yield made
+    made.close()

@@ -8,24 +8,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.downloads import BIG, DOWNLOAD, REPO, WANTED, assert_whole, content, gets, tiny_hub, worker
+from tests.support.downloads import BIG, DOWNLOAD, REPO, WANTED, assert_whole, content, gets, worker
 from tests.support.hub import BEFORE_HEAD, RATE_LIMITED, BigFile, Fault, Hub
 from tests.support.models import Shelf
 from tests.support.worker import REPOSITORY, Line, Worker, command_line, environment
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    """A hub with one small repository."""
-    made = tiny_hub()
-    yield made
-    made.close()
 
 
 def test_a_model_comes_into_a_folder(hub: Hub, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,8 @@ from huggingface_hub import constants
 from mlx_sidecar.errors import NoConnection
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.messages import Order
-from tests.support.downloads import DOWNLOAD, REPO, WANTED, assert_whole, content, gets, tiny_hub, worker
+from tests.support.downloads import DOWNLOAD, REPO, WANTED, assert_whole, content, gets, worker
 from tests.support.hub import Fault, Hub
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    """A hub with one small repository."""
-    made = tiny_hub()
-    yield made
-    made.close()
 
 
 def test_what_lies_in_the_working_folder_is_not_run(hub: Hub, tmp_path: Path) -> None:
