@@ -1,4 +1,4 @@
-"""The loop: take what came, start what may start, let the engine make one step, write what came of it."""
+"""The loop: take what came, start whose turn it is, let the engine make one step, write what came of it."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Statu
 from mlx_sidecar.protocol.responses import Measure, RequestStatus, Usage
 from mlx_sidecar.stdio import line_size
 from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
+from mlx_sidecar.turns import Turns
 
 _RATE_WINDOW_S = 5.0
 _NO_MEMORY = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
@@ -60,15 +61,14 @@ class Ending(Struct, frozen=True):
 
 
 class Worker:
-    """Owns the requests and decides whose turn it is. Everything in here runs on the main thread."""
+    """Owns the requests from their line to their ending. Everything in here runs on the main thread."""
 
     def __init__(
         self, inbox: Inbox, ledger: Ledger, engine: Engine, downloads: Downloads, log: Log, max_concurrency: int
     ) -> None:
         self._inbox, self._ledger, self._engine, self._log = inbox, ledger, engine, log
-        self._max_concurrency = max_concurrency
+        self._turns = Turns(ledger, max_concurrency)
         self._services = Services(engine, self, downloads)
-        self._waiting: deque[Entry] = deque()
         self._listed: dict[int, Entry] = {}
         self._ready: deque[Entry] = deque()
         self._by_ticket: dict[int, Entry] = {}
@@ -76,7 +76,6 @@ class Worker:
         self._startup: Task | None = None
         self._shutdown: Entry | None = None
         self._input_ended = False
-        self._may_start = self._barrier_runs = False
         self._ending: Ending | None = None
         self._token_times: deque[tuple[float, int]] = deque()
 
@@ -87,13 +86,14 @@ class Worker:
     def run(self) -> Ending:
         """Work until the end."""
         while not self._is_done():
-            idle = not (self._engine.busy or self._ready or self._startup or self._may_start)
+            idle = not (self._engine.busy or self._ready or self._startup or self._turns.may_have_come)
             for event in self._inbox.take(wait=idle, timeout_s=self._time_left() if idle else None):
                 self._handle(event)
             # What begins now may take its time.
             self._ledger.flush()
             self._end_what_is_late()
-            self._start_what_may()
+            for entry in self._turns.now(is_loading=self._startup is not None):
+                self._start(entry)
             self._load_a_piece()
             self._resume_ready()
             self._step()
@@ -160,50 +160,9 @@ class Worker:
         if dispatch.turn_of(entry.request) is Turn.AT_ONCE:
             self._start(entry)
             return
-        self._waiting.append(entry)
-        self._may_start = True
+        self._turns.wait(entry)
         if isinstance(entry.request, Shutdown):
             self._shutdown = entry
-
-    # Whose turn it is
-
-    def _start_what_may(self) -> None:
-        if not self._may_start:
-            return
-        self._may_start = False
-        generating = sum(bool(e.request and dispatch.generates(e.request)) for e in self._running())
-        for entry in list(self._waiting):
-            request = entry.request
-            assert request is not None
-            if dispatch.turn_of(request) is Turn.BARRIER:
-                loads_yet = self._startup is not None and dispatch.needs_model(request)
-                if entry is self._waiting[0] and not self._running() and not loads_yet:
-                    self._start_waiting(entry)
-                return
-            if self._barrier_runs:
-                return
-            takes_a_place = dispatch.generates(request)
-            if takes_a_place and generating >= self._max_concurrency:
-                continue
-            if self._may_begin(entry):
-                self._start_waiting(entry)
-                generating += takes_a_place and entry.phase is Phase.RUNNING
-
-    def _start_waiting(self, entry: Entry) -> None:
-        self._waiting.remove(entry)
-        self._start(entry)
-
-    def _running(self) -> list[Entry]:
-        return [entry for entry in self._ledger if entry.phase is Phase.RUNNING]
-
-    def _may_begin(self, entry: Entry) -> bool:
-        request = entry.request
-        assert request is not None
-        if self._startup is not None and dispatch.needs_model(request):
-            return False
-        if isinstance(request, Status):
-            return self._ledger.has_its_turn(entry)
-        return True
 
     # A request's task
 
@@ -215,7 +174,7 @@ class Worker:
             if entry.phase is not Phase.WAITING:
                 return
         entry.phase = Phase.RUNNING
-        self._barrier_runs = self._barrier_runs or dispatch.turn_of(entry.request) is Turn.BARRIER
+        self._turns.began(entry)
         try:
             entry.task = dispatch.start(entry.request, Call(entry.number, entry.accepted_at), self._services)
         except Exception as problem:
@@ -266,12 +225,12 @@ class Worker:
         try:
             next(self._startup)
         except StopIteration:
-            self._startup, self._may_start = None, True
+            self._startup, self._turns.may_have_come = None, True
         except Exception as problem:
             error = self._as_error(problem, "load-model")
             self._log.write("error", f"the model of --model can't be used: {error.message}")
             self._services.startup_failure = error
-            self._startup, self._may_start = None, True
+            self._startup, self._turns.may_have_come = None, True
 
     # The engine
 
@@ -324,11 +283,9 @@ class Worker:
         if entry is self._shutdown:
             # However it ends, it ends last.
             self._end_all_but(entry, Cancelled("the worker is shutting down"))
-        if entry.phase is Phase.RUNNING and entry.request and dispatch.turn_of(entry.request) is Turn.BARRIER:
-            self._barrier_runs = False
+        self._turns.ended(entry)
         self._listed.pop(entry.number, None)
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
-        self._may_start = True
         if self._log.wants("info"):
             self._log.write("info", _summary(entry, outcome))
         if entry is self._shutdown and self._ending is None:
@@ -346,8 +303,6 @@ class Worker:
         for ticket in open_tickets:
             self._by_ticket.pop(ticket, None)
             texts.append(self._engine.cancel(ticket))
-        if entry.phase is Phase.WAITING and entry in self._waiting:
-            self._waiting.remove(entry)
         return texts[0] if len(entry.jobs) == 1 and texts else ""
 
     def _end_what_is_late(self) -> None:

@@ -89,7 +89,7 @@ def test_a_bug_in_a_constraint_leaves_the_batch_alone(shelf: Shelf) -> None:
 
 def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
     """There is nothing to go on with, and the app may start another."""
-    it = faulty("worker.Worker._start_what_may")
+    it = faulty("turns.Turns.now")
     try:
         it.write(b'{"command":"status"}\n')
         assert it.process.wait(DEADLINE_S) == 1
