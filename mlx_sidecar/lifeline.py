@@ -16,6 +16,8 @@ from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LAST_RESORT_S = 1.9
+_PARENT = os.getppid()
+"""As this process begins, before anything is imported that takes its time."""
 
 
 def exit_code(number: int) -> int:
@@ -56,7 +58,7 @@ class ParentWatch(threading.Thread):
     def __init__(self, inbox: Inbox, stdout_fd: int) -> None:
         super().__init__(name="parent", daemon=True)
         self._inbox, self._stdout_fd = inbox, stdout_fd
-        self._parent = os.getppid()
+        self._parent = _PARENT
 
     def run(self) -> None:
         """Report what comes first of the two, then be done."""

@@ -15,7 +15,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _MOST_WAITING = 1000
 _MOST_A_SECOND = 200
-"""Lines below a warning that are written in any second; a flood of requests is one of lines otherwise."""
+"""Lines that are written in any second; a flood of requests is one of lines otherwise."""
 
 
 class Log:
@@ -38,21 +38,27 @@ class Log:
         if not self.wants(level):
             return
         if problem is not None:
-            import traceback
-
-            message = f"{message}\n{''.join(traceback.format_exception(problem)).rstrip()}"
+            message = f"{message}\n{self._traceback(problem)}"
         with self._changed:
             if self._has_room(level):
                 self._put(level, message)
             else:
                 self._left_out += 1
 
+    def _traceback(self, problem: BaseException) -> str:
+        """Where it happened. What it says may quote a document, and is for those who ask for everything."""
+        import traceback
+
+        frames = "".join(traceback.format_tb(problem.__traceback__))
+        said = f": {problem}" if self.wants("debug") else ""
+        return f"Traceback (most recent call last):\n{frames}{type(problem).__qualname__}{said}"
+
     def _has_room(self, level: str) -> bool:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._written = second, 0
         self._written += 1
-        is_quiet = self._written <= _MOST_A_SECOND or LEVELS.index(level) >= LEVELS.index("warning")
+        is_quiet = self._written <= _MOST_A_SECOND or level == "critical"
         return is_quiet and len(self._waiting) < _MOST_WAITING
 
     def _put(self, level: str, message: str) -> None:

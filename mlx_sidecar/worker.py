@@ -49,6 +49,8 @@ from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
 from mlx_sidecar.turns import Turns
 
 _RATE_WINDOW_S = 5.0
+_LONGEST_WAIT_S = 3600.0
+"""The system's clocks can't count to any number that a timeout_s may be."""
 _NO_MEMORY = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
 """How MLX says that the device has no more memory."""
 
@@ -84,7 +86,16 @@ class Worker:
         self._startup = dispatch.start(request, Call(0, time.monotonic()), self._services)
 
     def run(self) -> Ending:
-        """Work until the end."""
+        """Work until the end. A bug in the loop itself is the end: each request is told, and the exit code is 1."""
+        try:
+            return self._run()
+        except Exception as problem:
+            self._log.write("critical", "a bug ended the worker", problem)
+            for entry in self._ledger:
+                self._ledger.end(entry, Internal("a bug ended the worker; the traceback is on stderr"))
+            return Ending(1, may_wait=False)
+
+    def _run(self) -> Ending:
         while not self._is_done():
             idle = not (self._engine.busy or self._ready or self._startup or self._turns.may_have_come)
             for event in self._inbox.take(wait=idle, timeout_s=self._time_left() if idle else None):
@@ -94,8 +105,10 @@ class Worker:
             self._end_what_is_late()
             for entry in self._turns.now(is_loading=self._startup is not None):
                 self._start(entry)
+            self._ledger.flush()
             self._load_a_piece()
             self._resume_ready()
+            self._ledger.flush()
             self._step()
             self._ledger.flush()
         if self._shutdown is None:
@@ -123,7 +136,7 @@ class Worker:
             case InputEnded():
                 self._input_ended = True
             case OutputClosed() | OutputWritten():
-                self._ending = Ending(0, may_wait=False)
+                self._ending = self._ending or Ending(0, may_wait=False)
             case ParentDied():
                 self._end_now(0, "the process that started the worker is gone")
             case SignalCame(number):
@@ -131,7 +144,7 @@ class Worker:
 
     def _end_now(self, code: int, why: str) -> None:
         """Answer everything, for whoever still reads."""
-        self._ending = Ending(code, may_wait=False)
+        self._ending = self._ending or Ending(code, may_wait=False)
         for entry in self._ledger:
             self._end(entry, Cancelled(why))
 
@@ -238,7 +251,11 @@ class Worker:
         if not self._engine.busy:
             return
         before = self._engine.generated_tokens
-        events = self._engine.step()
+        try:
+            events = self._engine.step()
+        except Exception as problem:  # a bug beyond what the batch can make good
+            self._engine.give_up()
+            events = [JobFailed(ticket, problem) for ticket in self._by_ticket]
         self._token_times.append((time.monotonic(), self._engine.generated_tokens - before))
         self._forget_old_tokens()
         for event in events:
@@ -277,8 +294,7 @@ class Worker:
         if isinstance(outcome, Cancelled | TimedOut):
             # One exception may end many requests; each has a text of its own.
             outcome = type(outcome)(outcome.message, {"text": text})
-        if entry.task is not None:
-            entry.task.close()
+        self._close(entry)
         self._listening = {number: each for number, each in self._listening.items() if each is not entry}
         if entry is self._shutdown:
             # However it ends, it ends last.
@@ -291,6 +307,21 @@ class Worker:
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
 
+    def _close(self, entry: Entry) -> None:
+        """Let a task tidy up; what goes wrong there is nobody's ending."""
+        try:
+            if entry.task is not None:
+                entry.task.close()
+        except Exception as problem:
+            self._log.write("error", f"a bug at the end of {entry.address.command!r:.64}", problem)
+
+    def _cancel_job(self, ticket: int, command: str) -> str:
+        try:
+            return self._engine.cancel(ticket)
+        except Exception as problem:
+            self._log.write("error", f"a bug at the end of {command!r:.64}", problem)
+            return ""
+
     def _end_all_but(self, kept: Entry, why: SidecarError) -> None:
         for entry in self._ledger:
             if entry is not kept:
@@ -302,7 +333,7 @@ class Worker:
         texts = []
         for ticket in open_tickets:
             self._by_ticket.pop(ticket, None)
-            texts.append(self._engine.cancel(ticket))
+            texts.append(self._cancel_job(ticket, entry.address.command))
         return texts[0] if len(entry.jobs) == 1 and texts else ""
 
     def _end_what_is_late(self) -> None:
@@ -326,7 +357,7 @@ class Worker:
         """Seconds until the next thing that happens by itself."""
         moments = [entry.deadline for entry in self._ledger] + [self._grace_ends()]
         known = [moment for moment in moments if moment is not None]
-        return max(0.0, min(known) - time.monotonic()) if known else None
+        return min(max(0.0, min(known) - time.monotonic()), _LONGEST_WAIT_S) if known else None
 
     # What handlers may ask (services.Board)
 

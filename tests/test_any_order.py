@@ -40,7 +40,7 @@ class AnyOrder(RuleBasedStateMachine):
         request_id=st.none() | IDS,
         max_tokens=st.integers(1, 300),
         stream=st.booleans(),
-        timeout_s=st.none() | st.sampled_from([0.001, 0.05, 60]),
+        timeout_s=st.none() | st.sampled_from([0.001, 0.05, 60, 1e10, 1e300]),
     )
     def generate(self, request_id: str | int | None, max_tokens: int, stream: bool, timeout_s: float | None) -> None:
         """A text, long or short, that may have too little time."""

@@ -40,7 +40,7 @@ def ends_well(it: Worker) -> None:
     it.demand({"command": "status", "id": "after"})
     it.close_stdin()
     assert it.process.wait(DEADLINE_S) == 0
-    assert "a bug" in it.stderr
+    assert "ZeroDivisionError" in it.stderr
     it.kill()
 
 
@@ -88,13 +88,44 @@ def test_a_bug_in_a_constraint_leaves_the_batch_alone(shelf: Shelf) -> None:
 
 
 def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
-    """There is nothing to go on with, and the app may start another."""
+    """There is nothing to go on with, and the app may start another; each request is told."""
     it = faulty("turns.Turns.now")
     try:
-        it.write(b'{"command":"status"}\n')
+        assert it.ask({"command": "check-availability"})["code"] == "internal"
         assert it.process.wait(DEADLINE_S) == 1
         it.kill()
         assert "a bug ended the worker" in it.stderr
+    finally:
+        it.kill()
+
+
+@pytest.mark.parametrize(
+    "room", ["engine.text.TextStream.finish", "engine.batch.Batch.remove", "engine.prefix_cache.PrefixCache.longest"]
+)
+def test_a_bug_while_a_request_is_cancelled_or_let_in_is_survived(shelf: Shelf, room: str) -> None:
+    """One ending for each request, and the worker answers on."""
+    it = faulty(room)
+    try:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        it.send({**TEXT, "max_tokens": 30_000}, {**TEXT, "max_tokens": 30_000, "id": "other"})
+        if room != "engine.prefix_cache.PrefixCache.longest":
+            it.read_until("text", "progress")
+            it.demand({"command": "cancel", "target": "text", "id": "stop"})
+            it.demand({"command": "cancel", "target": "other", "id": "stop"})
+        assert {it.ending("text")["code"], it.ending("other")["code"]} <= {"cancelled", "internal"}
+        ends_well(it)
+    finally:
+        it.kill()
+
+
+def test_a_step_that_always_fails_ends_each_request(shelf: Shelf) -> None:
+    """Whoever is next is blamed, so nobody waits for ever; and the worker answers on."""
+    it = faulty("engine.batch.fair_order")
+    try:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        it.send({**TEXT, "id": 1}, {**TEXT, "id": 2})
+        assert {it.ending(1)["code"], it.ending(2)["code"]} == {"internal"}
+        ends_well(it)
     finally:
         it.kill()
 

@@ -50,7 +50,8 @@ class Batch:
         self._trims, self._one_lane = always_trims(layers), has_state(layers)
         self._waiting: list[Prefill] = []
         self._rows: dict[int, Prefill] = {}
-        self._may_enter = self._one_by_one = False
+        self._may_enter = False
+        self._suspects: set[int] = set()
         self.generated_tokens = 0
         self._entering: Prefill | None = None
         self._chooser = Chooser()
@@ -74,6 +75,9 @@ class Batch:
         for prefill in self._waiting:
             if prefill.row.ticket == ticket:
                 self._waiting.remove(prefill)
+                self._suspects.discard(ticket)
+                # Somebody may have waited behind it.
+                self._may_enter = True
                 return prefill.row.finished_text()
         for uid, prefill in self._rows.items():
             if prefill.row.ticket == ticket:
@@ -90,7 +94,8 @@ class Batch:
         try:
             if (refused := self._let_enter()) is not None:
                 return [refused]
-            assert self._generator is not None
+            if self._generator is None or not self._rows:
+                return []
             pieces, tokens = self._generator.next()
             for piece in pieces:
                 self._advance_prompt(piece)
@@ -107,6 +112,8 @@ class Batch:
         """Let everything go."""
         self._rows.clear()
         self._waiting.clear()
+        self._suspects.clear()
+        self._chooser = Chooser()
         if self._generator is not None:
             self._generator.close()
             self._generator = None
@@ -121,59 +128,80 @@ class Batch:
 
         Fails the one for whom there isn't even when nobody else is there.
         """
-        if not self._may_enter or not self._waiting:
+        if not self._waiting or (not self._may_enter and self._rows):
             return None
         self._may_enter = False
-        running = [each.row.group for each in self._rows.values()]
-        for prefill in fair_order(self._waiting, running, self._max_rows)[:_LOOKED_AT]:
-            if len(self._rows) >= self._max_rows or not self._could_enter():
+        for prefill in self._candidates():
+            if not self._could_enter():
                 return None
+            # Whatever goes wrong from here on goes wrong with this one.
+            self._entering = prefill
             if (missing := self._missing_bytes(prefill)) > 0:
-                return None if self._rows else self._refuse(prefill, missing)
+                return self._wait_or_refuse(prefill, missing)
             known = prefill.known(self._prefix_cache)
             donor = self._donor(prefill, known)
             if donor is not None and not donor.is_ready:
+                self._entering = None
                 continue
             if self._makes_room(len(prefill.tokens) - (donor.length if donor else known)):
                 self._enter(prefill, donor, known)
+            self._entering = None
         return None
+
+    def _candidates(self) -> list[Prefill]:
+        """Those that are looked at. After a failure, those who were there are tried before anybody else comes."""
+        if self._suspects:
+            return [each for each in self._waiting if each.row.ticket in self._suspects]
+        running = [each.row.group for each in self._rows.values()]
+        return fair_order(self._waiting, running, self._max_rows)[:_LOOKED_AT]
 
     def _missing_bytes(self, prefill: Prefill) -> int:
         """How much memory too little there is for a row to grow to its end beside the others; 0 if there is enough.
 
         What is kept for later prompts makes way.
         """
-        rows = [each.row for each in self._rows.values()]
-        now = self._model.cost.of_batch([len(row.tokens) for row in rows])
-        then = self._model.cost.of_batch([row.most_tokens for row in (*rows, prefill.row)])
+        cost = self._model.cost
+        now = cost.bytes(prefill.held) if prefill.held else 0
+        now += sum(cost.bytes(each.tokens_held) for each in self._rows.values())
+        then = cost.of_batch([each.row.most_tokens for each in (*self._rows.values(), prefill)])
         missing = then - now - self._budget.room()
-        if missing > 0 and self._prefix_cache.use.bytes:
+        if 0 < missing <= self._prefix_cache.use.bytes:
             self._prefix_cache.shrink(missing)
             missing = then - now - self._budget.room()
         return max(0, missing)
 
-    def _refuse(self, prefill: Prefill, missing: int) -> JobFailed:
+    def _wait_or_refuse(self, prefill: Prefill, missing: int) -> JobFailed | None:
+        """Behind those that run; or not at all, where it wouldn't fit without them."""
+        self._entering = None
+        cost = self._model.cost
+        running = sum(cost.bytes(each.tokens_held) for each in self._rows.values())
+        needed = cost.bytes(prefill.row.most_tokens)
+        available = self._budget.room() + running + self._prefix_cache.use.bytes
+        if self._rows and needed <= available:
+            return None
         self._waiting.remove(prefill)
+        self._suspects.discard(prefill.row.ticket)
         self._may_enter = True
+        if not self._rows:
+            available = needed - missing
         tokens = prefill.row.most_tokens
-        needed = self._model.cost.bytes(tokens)
         problem = OutOfMemory(
-            f"{tokens} tokens of prompt and answer take {needed // 2**20} MiB, and {(needed - missing) // 2**20} MiB "
-            "can be had; ask for fewer max_tokens, shorten the prompt, or choose a smaller model",
-            {"needed_bytes": needed, "available_bytes": needed - missing},
+            f"{tokens} tokens of prompt and answer take {needed // 2**20} MiB, and {available // 2**20} MiB can be "
+            "had; ask for fewer max_tokens, shorten the prompt, or choose a smaller model",
+            {"needed_bytes": needed, "available_bytes": available},
         )
         return JobFailed(prefill.row.ticket, problem)
 
     def _could_enter(self) -> bool:
-        """Whether anybody could. After a failure one row at a time is tried."""
-        if self._one_by_one:
-            self._one_by_one = bool(self._waiting)
-            return not any(each.row.is_untried for each in self._rows.values())
+        """Whether anybody could; a suspect only alone."""
+        if self._suspects:
+            return not self._rows
+        if len(self._rows) >= self._max_rows:
+            return False
         return self._one_lane or has_room(1, [each.left for each in self._prefilling().values()], one_lane=False)
 
     def _enter(self, prefill: Prefill, donor: _Donor | None, known: int) -> None:
         self._waiting.remove(prefill)
-        self._entering = prefill
         if donor is not None:
             cache, tokens = self._extract(donor.uid)
             prefill.reuse(trimmed(cache, len(tokens), donor.length), donor.length)
@@ -255,6 +283,8 @@ class Batch:
                 self._chooser.leave(row)
                 if response.finish_reason is None and self._generator is not None:
                     self._generator.remove([response.uid])
+            self._suspects.discard(row.ticket)
+            self._may_enter = True
             return [JobFailed(row.ticket, problem)]
 
     def _advance(self, response: Any, now: float) -> list[EngineEvent]:
@@ -266,6 +296,7 @@ class Batch:
             return [JobFailed(row.ticket, row.problem)]
         text = row.take(response.token, now)
         if not ended_itself and row.ended is None:
+            self._acquit(response.uid)
             return [TextCame(row.ticket, text)] if text else []
         if ended_itself:
             self._forget(response.uid)
@@ -290,22 +321,46 @@ class Batch:
         return found
 
     def _forget(self, uid: int) -> None:
-        self._chooser.leave(self._rows.pop(uid).row)
+        row = self._rows.pop(uid).row
+        self._chooser.leave(row)
+        self._suspects.discard(row.ticket)
         self._may_enter = True
 
+    def _acquit(self, uid: int) -> None:
+        """A suspect got its token alone, so it wasn't to blame; it makes way until the others are tried."""
+        if not self._suspects:
+            return
+        prefill = self._rows[uid]
+        cache, tokens = self._withdraw(uid)
+        self._prefix_cache.keep(tokens, cache)
+        # Its next token was drawn already, and is drawn again.
+        prefill.row.begin_again()
+        self._waiting.append(Prefill(prefill.row))
+
     def _begin_again(self, problem: Exception) -> list[EngineEvent]:
-        """The batch is lost. Its rows go on in a new one, one after the other, so that the one to blame fails alone."""
+        """The batch is lost. Its rows are tried alone in a new one, so that the one to blame fails alone."""
         rows = [prefill.row for prefill in self._rows.values()]
-        blamed = [row for row in rows if row.is_untried] if self._one_by_one or len(rows) == 1 else []
+        blamed = [row for row in rows if len(rows) == 1 and row.ticket in self._suspects]
         if self._entering is not None:
-            blamed, self._entering = [self._entering.row], None
+            blamed = [self._entering.row]
+        if not rows and not blamed:
+            blamed = [self._waiting[0].row]
+        self._entering = None
         self._rows.clear()
         self._chooser, self._generator = Chooser(), None
         # What is kept may be what is broken, and it may be memory that is missing.
         self._prefix_cache.clear()
         mx.clear_cache()
-        for row in rows:
-            row.begin_again()
-        self._waiting[:0] = [Prefill(row) for row in rows if row not in blamed]
-        self._may_enter = self._one_by_one = True
-        return [JobFailed(row.ticket, problem) for row in blamed]
+        self._waiting = [each for each in self._waiting if each.row not in blamed]
+        self._suspects.difference_update(row.ticket for row in blamed)
+        events: list[EngineEvent] = [JobFailed(row.ticket, problem) for row in blamed]
+        for row in [row for row in rows if row not in blamed]:
+            try:
+                row.begin_again()
+            except Exception as another:  # a bug in its constraint
+                events.append(JobFailed(row.ticket, another))
+            else:
+                self._waiting.insert(0, Prefill(row))
+                self._suspects.add(row.ticket)
+        self._may_enter = True
+        return events

@@ -119,6 +119,11 @@ class Engine:
         """End a job before its time; gives its text so far."""
         return self._batch.remove(ticket) if self._batch is not None else ""
 
+    def give_up(self) -> None:
+        """Let all jobs go; the model stays."""
+        if self._batch is not None:
+            self._batch.close()
+
     def tokens_of(self, ticket: int) -> int:
         """How many tokens a job has generated so far."""
         return self._batch.tokens_of(ticket) if self._batch is not None else 0

@@ -37,6 +37,16 @@ class Prefill:
         return len(self.tokens) - self.computed
 
     @property
+    def held(self) -> int:
+        """For how many tokens it holds what was computed, while it waits."""
+        return self.computed if self._cache is not None else 0
+
+    @property
+    def tokens_held(self) -> int:
+        """How many of its tokens take memory in the batch by now."""
+        return self.row.length if self.is_done else self.computed
+
+    @property
     def has_advanced(self) -> bool:
         """Whether anything was computed since it entered."""
         return self.computed > self._entered_with

@@ -27,7 +27,6 @@ class Row:
         self._reasoning = _take_out_reasoning(job, model)
         self._stream = _text_stream(job, model, self._reasoning)
         self._inserted_at = time.monotonic()
-        self.is_untried = True
         self._started_at: float | None = None
         self._first_token_at: float | None = None
 
@@ -35,6 +34,11 @@ class Row:
     def tokens(self) -> Sequence[int]:
         """The prompt, and what was generated so far."""
         return [*self.job.prompt.tokens, *self._generated] if self._generated else self.job.prompt.tokens
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are of prompt and answer."""
+        return len(self.job.prompt) + len(self._generated)
 
     @property
     def tokens_left(self) -> int:
@@ -49,7 +53,6 @@ class Row:
 
     def begin_again(self) -> None:
         """Its batch is lost: it goes on after the tokens that it has."""
-        self.is_untried = True
         self.draws.rewind(len(self._generated))
         self.constrained = _constrain(self.job, self._model)
         for token in self._generated if self.constrained else ():
@@ -73,7 +76,6 @@ class Row:
         """A token was generated; gives the text that is certain with it."""
         self._first_token_at = self._first_token_at or now
         self._generated.append(token)
-        self.is_untried = False
         if token in self._model.eos_ids:
             return ""
         self.output_tokens += 1

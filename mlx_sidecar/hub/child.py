@@ -7,6 +7,7 @@ worker's hand: when that closes, the worker is gone, and so is this process.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -38,6 +39,8 @@ Say = Callable[[Message], None]
 
 def main() -> None:
     """Take the order, carry it out, say how it ended."""
+    # The worker blocks signals for itself.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     out = os.dup(1)
     os.dup2(2, 1)
     order = decode_order(sys.stdin.buffer.readline())

@@ -120,12 +120,13 @@ class Downloads:
                 # Ctrl-C in a terminal is for the one who started it.
                 start_new_session=True,
             )
-        except OSError as problem:
-            message = f"the download's process can't be started ({problem.strerror}); try again"
+            order = encode(msgspec.structs.replace(download.order, stall_s=self._stall_s))
+            listening = (download.number, download.process, order)
+            threading.Thread(target=self._listen, args=listening, daemon=True).start()
+        except (OSError, RuntimeError) as problem:
+            message = f"the download's process can't be started ({problem}); try again"
             self._said(download.number, encode(Failed(code="hub_error", message=message)).rstrip())
             return
-        order = encode(msgspec.structs.replace(download.order, stall_s=self._stall_s))
-        threading.Thread(target=self._listen, args=(download.number, download.process, order), daemon=True).start()
 
     def _listen(self, number: int, process: subprocess.Popen[bytes], order: bytes) -> None:
         assert process.stdin is not None

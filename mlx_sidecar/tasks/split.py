@@ -20,10 +20,11 @@ _BOUNDS = (
 )
 
 _LEAST_PART_TOKENS = 16
-_MOST_CHARS_PER_TOKEN = 32
+_MOST_CHARS_PER_TOKEN = 12
 """A text with more characters than this for each token of the budget is taken to be too long without counting."""
 
-_UNITS_BETWEEN_PAUSES = 512
+_CHARS_BETWEEN_PAUSES = 64 * 1024
+"""So many are counted at a time; other requests have their turn in between."""
 
 
 def split_document(
@@ -58,10 +59,12 @@ def _fits(text: str, count: Callable[[str], int], budget: int) -> bool:
 def _split_at(text: str, level: int, count: Callable[[str], int], budget: int) -> Generator[Pause, object, list[str]]:
     """Pack the units of one kind of bound into parts; a unit that is too long is cut at the next kind."""
     parts: list[str] = []
-    held, held_tokens = "", 0
-    for number, unit in enumerate(_units(text, level)):
-        if number % _UNITS_BETWEEN_PAUSES == _UNITS_BETWEEN_PAUSES - 1:
+    held, held_tokens, counted = "", 0, 0
+    for unit in _units(text, level):
+        counted += len(unit) + 128  # a call has its price, too
+        if counted > _CHARS_BETWEEN_PAUSES:
             yield Pause()
+            counted = 0
         if not _fits(unit, count, budget):
             parts += [held] if held else []
             *whole, held = yield from _split_at(unit, level + 1, count, budget)

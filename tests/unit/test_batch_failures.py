@@ -13,6 +13,7 @@ from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JsonSchema, Prompt, Sampling, TextCame
 from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.plan import plan
+from mlx_sidecar.engine.row import Row
 from mlx_sidecar.errors import OutOfMemory
 from tests.support.models import Shelf
 
@@ -95,6 +96,40 @@ def test_the_batch_works_again_after_a_failure(shelf: Shelf) -> None:
     expected = run(shelf, jobs())
     texts = run(shelf, [poisoned, *jobs(), poisoned], lambda tokens: bool(mx.any(tokens == POISON).item()))
     assert texts == [None, *expected, None]
+
+
+def test_after_a_failure_they_run_together_again(shelf: Shelf) -> None:
+    """Tried alone once, and then side by side to their end."""
+    engine = Engine(max_rows=8, prefix_cache_bytes=0)
+    for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
+        pass
+    batch: Any = engine._batch
+    passes = iter(range(1, 10_000))
+    batch._model.network = Failing(batch._model.network, lambda _: next(passes) == 4)
+    engine.submit([Job(Prompt(list(range(start, start + 40))), max_tokens=40) for start in (100, 200, 300)])
+    rows = []
+    while engine.busy:
+        engine.step()
+        rows.append(len(batch._rows))
+    assert rows[-30:-5] == [3] * 25
+
+
+def test_a_row_that_fails_wakes_those_that_wait(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its place, though nothing else happens."""
+    engine = Engine(max_rows=1, prefix_cache_bytes=0)
+    for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
+        pass
+    failing, waiting = engine.submit(jobs()[:2])
+    sound = Row.take
+
+    def take(row: Row, token: int, now: float) -> str:
+        if row.ticket == failing:
+            raise ZeroDivisionError
+        return sound(row, token, now)
+
+    monkeypatch.setattr(Row, "take", take)
+    ended = {event.ticket for _ in range(60) for event in engine.step() if isinstance(event, JobEnded | JobFailed)}
+    assert ended == {failing, waiting}
 
 
 def test_memory_that_others_have_taken_fails_the_request_and_not_the_worker(shelf: Shelf) -> None:
