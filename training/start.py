@@ -1,8 +1,10 @@
-"""Starting weights that already copy: a head that looks one token back, then one that finds what came after it.
+"""Starting weights that already copy: heads that look one or two tokens back, then heads that find what came next.
 
 A model this small takes millions of tokens to discover copying by itself. Here the first two layers are laid out so
-that it holds from the first step: layer 0 notes each token's predecessor, layer 1 looks for a place whose predecessor
-is the present token and passes on what stands there. Training is free to change all of it.
+that it holds from the first step: layer 0 notes each token's predecessor, and in its last head the one before that;
+layer 1 looks for a place whose predecessor is the present token and passes on what stands there. Its last head looks
+for the last two tokens at once, so that a common word doesn't lead into another sentence. Training is free to change
+all of it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor
 from training.model import Attention, Qwen3, Shape
 
 _HEADS = 3
+_PAIR = 2
 _FAST = 4
 _SLOW = 5
 _CONSTANT = 0.15
@@ -64,16 +67,17 @@ def _queries(attention: Attention, head: int) -> list[slice]:
 
 
 def _look_back(attention: Attention, head: int, layout: _Layout, shape: Shape) -> None:
-    """Aim a head at the token just before, by the fast-rotating dimensions alone, and note what it is."""
+    """Aim a head at one of the tokens just before, by the fast-rotating dimensions alone, and note what it is."""
     size, half, mine = shape.head_dim, shape.head_dim // 2, _head(attention, head)
-    angles = shape.rope_theta ** -(torch.arange(_FAST) * 2 / size)
+    back, reading = (2, 0) if head == _PAIR else (1, head)
+    angles = back * shape.rope_theta ** -(torch.arange(_FAST) * 2 / size)
     query, key = torch.zeros(size), torch.zeros(size)
     query[:_FAST] = 1.0
     key[:_FAST], key[half : half + _FAST] = angles.cos(), angles.sin()
     attention.k_proj.weight[mine] = 0.0
     attention.k_proj.weight[mine, -1] = key
     attention.v_proj.weight[mine] = 0.0
-    attention.v_proj.weight[mine][: len(layout.slow), : layout.tokens] = layout.reading(head)
+    attention.v_proj.weight[mine][: len(layout.slow), : layout.tokens] = layout.reading(reading)
     columns = torch.zeros(shape.hidden_size, size)
     columns[layout.notes(head), torch.arange(len(layout.slow))] = _NOTE_GAIN
     for place in _queries(attention, head):
@@ -87,11 +91,15 @@ def _find_and_copy(attention: Attention, head: int, layout: _Layout) -> None:
     mine, slow = _head(attention, head), torch.tensor(layout.slow)
     attention.k_proj.weight[mine] = 0.0
     attention.k_proj.weight[mine.start + slow, layout.notes(head)] = 1.0
+    if head == _PAIR:
+        attention.k_proj.weight[mine.start + slow, layout.notes(1)] = 1.0
     attention.v_proj.weight[mine] = 0.0
     attention.v_proj.weight[mine, : layout.tokens] = layout.values[mine]
     for place in _queries(attention, head):
         attention.q_proj.weight[place] = 0.0
-        attention.q_proj.weight[place.start + slow, : layout.tokens] = layout.reading(head)
+        attention.q_proj.weight[place.start + slow, : layout.tokens] = layout.reading(1 if head == _PAIR else head)
+        if head == _PAIR:
+            attention.q_proj.weight[place.start + slow, layout.notes(0)] = 1.0
         attention.o_proj.weight[: layout.tokens, place] = layout.values[mine].T * _COPY_GAIN
 
 
