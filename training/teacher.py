@@ -47,7 +47,7 @@ def _tag_words(sentence: str, document: Document) -> list[str]:
 
 def _inner_words(document: Document) -> set[str]:
     """The words that stand in the text in lower case after a blank: to tag with them is to copy the same tokens."""
-    return {word for word in re.findall(r"(?<= )[a-z]+\b(?!['’-]\w)", document.text)}
+    return set(re.findall(r"(?<= )[a-z]+\b(?!['’-]\w)", document.text))
 
 
 def _counts(document: Document) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""Word lists written by hand: function words, everyday nouns by subject, adjectives and verbs. Owns no logic but their lookup."""
+"""Word lists written by hand: function words, everyday nouns by subject, adjectives, verbs. Owns only their lookup."""
 
 from __future__ import annotations
 
