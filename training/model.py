@@ -10,6 +10,10 @@ from torch.nn import functional
 
 from training.tokenizer import VOCABULARY
 
+# The larger the embedding, the less a step of the layers' matrices blurs which token stands where.
+_EMBEDDING_SCALE = 0.2
+_SCORE_SCALE = 0.2
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -122,9 +126,10 @@ class Body(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
-        nn.init.normal_(self.embed_tokens.weight, std=0.04)
+        nn.init.normal_(self.embed_tokens.weight, std=_EMBEDDING_SCALE)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        nn.init.constant_(self.norm.weight, _SCORE_SCALE)
 
 
 class Qwen3(nn.Module):
