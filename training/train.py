@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections import deque
@@ -27,14 +26,15 @@ _MOST = 12
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 4000
+    steps: int = 2500
     batch_tokens: int = 3072
     warm_up: int = 200
+    cool_down: float = 0.25
     matrix_rate: float = 2e-3
     embedding_rate: float = 1.5e-3
     norm_rate: float = 2e-3
     reading_weight: float = 0.1
-    reading_until: float = 0.5
+    reading_steps: int = 1600
     reading_share: float = 0.25
     repeat_weight: float = 3.0
     choice_weight: float = 0.5
@@ -179,11 +179,12 @@ def _optimizers(model: Qwen3, plan: Plan) -> list[torch.optim.Optimizer]:
 
 
 def _rate(step: int, plan: Plan) -> float:
-    """Share of the full learning rate: a warm-up, and a cosine down to a fiftieth."""
-    if step < plan.warm_up:
-        return (step + 1) / plan.warm_up
-    done = min(1.0, (step - plan.warm_up) / max(1, plan.steps - plan.warm_up))
-    return 0.02 + 0.49 * (1 + math.cos(math.pi * done))
+    """Share of the full learning rate: a warm-up, a level, and at the end a straight line down.
+
+    Up to the line down nothing depends on how many steps the plan has: a longer plan goes on from the same checkpoint.
+    """
+    left = (plan.steps - step) / (plan.cool_down * plan.steps)
+    return min(1.0, (step + 1) / plan.warm_up, 0.01 + 0.99 * left)
 
 
 def _save(path: Path, step: int, tokens: int, model: Qwen3, optimizers: list[torch.optim.Optimizer]) -> None:
@@ -211,7 +212,7 @@ def _step(
     model: Qwen3, batch: dict[str, Tensor], step: int, plan: Plan, optimizers: list[torch.optim.Optimizer]
 ) -> tuple[float, ...]:
     """One update; the document's own loss counts less and less and then not at all."""
-    weight = plan.reading_weight * max(0.0, 1.0 - step / (plan.reading_until * plan.steps))
+    weight = plan.reading_weight * max(0.0, 1.0 - step / plan.reading_steps)
     with torch.autocast(batch["ids"].device.type, torch.bfloat16):
         parts = losses(model, batch, plan.reading_share if weight else 0.0)
     lists = plan.repeat_weight * parts.repeat + plan.choice_weight * parts.choice
