@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROWS = 70000
-STEPS = 2500
+STEPS = 4500
 HELD_OUT = 300
 _SEED = 11
 

@@ -109,8 +109,9 @@ def _word_scores(document: Document) -> dict[str, float]:
 
 
 def usual_tags(document: Document, max_tags: int) -> int:
-    """How many tags a document of this length gets: three or four, up to seven where more are asked for."""
-    usual = 3 if len(document.text.split()) < 100 else 4
+    """How many tags a document of this length gets: three to five, up to eight where more are asked for."""
+    words = len(document.text.split())
+    usual = 3 if words < 35 else 4 if words < 60 else 5
     return min(max_tags, usual if max_tags <= 5 else min(usual + 3, max_tags))
 
 

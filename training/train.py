@@ -26,7 +26,7 @@ _MOST = 12
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 2500
+    steps: int = 4500
     batch_tokens: int = 3072
     warm_up: int = 200
     cool_down: float = 0.25
@@ -37,7 +37,7 @@ class Plan:
     reading_steps: int = 1600
     reading_share: float = 0.25
     repeat_weight: float = 3.0
-    choice_weight: float = 0.5
+    choice_weight: float = 1.5
     every: int = 100
     seed: int = 7
 
@@ -232,7 +232,7 @@ def train(data: Path, checkpoint: Path, plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows, model = Rows(data), Qwen3(Shape()).to(device)
-    start_with_copying(model)
+    start_with_copying(model, rows.line_end)
     optimizers = _optimizers(model, plan)
     done, tokens = _resume(checkpoint, model, optimizers)
     started, began_with = time.monotonic(), tokens
