@@ -37,7 +37,7 @@ class Plan:
     reading_steps: int = 1600
     reading_share: float = 0.25
     repeat_weight: float = 3.0
-    choice_weight: float = 1.5
+    choice_weight: float = 0.5
     every: int = 100
     seed: int = 7
 
