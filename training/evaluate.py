@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,19 @@ from mlx_lm import generate, load
 from mlx_sidecar.tasks.prompts import summary_instruction, tags_instruction, with_document
 from training.marked import Answer, Marked, everyday, held_out, judge
 
-_Answerer = Callable[[list[Marked], Path], list[Answer]]
 _MOST_TOKENS = 120
+_ROWS = {
+    "texts": "texts (a number)",
+    "verbatim": "summary is a sentence of the text",
+    "marked": "summary is a right sentence",
+    "first": "summary is the first sentence",
+    "enough": "at least three different tags",
+    "tags_per_text": "tags a text (a number)",
+    "in_text": "tags that stand in the text",
+    "duplicates": "tags like another of the same text",
+    "stop_words": "tags that are function words",
+    "marked_tags": "tags among the right ones",
+}
 
 
 def _by_model_alone(texts: list[Marked], folder: Path) -> list[Answer]:
@@ -70,14 +81,29 @@ def _show(texts: list[Marked], answers: list[Answer]) -> None:
         print(f"{'+' if answer.summary in marked.good_sentences else '-'} {answer.summary}\n  {list(answer.tags)}")
 
 
+def _table(columns: dict[str, dict[str, float]]) -> str:
+    """The figures in Markdown: a row for each, a column for each set of texts and way of asking."""
+    lines = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name, said in _ROWS.items():
+        lines.append(f"| {said} | {' | '.join(str(figures[name]) for figures in columns.values())} |")
+    return "\n".join(lines)
+
+
 def evaluate(work: Path, folder: Path) -> None:
-    """Print the figures, in percent, for every set of texts, by the model alone and through the worker."""
-    sets = {name: everyday(name) for name in ("everyday_dev", "everyday")}
-    sets["held-out"] = held_out(work / "held_out.json")
-    ways: dict[str, _Answerer] = {"alone": _by_model_alone, "worker": _through_the_worker}
+    """Print the figures, in percent, for every set of texts, by the model alone and through the worker.
+
+    Those of the sets that nobody looked at while working go into the model's README.
+    """
+    sets = {"everyday_dev": everyday("everyday_dev"), "everyday": everyday("everyday")}
+    sets["held out"] = held_out(work / "held_out.json")
+    columns: dict[str, dict[str, float]] = {}
     for name, texts in sets.items():
-        for way, answer in ways.items():
+        for way, answer in (("alone", _by_model_alone), ("worker", _through_the_worker)):
             answers = answer(texts, folder)
-            if name != "held-out":
+            columns[f"{name}, {way}"] = _figures(texts, answers)
+            if name != "held out":
                 _show(texts, answers)
-            print(name, way, json.dumps(_figures(texts, answers)), flush=True)
+            print(name, way, json.dumps(columns[f"{name}, {way}"]), flush=True)
+    unseen = {name: figures for name, figures in columns.items() if not name.startswith("everyday_dev")}
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("@FIGURES@", _table(unseen)))
