@@ -14,10 +14,10 @@ from tokenizers import Tokenizer
 
 from mlx_sidecar.tasks.prompts import summary_instruction, tags_instruction, with_document
 from training import teacher
-from training.frames import closed_class_words, everyday_sentences
+from training.frames import closed_class_words, everyday_sentences, opener
 from training.sources import Description
 from training.teacher import WORD, Document
-from training.words import EVERYDAY_NOUNS, FUNCTION_WORDS, STOP_WORDS, word_set
+from training.words import EVERYDAY_NOUNS, FUNCTION_WORDS, OTHER_WORDS, STOP_WORDS, word_set
 
 TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
@@ -29,6 +29,7 @@ _AFTER_VERB = word_set("the a an your it all its their them you this")
 _BEFORE_ADJECTIVE = word_set("is are very more be most so too")
 _ONSETS = (*"bcdfghjklmnprstvwz", "br", "ch", "cl", "dr", "fl", "gr", "pl", "pr", "sh", "sk", "sl", "st", "th", "tr")
 _VOWELS = (*"aeiouaeio", "ai", "ea", "oo", "ou")
+_WORD_WEIGHT = 60
 _CODAS = ("", "", "", *"bdgklmnprstx", "nd", "rk", "ll", "st", "lt", "nk")
 
 
@@ -80,13 +81,13 @@ def build_lexicon(descriptions: Iterable[Description], common: Iterable[str]) ->
     sure = {word: count for word, count in votes.items() if sum(count.values()) >= 4 and word.isalpha()}
     nouns = {w for w, c in sure.items() if c["n"] >= 0.45 * sum(c.values()) and not _NOT_NOUN.match(w)}
     plural = {noun + "s" for noun in EVERYDAY_NOUNS}
-    closed = closed_class_words() - set(EVERYDAY_NOUNS)
+    closed = (closed_class_words() | OTHER_WORDS) - set(EVERYDAY_NOUNS)
     nouns = (nouns | set(EVERYDAY_NOUNS) | plural) - closed - STOP_WORDS
     rare = [w for w in common if _may_stand_for_noun(w, votes[w]) and w not in sure and w not in closed]
     frequent = sorted(
         (n for n in nouns if n in sure and not n.endswith("s")), key=lambda n: (-sum(sure[n].values()), n)
     )
-    others = [w for w in sure if w not in nouns and w not in STOP_WORDS and 3 < len(w) < 12]
+    others = {w for w in sure if w not in nouns and w not in STOP_WORDS and 3 < len(w) < 12} | OTHER_WORDS
     pool = (*EVERYDAY_NOUNS * 5, *rare, *frequent[:2500])
     return Lexicon(frozenset(nouns), frozenset(sure) | closed, pool, tuple(sorted(others)))
 
@@ -168,26 +169,33 @@ def _gaps(count: int, rng: random.Random) -> tuple[str, ...]:
 def _longest(rng: random.Random) -> int:
     """A limit on a document's length in characters: mostly short, a minority long."""
     draw = rng.random()
-    if draw < 0.07:
+    if draw < 0.1:
         return rng.randint(100, 240)
-    if draw < 0.72:
-        return rng.randint(240, 700)
-    return rng.randint(700, 1000) if draw < 0.96 else rng.randint(1000, 3200)
+    if draw < 0.8:
+        return rng.randint(240, 600)
+    return rng.randint(600, 1000) if draw < 0.97 else rng.randint(1000, 3200)
+
+
+def _openers(rng: random.Random) -> list[str]:
+    """None, one or two sentences that come before the point."""
+    return [opener(rng) for _ in range(rng.choices((0, 1, 2), (70, 22, 8))[0])]
 
 
 def _raw_sentences(descriptions: list[Description], longest: int, rng: random.Random) -> list[str]:
-    """Sentences on one subject, from everyday frames or from one description, at times with strays from another."""
-    if rng.random() < 0.4:
+    """Sentences on one subject, from everyday frames or from descriptions, at times with openers and strays."""
+    if rng.random() < 0.45:
         sentences = everyday_sentences(rng)
         if rng.random() < 0.3:
             sentences += rng.sample(rng.choice(descriptions).sentences, 1)
-        return _vary(sentences, longest, rng)
+        return [*_openers(rng), *_vary(sentences, longest, rng)]
     description = rng.choice(descriptions)
     sentences = list(description.sentences)
     while sum(map(len, sentences)) < min(longest, 380) or (len(sentences) < 4 and rng.random() < 0.6):
         sentences += rng.choice(descriptions).sentences[:3]
     chosen = _vary(sentences, longest, rng)
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
+        chosen[:0] = _openers(rng)
+    elif rng.random() < 0.2:
         chosen.insert(0, description.synopsis[0].upper() + description.synopsis[1:])
     return chosen
 
@@ -300,10 +308,12 @@ def tokenizer_texts(
     descriptions: list[Description], lexicon: Lexicon, words: Iterable[str], seed: int
 ) -> Iterable[str]:
     """What the tokenizer learns from: training documents, everyday words and the prompts' own words."""
-    for index in range(30000):
+    for index in range(12000):
         document = make_document(descriptions, lexicon, random.Random(f"tokenizer:{seed}:{index}"))
         yield document.text.lower() if index % 3 == 0 else document.text
-    yield from (f" {word} {word}s" for word in words)
+    plurals = [noun + "s" for noun in EVERYDAY_NOUNS]
+    for word in dict.fromkeys([*words, *sorted(OTHER_WORDS | STOP_WORDS), *EVERYDAY_NOUNS, *plurals]):
+        yield from [f" {word}"] * _WORD_WEIGHT
     yield from [with_document("", tags_instruction(5))] * 500
     for style in ("sentence", "paragraph", "bullets"):
         yield from [with_document("", summary_instruction(style))] * 500

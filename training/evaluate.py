@@ -1,101 +1,109 @@
-"""Measures the exported model through mlx-lm, greedily: against the teacher and against marked everyday paragraphs."""
+"""Measures the exported model, greedily, by mlx-lm alone and through the worker. Owns how the answers are got."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlx_lm import generate, load
 
 from mlx_sidecar.tasks.prompts import summary_instruction, tags_instruction, with_document
-from training import teacher
-from training.sources import split_sentences
-from training.teacher import Document
-from training.words import FUNCTION_WORDS
+from training.marked import Answer, Marked, everyday, held_out, judge
 
-_EVERYDAY = Path(__file__).with_name("everyday.json")
-
-
-@dataclass(frozen=True)
-class Marked:
-    """A text with the sentences and tags that count as right."""
-
-    text: str
-    sentences: tuple[str, ...]
-    good_sentences: frozenset[str]
-    good_tags: frozenset[str]
-
-
-def _everyday() -> list[Marked]:
-    marked = []
-    for entry in json.loads(_EVERYDAY.read_text()):
-        sentences = tuple(split_sentences(entry["text"]))
-        good = frozenset(sentences[index] for index in entry["summary"])
-        marked.append(Marked(entry["text"], sentences, good, frozenset(entry["tags"])))
-    return marked
+_MOST_TOKENS = 120
+_ROWS = {
+    "texts": "texts (a number)",
+    "verbatim": "summary is a sentence of the text",
+    "marked": "summary is a right sentence",
+    "first": "summary is the first sentence",
+    "enough": "at least three different tags",
+    "tags_per_text": "tags a text (a number)",
+    "in_text": "tags that stand in the text",
+    "duplicates": "tags like another of the same text",
+    "stop_words": "tags that are function words",
+    "marked_tags": "tags among the right ones",
+}
 
 
-def _held_out(path: Path) -> list[Marked]:
-    marked = []
-    for entry in json.loads(path.read_text()):
-        document = Document(tuple(entry["sentences"]), tuple(entry["gaps"]), frozenset(entry["nouns"]))
-        ranking = teacher.rank_sentences(document)
-        if ranking:
-            best = frozenset({document.sentences[ranking[0]]})
-            marked.append(Marked(document.text, document.sentences, best, frozenset(teacher.tags(document))))
-    return marked
-
-
-def _asker(folder: Path) -> Callable[[str, str], str]:
+def _by_model_alone(texts: list[Marked], folder: Path) -> list[Answer]:
+    """What the bare model says: nothing keeps it from repeating a tag."""
     model, tokenizer = load(str(folder))[:2]
 
     def ask(text: str, instruction: str) -> str:
         message = {"role": "user", "content": with_document(text, instruction)}
         prompt: Any = tokenizer.apply_chat_template([message], add_generation_prompt=True)
-        return generate(model, tokenizer, prompt, max_tokens=120).strip()
+        return generate(model, tokenizer, prompt, max_tokens=_MOST_TOKENS).strip()
 
-    return ask
+    def answer(text: str) -> Answer:
+        lines = ask(text, tags_instruction(5)).split("\n")
+        return Answer(ask(text, summary_instruction("sentence")), tuple(line.strip() for line in lines if line.strip()))
 
-
-def _judge(marked: Marked, summary: str, tags: list[str]) -> Counter[str]:
-    words = {word.lower() for word in teacher.WORD.findall(marked.text)}
-    first = next(iter(marked.sentences))
-    stems = [teacher.stem(tag) for tag in tags]
-    good = {teacher.stem(tag) for tag in marked.good_tags}
-    return Counter(
-        texts=1,
-        verbatim=summary in marked.sentences,
-        marked=summary in marked.good_sentences,
-        first=summary == first,
-        enough=len(set(tags)) >= 3,
-        tags=len(tags),
-        in_text=sum(all(part in words for part in teacher.WORD.findall(tag)) for tag in tags),
-        duplicates=len(stems) - len(set(stems)),
-        stop_words=sum(tag in FUNCTION_WORDS for tag in tags),
-        marked_tags=sum(s in good for s in stems),
-    )
+    return [answer(marked.text) for marked in texts]
 
 
-def _figures(texts: list[Marked], ask: Callable[[str, str], str], show: bool) -> dict[str, float]:
+def _requests(texts: list[Marked]) -> Iterator[str]:
+    for number, marked in enumerate(texts):
+        for command in ("generate-tags", "summarize"):
+            yield json.dumps({"command": command, "id": f"{command} {number}", "content": marked.text})
+
+
+def _through_the_worker(texts: list[Marked], folder: Path) -> list[Answer]:
+    """What the worker prints for the same texts, as a child process fed by a pipe."""
+    command = [sys.executable, "-m", "mlx_sidecar", "--model", str(folder)]
+    asked = "".join(f"{request}\n" for request in _requests(texts))
+    worker = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in worker.stdout.splitlines()]
+    by_id = {line["id"]: line for line in lines if line["type"] == "response" and line.get("id")}
+    answers = []
+    for number in range(len(texts)):
+        tags, summary = by_id[f"generate-tags {number}"], by_id[f"summarize {number}"]
+        answers.append(Answer(summary["summary"], tuple(tags["tags"])))
+    return answers
+
+
+def _figures(texts: list[Marked], answers: list[Answer]) -> dict[str, float]:
     total: Counter[str] = Counter()
-    for marked in texts:
-        summary = ask(marked.text, summary_instruction("sentence"))
-        tags = [line.strip() for line in ask(marked.text, tags_instruction(5)).split("\n") if line.strip()]
-        total += _judge(marked, summary, tags)
-        if show:
-            print(f"{'+' if summary in marked.good_sentences else '-'} {summary}\n  {tags}")
+    for marked, answer in zip(texts, answers, strict=True):
+        total.update(judge(marked, answer))
     by_text = {name: total[name] / total["texts"] for name in ("verbatim", "marked", "first", "enough")}
     by_tag = {name: total[name] / total["tags"] for name in ("in_text", "duplicates", "stop_words", "marked_tags")}
     shares = {name: round(100 * share, 1) for name, share in (by_text | by_tag).items()}
     return {"texts": total["texts"], "tags_per_text": round(total["tags"] / total["texts"], 2), **shares}
 
 
+def _show(texts: list[Marked], answers: list[Answer]) -> None:
+    for marked, answer in zip(texts, answers, strict=True):
+        print(f"{'+' if answer.summary in marked.good_sentences else '-'} {answer.summary}\n  {list(answer.tags)}")
+
+
+def _table(columns: dict[str, dict[str, float]]) -> str:
+    """The figures in Markdown: a row for each, a column for each set of texts and way of asking."""
+    lines = [f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
+    for name, said in _ROWS.items():
+        lines.append(f"| {said} | {' | '.join(str(figures[name]) for figures in columns.values())} |")
+    return "\n".join(lines)
+
+
 def evaluate(work: Path, folder: Path) -> None:
-    """Print the figures, in percent, for the held-out set and for the everyday paragraphs."""
-    ask = _asker(folder)
-    print("everyday", json.dumps(_figures(_everyday(), ask, show=True)))
-    print("held-out", json.dumps(_figures(_held_out(work / "held_out.json"), ask, show=False)))
+    """Print the figures, in percent, for every set of texts, by the model alone and through the worker.
+
+    Those of the sets that nobody looked at while working go into the model's README.
+    """
+    sets = {"everyday_dev": everyday("everyday_dev"), "everyday": everyday("everyday")}
+    sets["held out"] = held_out(work / "held_out.json")
+    columns: dict[str, dict[str, float]] = {}
+    for name, texts in sets.items():
+        for way, answer in (("alone", _by_model_alone), ("worker", _through_the_worker)):
+            answers = answer(texts, folder)
+            columns[f"{name}, {way}"] = _figures(texts, answers)
+            if name != "held out":
+                _show(texts, answers)
+            print(name, way, json.dumps(columns[f"{name}, {way}"]), flush=True)
+    unseen = {name: figures for name, figures in columns.items() if not name.startswith("everyday_dev")}
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("@FIGURES@", _table(unseen)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +55,8 @@ def export(work: Path, output: Path) -> None:
         _write_json(folder / "generation_config.json", {"do_sample": False, "eos_token_id": end, "pad_token_id": pad})
         weights = {key: tensor.to(torch.bfloat16).contiguous() for key, tensor in state["model"].items()}
         save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
-        shutil.copyfile(_CARD, folder / "README.md")
+        trained = f"{state['tokens'] / 1e6:.1f} million tokens in {state['step']:,} steps."
+        (folder / "README.md").write_text(_CARD.read_text().replace("@TRAINING@", trained))
         for path in folder.iterdir():
             path.chmod(0o644)
             path.replace(output / path.name)

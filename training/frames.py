@@ -30,6 +30,45 @@ Our {n} {verbs} the {m} in less than {num} minutes.
 There are {num} good reasons to own a {n}.
 Researchers in {city} have found a {adj} link between {n} and {m}.
 The {n} is a {adj} {m} that lives in {place}s and {place2}s.
+My {kin} and I spent the {season} with a {n} in {city}.
+In {city}, a {n} has been turned into a {m} for the whole {place}.
+From {month}, every {n} in {city} will need a {m}.
+The new {n} arrived on {day}, but the {m} was missing.
+On {day} our {kin} showed us how to {verb} the {n}.
+A {n} without a {m} is like a {place} without a {o}.
+Please {verb} the {n} before {day}, because the {m} is {adj}.
+Every {n} needs a {m} now and then.
+People in {city} are waiting for a new {n}.
+{p} wants to {verb} the {n}, but the {m} is too {adj}.
+To {verb} a {n} you only need a {m} and some {o}.
+If you want to {verb} your {n}, start with the {m}.
+"""
+
+_OPENERS = """
+Hello everyone.
+Good news, {p}.
+Thank you all for coming.
+I hope you had a pleasant {season}.
+I hope this finds you well.
+It was a {adj} {season}.
+It has been a {adj} {day}.
+It is {adj} again.
+Here is a {adj} update.
+Here are a few notes from {day}.
+This is only a reminder.
+This happens more often than you think.
+They are {adj}, {adj2} and very {adj}.
+He is {adj} and she is {adj2}.
+You can do it in {num} minutes.
+You do not need much for this.
+Do not worry.
+Do not throw it away.
+There is nothing to be afraid of.
+That was close.
+What should you do?
+Have you ever wondered why?
+Not everybody likes it.
+So it has happened again.
 """
 
 _BODIES = """
@@ -73,13 +112,33 @@ His {n} won a prize for the most {adj} {m}.
 Anyone who wants a {o} should write to {q} before {day}.
 "Our {n} is {adj}," {p} explained.
 Why does a {n} need a {m}?
+It is {adj} and {adj2}, and it {verbs} everything.
+They {verbed} it twice, but it did not help.
+This makes the {n} {adj} and the {m} {adj2}.
+You should {verb} it at least once a week.
+The {n} and its {m} were {verbed} {num} years ago by {p}.
+Half of the {m} was already gone.
+In the end the {n} was {adj}, and nobody missed the {m}.
+If the {m} is {adj}, the {n} lasts longer.
+As soon as the {n} is {adj}, we will tell you.
+Our {kin} put the {m} under the {n} and went home.
+The best {n} has a {adj} {m} and no {o} at all.
+Two {n}s are enough for one {m}.
+With a {n} like this, even a {adj} {m} looks {adj2}.
+Later {p} brought a {o} and a {m} for the {n}.
+A {adj} {n} does not {verb} itself, as my {kin} likes to say.
+The {n} helps against {adj} {m}s.
+On the way to the {place} we lost the {o}.
+I never liked the {m}, to be honest.
+Bring a {o}, because the {place} can be {adj}.
 """
 
 _FILL = {
     "adj": """warm cold fresh old cheap quiet heavy light clean dark soft narrow famous healthy strong broken busy
-        safe dry wet sweet early late modern local gentle steady bright empty generous careful""",
+        safe dry wet sweet early late modern local gentle steady bright empty generous careful ready lovely windy
+        small grey loud""",
     "verb": """wash check repair move paint plant cook pack sell store cover measure clean cut borrow replace share
-        carry""",
+        carry visit open close save find buy watch""",
     "verbed": "washed checked repaired moved painted sold stored covered measured cleaned borrowed replaced shared",
     "verbs": "covers protects repairs moves needs carries changes replaces feeds improves warms reaches",
     "p": """Anna Peter Maria John Sofia David Emma Lucas Nora Tom Aisha Omar Julia Mark Elena Hugo Grace Daniel Mei
@@ -98,6 +157,7 @@ _FILL = {
 _POOLS = {name: words.split() for name, words in _FILL.items()}
 _ALIASES = {"q": "p", "adj2": "adj", "verb2": "verb", "verbed2": "verbed", "month2": "month", "place2": "place"}
 LEADS = _LEADS.strip().split("\n")
+OPENERS = _OPENERS.strip().split("\n")
 BODIES = _BODIES.strip().split("\n")
 
 
@@ -117,12 +177,17 @@ def _fill(frame: str, nouns: list[str], rng: random.Random) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
+def opener(rng: random.Random) -> str:
+    """A sentence that texts begin with before they come to the point."""
+    return _fill(rng.choice(OPENERS), [], rng)
+
+
 def everyday_sentences(rng: random.Random) -> list[str]:
     """One paragraph on one subject: a lead sentence and a few more, as a list of sentences."""
     pool = list(SUBJECTS[rng.choice(list(SUBJECTS))])
     rng.shuffle(pool)
     nouns = pool[: rng.randint(6, 12)]
-    frames = [rng.choice(LEADS), *rng.sample(BODIES, rng.randint(3, 11))]
+    frames = [rng.choice(LEADS), *rng.sample(BODIES, rng.randint(2, 9))]
     return [_fill(frame, nouns, rng) for frame in frames]
 
 

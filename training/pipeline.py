@@ -7,8 +7,8 @@ import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROWS = 54000
-STEPS = 2740
+ROWS = 70000
+STEPS = 4500
 HELD_OUT = 300
 _SEED = 11
 
@@ -26,7 +26,6 @@ class Settings:
 def make_data(settings: Settings) -> None:
     """Fetch the text, learn the tokenizer, make the training rows and the held-out documents."""
     from training import data, sources, tokenizer
-    from training.words import EVERYDAY_NOUNS
 
     settings.work.mkdir(parents=True, exist_ok=True)
     descriptions = sources.debian_descriptions()
@@ -34,7 +33,8 @@ def make_data(settings: Settings) -> None:
     lexicon = data.build_lexicon(descriptions, common)
     random.Random(_SEED).shuffle(descriptions)
     held_out, learnt = descriptions[:1500], descriptions[1500:]
-    texts = data.tokenizer_texts(learnt, lexicon, [*common, *EVERYDAY_NOUNS], _SEED)
+    commonest = sources.common_words(settings.work, sources.SCOWL_FILES[:1])
+    texts = data.tokenizer_texts(learnt, lexicon, commonest, _SEED)
     bpe = tokenizer.train_tokenizer(texts)
     tokenizer.save_tokenizer(bpe, settings.work)
     tokens = data.write_rows(settings.work / "train.npz", settings.rows, learnt, lexicon, bpe, _SEED)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _LISTS = Path("/var/lib/apt/lists")
 _CAT_FILE = "/usr/lib/apt/apt-helper"
-_SCOWL_FILES = ("english-words.10", "english-words.20")
+SCOWL_FILES = ("english-words.10", "english-words.20")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|approx|Dr|Mr|Mrs|St|No|Inc|Ltd|[A-Z])\.$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]?\s+(?=[\"'(]?[A-Z0-9])")
 _PLAIN = re.compile(r"[\x20-\x7e’‘“”–—éèüöäñç]+")
@@ -76,8 +76,8 @@ def debian_descriptions() -> list[Description]:
     return kept
 
 
-def common_words(work: Path) -> list[str]:
-    """The commonest English words by SCOWL, taken from Debian's package of it."""
+def common_words(work: Path, lists: tuple[str, ...] = SCOWL_FILES) -> list[str]:
+    """The commonest English words by SCOWL, taken from Debian's package of it; its first list is the commonest."""
     root = work / "scowl"
     if not root.exists():
         work.mkdir(parents=True, exist_ok=True)
@@ -85,5 +85,5 @@ def common_words(work: Path) -> list[str]:
         package = next(work.glob("scowl_*.deb"))
         subprocess.run(["dpkg", "-x", str(package), str(root)], check=True)
     folder = root / "usr/share/dict/scowl"
-    words = [word for name in _SCOWL_FILES for word in (folder / name).read_text("latin-1").split()]
+    words = [word for name in lists for word in (folder / name).read_text("latin-1").split()]
     return [word for word in words if re.fullmatch(r"[a-z]{3,12}", word)]

@@ -6,11 +6,17 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from training.words import STOP_WORDS
+from training.words import STOP_WORDS, word_set
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:['’-][A-Za-z0-9]+)*")
 _SHORTEST, _LONGEST = 5, 34
-_LEAD_BONUS = (1.0, 0.4)
+_LEAD_BONUS = (1.2, 0.6, 0.3)
+_COUNT_SHARE = 0.8
+_LEANING = 1.5
+_LEANS = word_set(
+    "he she it they this that these those there here you then so but and or also however both such some another "
+    "its their his her yes no thank thanks hello hi dear maybe not do otherwise instead afterwards still"
+)
 _SUFFIXES = re.compile(r"(?:ies|y|es|s|ers?|ing|ed|e)$")
 
 
@@ -39,8 +45,31 @@ def _tag_words(sentence: str, document: Document) -> list[str]:
     return [word for word in words if word in document.nouns and word not in STOP_WORDS and len(word) > 2]
 
 
+def _inner_words(document: Document) -> set[str]:
+    """The words that stand in the text in lower case after a blank: to tag with them is to copy the same tokens."""
+    return set(re.findall(r"(?<= )[a-z]+\b(?!['’-]\w)", document.text))
+
+
 def _counts(document: Document) -> Counter[str]:
     return Counter(stem(word) for sentence in document.sentences for word in _tag_words(sentence, document))
+
+
+def _fits(sentence: str, longest: int) -> bool:
+    return _SHORTEST <= len(sentence.split()) <= longest and sentence[-1] in '.!?"'
+
+
+def _leans(sentence: str) -> bool:
+    """Whether a sentence needs another one to be understood, as far as its first word and its last sign tell."""
+    first = WORD.match(sentence)
+    return sentence[-1] == "?" or (first is not None and re.split("['’]", first[0].lower())[0] in _LEANS)
+
+
+def _place(document: Document, index: int) -> float:
+    """What a sentence's place is worth: the first that stands on its own leads, whatever comes before it."""
+    if _leans(document.sentences[index]):
+        return -_LEANING
+    leads = sum(_fits(earlier, _LONGEST) and not _leans(earlier) for earlier in document.sentences[:index])
+    return _LEAD_BONUS[leads] if leads < len(_LEAD_BONUS) else 0.0
 
 
 def rank_sentences(document: Document, max_words: int | None = None) -> list[int]:
@@ -49,39 +78,34 @@ def rank_sentences(document: Document, max_words: int | None = None) -> list[int
     longest = min(max_words or _LONGEST, _LONGEST)
     scores: dict[int, float] = {}
     for index, sentence in enumerate(document.sentences):
-        length = len(sentence.split())
-        if not (_SHORTEST <= length <= longest and sentence[-1] in '.!?"'):
+        if not _fits(sentence, longest):
             continue
         repeated = sum(counts[s] for s in {stem(w) for w in _tag_words(sentence, document)} if counts[s] > 1)
-        bonus = _LEAD_BONUS[index] if index < len(_LEAD_BONUS) else 0.0
-        scores[index] = repeated / (length + 4) ** 0.5 + bonus - (0.6 if sentence[-1] == "?" else 0.0)
+        scores[index] = _COUNT_SHARE * repeated / (len(sentence.split()) + 4) ** 0.5 + _place(document, index)
     return sorted(scores, key=lambda index: (-scores[index], index))
 
 
 def _terms(document: Document) -> Counter[str]:
     """Two-word terms: neighbouring tag words that come up at least twice."""
-    pairs: Counter[str] = Counter()
-    for sentence in document.sentences:
-        pairs.update(f"{a} {b}" for a, b in re.findall(r"(?=\b([a-z]+) ([a-z]+)\b)", sentence.lower()))
+    pairs = Counter(f"{a} {b}" for a, b in re.findall(r"(?<= )(?=([a-z]+) ([a-z]+)\b(?!['’-]\w))", document.text))
     fit = document.nouns - STOP_WORDS
     return Counter({p: n for p, n in pairs.items() if n > 1 and all(w in fit and len(w) > 2 for w in p.split())})
 
 
 def _word_scores(document: Document) -> dict[str, float]:
     """Each candidate's score: its count, more if it stands in the key sentence or early, less the later it comes."""
-    counts = _counts(document)
+    counts, inner = _counts(document), _inner_words(document)
     key = next(iter(rank_sentences(document)), 0)
+    in_key = {stem(word) for word in _tag_words(document.sentences[key], document)}
     scores: dict[str, float] = {}
     seen: set[str] = set()
-    for index, sentence in enumerate(document.sentences):
+    for sentence in document.sentences:
         for word in _tag_words(sentence, document):
             root = stem(word)
-            if root not in seen:
+            if root not in seen and word in inner:
                 seen.add(root)
-                early = 0.6 if index == 0 else 0.0
-                scores[word] = counts[root] + early - 0.01 * len(scores)
-    in_key = {stem(word) for word in _tag_words(document.sentences[key], document)}
-    return {word: score + (1.5 if stem(word) in in_key else 0.0) for word, score in scores.items()}
+                scores[word] = counts[root] + (1.5 if root in in_key else 0.0) - 0.02 * len(scores)
+    return scores
 
 
 def usual_tags(document: Document, max_tags: int) -> int:

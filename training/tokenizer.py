@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-VOCABULARY = 6144
+VOCABULARY = 8192
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CONTEXT = 1536
 _SPLIT = r"(?i:'(?:[sdmt]|ll|ve|re))| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|[\r\n]|[^\S\r\n]+(?!\S)|\s"

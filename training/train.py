@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections import deque
@@ -20,22 +19,25 @@ from torch.nn import functional
 from training.model import Qwen3, Shape
 from training.start import start_with_copying
 
+_MOST = 12
+
 
 @dataclass(frozen=True)
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 2740
-    batch_tokens: int = 2048
-    warm_up: int = 60
-    gentle_until: int = 800
-    matrix_rate: float = 2.4e-3
-    embedding_rate: float = 1.2e-3
-    norm_rate: float = 8e-3
+    steps: int = 4500
+    batch_tokens: int = 3072
+    warm_up: int = 200
+    cool_down: float = 0.25
+    matrix_rate: float = 2e-3
+    embedding_rate: float = 1.5e-3
+    norm_rate: float = 2e-3
     reading_weight: float = 0.1
-    reading_until: float = 0.5
+    reading_steps: int = 1600
     reading_share: float = 0.25
     repeat_weight: float = 3.0
+    choice_weight: float = 0.5
     every: int = 100
     seed: int = 7
 
@@ -82,19 +84,28 @@ class Rows:
             batch["branch"][index, :length] = torch.from_numpy(branch.astype(np.int64))
             batch["answer"][index, :length] = torch.from_numpy(self.answer[span])
             batch["positions"][index, :length] = torch.from_numpy(_positions(branch))
-        batch["repeats"] = torch.tensor([(n, *pair) for n, span in enumerate(spans) for pair in self._repeats(span)])
+        lines = [(n, line) for n, span in enumerate(spans) for line in self._lines(span)]
+        batch["repeats"] = torch.tensor([(n, at, token) for n, (at, begun, _) in lines for token in begun])
+        batch["choices"] = torch.tensor([(n, at, *left, *[-1] * (_MOST - len(left))) for n, (at, _, left) in lines])
         return batch
 
-    def _repeats(self, span: slice) -> Iterator[tuple[int, int]]:
-        """Where a line of an answer is about to begin, and the tokens that earlier lines of it began with."""
-        ids, branch, answer = self.ids[span].tolist(), self.branch[span].tolist(), self.answer[span].tolist()
-        begun: list[int] = []
-        for at in range(1, len(ids)):
-            if answer[at] and not answer[at - 1]:
-                begun = []
-            if answer[at] and (not begun or ids[at - 1] == self.line_end) and branch[at] > 0:
-                yield from ((at - 1, token) for token in set(begun) - {ids[at]})
-                begun.append(ids[at])
+    def _lines(self, span: slice) -> Iterator[tuple[int, set[int], set[int]]]:
+        """For every line of a list: where it is about to begin, what earlier lines began with, and this and later."""
+        ids, answer = self.ids[span].tolist(), self.answer[span].tolist()
+        starts: list[int] = []
+        for at in range(1, len(ids) + 1):
+            if at == len(ids) or (answer[at] and not answer[at - 1]):
+                yield from self._line_sets(ids, starts)
+                starts = []
+            if at < len(ids) and answer[at] and (not starts or ids[at - 1] == self.line_end):
+                starts.append(at)
+
+    @staticmethod
+    def _line_sets(ids: list[int], starts: list[int]) -> Iterator[tuple[int, set[int], set[int]]]:
+        begins = [ids[start] for start in starts]
+        for number, start in enumerate(starts):
+            if len(set(begins)) > 1:
+                yield start - 1, set(begins[:number]) - {begins[number]}, set(begins[number:])
 
 
 def _positions(branch: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -113,11 +124,12 @@ def attention_mask(branch: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Losses:
-    """The parts of the loss: answers, the document's own tokens, lines begun like one before."""
+    """The parts of the loss: answers, the document's own tokens, lines begun like one before, or like none to come."""
 
     answer: Tensor
     reading: Tensor
     repeat: Tensor
+    choice: Tensor
 
 
 def losses(model: Qwen3, batch: dict[str, Tensor], reading_share: float) -> Losses:
@@ -133,33 +145,46 @@ def losses(model: Qwen3, batch: dict[str, Tensor], reading_share: float) -> Loss
         reading = (branch[:, 1:] == 0) & sampled
         reading_loss = functional.cross_entropy(model.logits(hidden[:, :-1][reading]), targets[reading])
     repeat_loss = _repeat_loss(model, hidden, batch["repeats"]) if len(batch["repeats"]) else none
-    return Losses(answer_loss, reading_loss, repeat_loss)
+    choice_loss = _choice_loss(model, hidden, batch["choices"]) if len(batch["choices"]) else none
+    return Losses(answer_loss, reading_loss, repeat_loss, choice_loss)
 
 
 def _repeat_loss(model: Qwen3, hidden: Tensor, repeats: Tensor) -> Tensor:
     rows, places, tokens = repeats.unbind(1)
-    chances = model.logits(hidden[rows, places]).softmax(-1).gather(1, tokens.unsqueeze(1))
+    chances = model.logits(hidden[rows, places]).float().softmax(-1).gather(1, tokens.unsqueeze(1))
     return -torch.log1p(-chances.clamp(max=0.999)).mean()
 
 
+def _choice_loss(model: Qwen3, hidden: Tensor, choices: Tensor) -> Tensor:
+    """How far the beginning of a line is from any of the lines still to come: their order matters less."""
+    rows, places, tokens = choices[:, 0], choices[:, 1], choices[:, 2:]
+    scores = model.logits(hidden[rows, places]).float().log_softmax(-1).gather(1, tokens.clamp(min=0))
+    return -scores.masked_fill(tokens < 0, float("-inf")).logsumexp(-1).mean()
+
+
 def _optimizers(model: Qwen3, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices, AdamW for the rest; much faster for the norms, which decide how sharply heads look."""
+    """Muon for the matrices, AdamW for the rest.
+
+    The embedding's divisor has a floor: without it every rare word's tiny gradient, which for all of them points the
+    same way, is blown up to a full step, and the words grow so alike that copying mixes them up.
+    """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    norms = [p for p in model.parameters() if p.ndim == 1]
+    norms = [p for p in model.parameters() if p.ndim == 1 and p.requires_grad]
     muon = torch.optim.Muon(matrices, lr=plan.matrix_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
     embedding = torch.optim.AdamW(
-        [model.model.embed_tokens.weight], lr=plan.embedding_rate, betas=(0.9, 0.95), weight_decay=0.0
+        [model.model.embed_tokens.weight], lr=plan.embedding_rate, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0
     )
     scales = torch.optim.AdamW(norms, lr=plan.norm_rate, betas=(0.9, 0.95), weight_decay=0.0)
     return [muon, embedding, scales]
 
 
 def _rate(step: int, plan: Plan) -> float:
-    """Share of the full learning rate: a warm-up, half while copying settles, and a cosine down to a fiftieth."""
-    if step < plan.warm_up:
-        return 0.5 * (step + 1) / plan.warm_up
-    done = min(1.0, (step - plan.warm_up) / max(1, plan.steps - plan.warm_up))
-    return (0.5 if step < plan.gentle_until else 1.0) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+    """Share of the full learning rate: a warm-up, a level, and at the end a straight line down.
+
+    Up to the line down nothing depends on how many steps the plan has: a longer plan goes on from the same checkpoint.
+    """
+    left = (plan.steps - step) / (plan.cool_down * plan.steps)
+    return min(1.0, (step + 1) / plan.warm_up, 0.01 + 0.99 * left)
 
 
 def _save(path: Path, step: int, tokens: int, model: Qwen3, optimizers: list[torch.optim.Optimizer]) -> None:
@@ -185,11 +210,13 @@ def _resume(path: Path, model: Qwen3, optimizers: list[torch.optim.Optimizer]) -
 
 def _step(
     model: Qwen3, batch: dict[str, Tensor], step: int, plan: Plan, optimizers: list[torch.optim.Optimizer]
-) -> tuple[float, float, float]:
+) -> tuple[float, ...]:
     """One update; the document's own loss counts less and less and then not at all."""
-    weight = plan.reading_weight * max(0.0, 1.0 - step / (plan.reading_until * plan.steps))
-    parts = losses(model, batch, plan.reading_share if weight else 0.0)
-    (parts.answer + weight * parts.reading + plan.repeat_weight * parts.repeat).backward()
+    weight = plan.reading_weight * max(0.0, 1.0 - step / plan.reading_steps)
+    with torch.autocast(batch["ids"].device.type, torch.bfloat16):
+        parts = losses(model, batch, plan.reading_share if weight else 0.0)
+    lists = plan.repeat_weight * parts.repeat + plan.choice_weight * parts.choice
+    (parts.answer + weight * parts.reading + lists).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     rates = (plan.matrix_rate, plan.embedding_rate, plan.norm_rate)
     for optimizer, full in zip(optimizers, rates, strict=True):
@@ -197,7 +224,7 @@ def _step(
             group["lr"] = full * _rate(step, plan)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return parts.answer.item(), parts.reading.item(), parts.repeat.item()
+    return parts.answer.item(), parts.reading.item(), parts.repeat.item(), parts.choice.item()
 
 
 def train(data: Path, checkpoint: Path, plan: Plan) -> None:
@@ -205,11 +232,11 @@ def train(data: Path, checkpoint: Path, plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows, model = Rows(data), Qwen3(Shape()).to(device)
-    start_with_copying(model)
+    start_with_copying(model, rows.line_end)
     optimizers = _optimizers(model, plan)
     done, tokens = _resume(checkpoint, model, optimizers)
     started, began_with = time.monotonic(), tokens
-    recent: deque[tuple[float, float, float]] = deque(maxlen=50)
+    recent: deque[tuple[float, ...]] = deque(maxlen=50)
     for step, chosen in enumerate(rows.batches(plan.batch_tokens, plan.seed)):
         if step < done:
             continue

@@ -1,4 +1,4 @@
-"""Word lists written by hand: function words, and everyday nouns by subject. Owns no logic but their lookup."""
+"""Word lists written by hand: function words, everyday nouns by subject, adjectives, verbs. Owns only their lookup."""
 
 from __future__ import annotations
 
@@ -33,6 +33,54 @@ minute monday tuesday wednesday thursday friday saturday sunday january february
 september october november december spring summer autumn winter half double single case cases order end top bottom
 http https www com org html please note optional additional multiple entire
 lives thousands hundreds hand hands lot mind everybody mr mrs ms yes thank thanks dear
+"""
+
+_NUMBERS = """
+zero seven eight nine eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty
+fifty sixty seventy eighty ninety hundred thousand million billion dozen second third fourth fifth sixth seventh eighth
+ninth tenth twentieth seventieth percent
+"""
+
+_ADJECTIVES = """
+afraid alive alone angry asleep awake bare bitter blind blue bold brave brief bright broad brown calm careful careless
+cheap clean clear clever closed comfortable common cool correct crowded curious damp dangerous dark dead deaf dear deep
+delicious dirty dry due dull eager early elderly electric empty enormous equal excellent expensive extra faint fair
+famous fat favourite fine firm flat foreign free fresh friendly frozen funny gentle glad golden grand grateful green
+grey guilty handy happy harsh healthy heavy hidden hollow honest hot huge hungry ill late lazy light likely lively
+local lonely loose loud lovely low lucky mad male mild modern narrow nasty natural neat nervous nice noisy normal odd
+old open ordinary pale patient perfect plain pleasant plenty polite poor popular pretty proud public pure quick quiet
+rapid rare raw ready red regular rich ripe rough round rude sad safe salty separate severe shallow sharp shiny shy sick
+silent silly simple slight slim slow smart smooth soft solid sore sorry sour spare steady steep stiff strange strict
+strong stupid sudden sure sweet tall tender thick thin tidy tight tiny tired total tough true ugly unusual upset urgent
+usual vague valuable violent warm weak wealthy weird wet whole wild wise wonderful wooden worn worried worst worse
+wrong yellow young fewer older younger cheaper warmer colder longer shorter larger smaller earlier stronger weaker
+faster slower higher lower closer further
+"""
+
+_VERBS = """
+accept add admit affect agree answer appear apply argue arrange arrive ask attack attend avoid bake beat beg begin
+believe belong bend bite blame bleed blow boil borrow bother break breathe build burn buy call care carry catch
+celebrate choose clean clear climb collect compare complain connect consider continue cook cool cost cover cross cry
+cut damage dare decide deliver demand deny depend describe destroy die dig discover discuss divide draw dream dress
+drink drive drop dry earn eat encourage enjoy enter expect explain fail fall fasten fear feed fight fill finish fit fix
+float fly fold follow forget forgive freeze fry gather grab greet grow guess happen hate heal hear heat hide hire hit
+hope hunt hurry hurt ignore imagine improve increase inform invite join jump kick kill knock last laugh lay lead lean
+learn lend lie lift listen live load lock lose love lower mark matter mean measure meet melt mend miss mix move need
+notice obey offer open order owe own paint park pass pay persuade pick plan plant play point pour praise prefer prepare
+press pretend prevent print promise protect prove pull push raise reach react read receive recommend reduce refuse
+remain remember remind remove repair repeat replace reply rest ride ring rise roll rub rush save search sell send serve
+settle sew shake share shine shout shut sing sink sit sleep slice slide smell smile solve speak spell spend spill
+spread squeeze stay steal step stick stir stop store strengthen stretch strike suffer suggest suit supply suppose
+surprise survive swap sweep swim switch talk taste teach tear tie touch trust turn understand visit wait wake walk
+wander warn waste watch wear weigh whisper win wipe wonder worry wrap write
+"""
+
+_PAST_FORMS = """
+arose ate beat bent bit bled blew bought broke built burnt caught chose cost crept dealt drank drew drove dug fell fled
+flew forgot forgave fought froze grew heard hid hit hung hurt knew laid lay led lent lit lost meant met paid ran rang
+rode rose sang sank sat sent shone shook shot shut slept slid slipped sold spent spoke spread stole stood stuck swam
+swept swore taught threw tore understood woke won wore wrote written broken chosen drawn driven drunk eaten fallen
+flown forgotten frozen grown known ridden risen shaken spoken stolen sung sworn thrown torn woken worn begun
 """
 
 _SUBJECTS = {
@@ -85,6 +133,17 @@ _SUBJECTS = {
         photo album holiday picnic dinner breakfast toy game bedtime story cradle uncle aunt child dog tradition""",
     "shopping": """shop price discount receipt refund delivery parcel courier jacket shoe dress coat wallet brand
         supermarket basket checkout voucher cashier order warranty catalogue size colour stock sale""",
+    "letters": """letter friend colleague address invitation answer question request apology favour news reply promise
+        visit guest host couple address envelope card stamp cousin plan idea advice choice reason mistake problem
+        surprise memory""",
+    "jobs": """job worker boss nurse carpenter baker farmer driver waiter lawyer engineer designer trainee interview
+        salary shift contract uniform factory workshop machine tool skill training team colleague union holiday
+        application rota""",
+    "reviews": """restaurant waiter menu table dish hotel reception towel pillow view breakfast novel author chapter
+        reader plot film scene ending series chair headphone kettle blender vacuum handle button noise price quality
+        star opinion""",
+    "nature": """forest mountain lake path meadow stream waterfall cliff rock cave moss mushroom deer squirrel trail
+        hiker tent campfire backpack boots compass summit ridge valley hut rope guide sunrise wildlife river bank""",
     "technology": """phone laptop screen keyboard password printer router camera battery cable software update app
         browser website server backup file folder network headset charger tablet message photo cloud""",
 }
@@ -96,6 +155,11 @@ def word_set(text: str) -> frozenset[str]:
 
 
 FUNCTION_WORDS = word_set(_FUNCTION)
-STOP_WORDS = FUNCTION_WORDS | word_set(_DULL)
+STOP_WORDS = FUNCTION_WORDS | word_set(_DULL) | word_set(_NUMBERS)
 SUBJECTS: dict[str, tuple[str, ...]] = {name: tuple(nouns.split()) for name, nouns in _SUBJECTS.items()}
+_THIRD_FORMS = {
+    verb[:-1] + "ies" if verb[-2:] in ("ly", "py", "ry", "ny") else verb + ("es" if verb[-1] in "shxz" else "s")
+    for verb in _VERBS.split()
+}
 EVERYDAY_NOUNS = tuple(sorted({noun for nouns in SUBJECTS.values() for noun in nouns}))
+OTHER_WORDS = (word_set(_VERBS + _PAST_FORMS + _ADJECTIVES) | _THIRD_FORMS) - STOP_WORDS - set(EVERYDAY_NOUNS)
