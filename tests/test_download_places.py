@@ -281,3 +281,15 @@ def test_a_process_that_cannot_be_started_is_told_and_leaves_nothing() -> None:
     finally:
         downloads.CHILD = original
     assert made.all == []
+
+
+def test_a_timeout_beyond_all_clocks_is_none(hub: Hub, tmp_path: Path) -> None:
+    """The worker waits for the download with nothing else to do."""
+    hold = Fault("*00001*", hold=1000)
+    hub.faults.append(hold)
+    with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+        it.send({**DOWNLOAD, "destination": str(tmp_path / "to"), "timeout_s": 1e300})
+        assert hold.reached.wait(60)
+        it.demand({"command": "status", "id": "status"})
+        hold.release()
+        assert it.ending("get")["success"] is True
