@@ -144,14 +144,10 @@ for line in iter(sys.stdin.buffer.readline, b''):
 """
 
 
-@pytest.mark.parametrize("keeps_stdin", [False, True], ids=["its end of stdin too", "stdin left open"])
-def test_a_worker_whose_parent_was_killed_stops(shelf: Shelf, keeps_stdin: bool) -> None:
-    """Even in the middle of a text, and even when someone else still holds its pipes."""
-    flags = command_line(["--model", str(shelf.endless())])
-    request = encode({**ENDLESS, "id": "a"})
-    script = WATCHER if keeps_stdin else PARENT
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, *flags],
+def started(script: str, *command: str) -> subprocess.Popen[bytes]:
+    """A process of Python's that is to start this command."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -159,6 +155,15 @@ def test_a_worker_whose_parent_was_killed_stops(shelf: Shelf, keeps_stdin: bool)
         cwd=REPOSITORY,
         bufsize=0,
     )
+
+
+@pytest.mark.parametrize("keeps_stdin", [False, True], ids=["its end of stdin too", "stdin left open"])
+def test_a_worker_whose_parent_was_killed_stops(shelf: Shelf, keeps_stdin: bool) -> None:
+    """Even in the middle of a text, and even when someone else still holds its pipes."""
+    flags = command_line(["--model", str(shelf.endless())])
+    request = encode({**ENDLESS, "id": "a"})
+    script = WATCHER if keeps_stdin else PARENT
+    parent = started(script, *flags)
     child: psutil.Process | None = None
     try:
         assert parent.stdin is not None
@@ -194,15 +199,7 @@ sys.stdin.read()
 
 def test_a_worker_behind_a_shell_ends_when_the_app_is_killed(shelf: Shelf) -> None:
     """Its parent, the shell, lives on and waits for it; what it notices is that the app's pipes are gone."""
-    app = subprocess.Popen(
-        [sys.executable, "-c", APP, *command_line(["--model", str(shelf.endless())])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        cwd=REPOSITORY,
-        bufsize=0,
-    )
+    app = started(APP, *command_line(["--model", str(shelf.endless())]))
     family: list[psutil.Process] = []
     try:
         assert app.stdin is not None

@@ -140,10 +140,8 @@ class Batch:
                 return self._wait_or_refuse(prefill, missing)
             known = prefill.known(self._prefix_cache)
             donor = self._donor(prefill, known)
-            if donor is not None and not donor.is_ready:
-                self._entering = None
-                continue
-            if self._makes_room(len(prefill.tokens) - (donor.length if donor else known)):
+            may_begin = donor is None or donor.is_ready
+            if may_begin and self._makes_room(len(prefill.tokens) - (donor.length if donor else known)):
                 self._enter(prefill, donor, known)
             self._entering = None
         return None
@@ -161,8 +159,7 @@ class Batch:
         What is kept for later prompts makes way.
         """
         cost = self._model.cost
-        now = cost.bytes(prefill.held) if prefill.held else 0
-        now += sum(cost.bytes(each.tokens_held) for each in self._rows.values())
+        now = self._held_bytes() + (cost.bytes(prefill.held) if prefill.held else 0)
         then = cost.of_batch([each.row.most_tokens for each in (*self._rows.values(), prefill)])
         missing = then - now - self._budget.room()
         if 0 < missing <= self._prefix_cache.use.bytes:
@@ -170,13 +167,15 @@ class Batch:
             missing = then - now - self._budget.room()
         return max(0, missing)
 
+    def _held_bytes(self) -> int:
+        """What the rows of the batch have taken by now."""
+        return sum(self._model.cost.bytes(each.tokens_held) for each in self._rows.values())
+
     def _wait_or_refuse(self, prefill: Prefill, missing: int) -> JobFailed | None:
         """Behind those that run; or not at all, where it wouldn't fit without them."""
         self._entering = None
-        cost = self._model.cost
-        running = sum(cost.bytes(each.tokens_held) for each in self._rows.values())
-        needed = cost.bytes(prefill.row.most_tokens)
-        available = self._budget.room() + running + self._prefix_cache.use.bytes
+        needed = self._model.cost.bytes(prefill.row.most_tokens)
+        available = self._budget.room() + self._held_bytes() + self._prefix_cache.use.bytes
         if self._rows and needed <= available:
             return None
         self._waiting.remove(prefill)
@@ -216,7 +215,7 @@ class Batch:
             **self._chooser.insertion(prefill.row, self._model.eos_ids),
         )
         prefill.row.start()
-        self._rows[uid], self._entering = prefill, None
+        self._rows[uid] = prefill
 
     def _prefilling(self) -> dict[int, Prefill]:
         return {uid: each for uid, each in self._rows.items() if not each.is_done}
@@ -279,12 +278,8 @@ class Batch:
             return self._advance(response, now)
         except Exception as problem:  # a bug, or no memory for what is kept: this row's alone
             # It may have left the batch already, but nobody has heard of its end.
-            if self._rows.pop(response.uid, None) is not None:
-                self._chooser.leave(row)
-                if response.finish_reason is None and self._generator is not None:
-                    self._generator.remove([response.uid])
-            self._suspects.discard(row.ticket)
-            self._may_enter = True
+            if response.uid in self._rows:
+                self._let_go(response)
             return [JobFailed(row.ticket, problem)]
 
     def _advance(self, response: Any, now: float) -> list[EngineEvent]:
@@ -292,7 +287,7 @@ class Batch:
         row = self._rows[response.uid].row
         ended_itself = response.finish_reason is not None
         if row.problem is not None:
-            self._forget(response.uid) if ended_itself else self._take_out(response.uid)
+            self._let_go(response)
             return [JobFailed(row.ticket, row.problem)]
         text = row.take(response.token, now)
         if not ended_itself and row.ended is None:
@@ -307,6 +302,10 @@ class Batch:
         text += row.finish(cut=row.ended is None and response.finish_reason == "length")
         events: list[EngineEvent] = [TextCame(row.ticket, text)] if text else []
         return [*events, JobEnded(row.ticket, row.result(response.token, now))]
+
+    def _let_go(self, response: Any) -> None:
+        """Nothing of a row is kept; one that ended by itself has left the generator already."""
+        self._forget(response.uid) if response.finish_reason is not None else self._take_out(response.uid)
 
     def _take_out(self, uid: int) -> None:
         """Take a row out of the generator."""

@@ -1,4 +1,4 @@
-"""A download, in a process of its own: `python -m mlx_sidecar.hub.child`. The only part that opens a socket.
+"""A download, in a process of its own, which `downloads` starts. The only part that opens a socket.
 
 Reads its order from stdin and says how far it is on stdout. Its stdin is the
 worker's hand: when that closes, the worker is gone, and so is this process.
@@ -45,11 +45,9 @@ def main() -> None:
     os.dup2(2, 1)
     order = decode_order(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
-    lock = threading.Lock()
 
     def say(message: Message) -> None:
-        with lock:
-            os.write(out, encode(message))
+        os.write(out, encode(message))
 
     try:
         last: Message = carry_out(order, say)
@@ -90,6 +88,7 @@ def _bring(place: Place, web: Web, pool: ThreadPoolExecutor, watch: _Watch) -> C
         if not place.is_complete():
             place.prepare()
             with place.alone():
+                # Whoever was here until now may have tidied up.
                 place.prepare()
                 there = sum(_there(place, file) for file in plan.files)
                 place.check_room(plan.total_bytes - there)
@@ -183,7 +182,3 @@ def _is_right(place: Place, file: PlannedFile, meter: Meter) -> bool:
         return True
     meter.found(-file.size)
     return False
-
-
-if __name__ == "__main__":
-    main()

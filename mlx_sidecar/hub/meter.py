@@ -80,12 +80,11 @@ class Meter:
             self._shown = min(max(self._shown, self._there), self._total_bytes)
             recent = sum(count for at, count in self._recent if at >= now - _WINDOW_S)
             speed = recent / max(min(_WINDOW_S, now - self._begun_at), 0.1)
-            left = max(0, self._total_bytes - self._there)
             return Advanced(
                 downloaded_bytes=self._shown,
                 total_bytes=self._total_bytes,
                 bytes_per_s=round(speed, 1),
-                eta_s=round(left / speed, 1) if speed > 0 else None,
+                eta_s=round(self.left_bytes / speed, 1) if speed > 0 else None,
                 file=self._file,
                 files_done=self._files_done,
                 files_total=self._files_total,
