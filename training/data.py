@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from mlx_sidecar.tasks.prompts import summary_instruction, tags_instruction, with_document
@@ -21,6 +22,7 @@ from training.words import EVERYDAY_NOUNS, FUNCTION_WORDS, OTHER_WORDS, STOP_WOR
 
 TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
+WORD_KINDS = 2
 _NOT_NOUN = re.compile(r".*(?:ing|ed|ly|ous|ful|ive|able|ible|ical|less|ic|ize|ized|ish)$")
 _BEFORE_NOUN = word_set("the a an this its your our his her their my of for with every each no")
 _AFTER_NOUN = word_set("of for to in is are was and or that which with from on as by has can will at")
@@ -281,6 +283,20 @@ def encode_row(document: Document, pairs: list[tuple[str, str]], tokenizer: Toke
     return row
 
 
+def word_kinds(tokenizer: Tokenizer, lexicon: Lexicon) -> NDArray[np.int8]:
+    """For every token: whether it begins a word in lower case; whether it is a noun (1), no noun (-1) or unknown (0).
+
+    Shape (vocabulary, WORD_KINDS).
+    """
+    kinds = np.zeros((tokenizer.get_vocab_size(), WORD_KINDS), np.int8)
+    for token, number in tokenizer.get_vocab().items():
+        if re.fullmatch("Ġ[a-z]+", token):
+            word = token[1:]
+            known = word in lexicon.known or word in lexicon.nouns or word in STOP_WORDS
+            kinds[number] = 1, (1 if lexicon.is_noun(word) and word not in STOP_WORDS else -1) if known else 0
+    return kinds
+
+
 def write_rows(
     path: Path, count: int, descriptions: list[Description], lexicon: Lexicon, tokenizer: Tokenizer, seed: int
 ) -> int:
@@ -300,6 +316,7 @@ def write_rows(
         ids=fields["ids"].astype(np.int16),
         branch=fields["branch"].astype(np.int8),
         answer=fields["answer"].astype(bool),
+        kinds=word_kinds(tokenizer, lexicon),
     )
     return int(offsets[-1])
 

@@ -12,7 +12,13 @@ from training.tokenizer import VOCABULARY
 
 # The larger the embedding, the less a step of the layers' matrices blurs which token stands where.
 _EMBEDDING_SCALE = 0.2
-_SCORE_SCALE = 0.2
+_SCORE_SCALE = 0.3
+
+POINTING_LAYER = 3
+"""The layer whose first heads look for what to say next; see `start.py`."""
+
+POINTERS = 2
+"""How many heads of that layer do."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +26,13 @@ class Shape:
     """The model's dimensions, under the names of config.json."""
 
     vocab_size: int = VOCABULARY
-    hidden_size: int = 256
-    intermediate_size: int = 512
+    hidden_size: int = 288
+    intermediate_size: int = 384
     num_hidden_layers: int = 5
-    num_attention_heads: int = 8
+    num_attention_heads: int = 4
     num_key_value_heads: int = 4
-    head_dim: int = 32
-    rope_theta: float = 1000000.0
+    head_dim: int = 64
+    rope_theta: float = 1e8
     rms_norm_eps: float = 1e-6
 
 
@@ -62,7 +68,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with normalised queries and keys."""
+    """Attention with normalised queries and keys."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -74,19 +80,17 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(head, shape.rms_norm_eps)
         self.k_norm = RMSNorm(head, shape.rms_norm_eps)
         self.head_dim = head
-        self.groups = shape.num_attention_heads // shape.num_key_value_heads
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What the heads bring, and where each of them looked (rows, heads, queries, keys)."""
         rows, length, _ = x.shape
         q, k, v = (layer(x).view(rows, length, -1, self.head_dim) for layer in (self.q_proj, self.k_proj, self.v_proj))
         q = _rotate(self.q_norm(q).transpose(1, 2), *rope)
-        k = _rotate(self.k_norm(k).transpose(1, 2), *rope)
-        k, v = (y.repeat_interleave(self.groups, dim=1) for y in (k, v.transpose(1, 2)))
+        k, v = _rotate(self.k_norm(k).transpose(1, 2), *rope), v.transpose(1, 2)
         # Written out: torch's fused attention takes three times as long backwards on a CPU.
         scores = q * self.head_dim**-0.5 @ k.transpose(-1, -2) + mask
-        out = scores.softmax(-1, dtype=scores.dtype) @ v
-        mixed: Tensor = self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
-        return mixed
+        weights = scores.softmax(-1, dtype=scores.dtype)
+        return self.o_proj((weights @ v).transpose(1, 2).reshape(rows, length, -1)), weights
 
 
 class FeedForward(nn.Module):
@@ -114,10 +118,11 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rope, mask)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The stream after this layer, and where its heads looked."""
+        mixed, weights = self.self_attn(self.input_layernorm(x), rope, mask)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), weights
 
 
 class Body(nn.Module):
@@ -132,6 +137,15 @@ class Body(nn.Module):
         nn.init.constant_(self.norm.weight, _SCORE_SCALE)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a pass over a batch leaves: the last hidden states, and what training takes an interest in on the way."""
+
+    hidden: Tensor
+    before_pointing: Tensor
+    pointing: Tensor
+
+
 class Qwen3(nn.Module):
     """The whole model; the output matrix is the embedding."""
 
@@ -140,15 +154,17 @@ class Qwen3(nn.Module):
         self.shape = shape
         self.model = Body(shape)
 
-    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Hidden states; `logits` turns those that are needed into scores. The mask says who sees whom."""
-        x = self.model.embed_tokens(ids)
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Seen:
+        """One pass. The mask says who sees whom; `logits` turns those hidden states that are needed into scores."""
+        x = before = self.model.embed_tokens(ids)
         hidden_from = torch.zeros(mask.shape, dtype=torch.bfloat16, device=ids.device).masked_fill(~mask, -1e4)
         rope = rope_tables(positions, self.shape)
+        looked = []
         for layer in self.model.layers:
-            x = layer(x, rope, hidden_from)
-        hidden: Tensor = self.model.norm(x)
-        return hidden
+            before = x if len(looked) == POINTING_LAYER else before
+            x, weights = layer(x, rope, hidden_from)
+            looked.append(weights)
+        return Seen(self.model.norm(x), before, looked[POINTING_LAYER][:, :POINTERS])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary."""

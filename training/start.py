@@ -1,14 +1,19 @@
 """Starting weights that already copy: heads that look one or two tokens back, then heads that find what came next.
 
-A model this small takes millions of tokens to discover copying by itself. Here the first two layers are laid out so
-that it holds from the first step: layer 0 notes each token's predecessor, and in its last head the one before that;
-layer 1 looks for a place whose predecessor is the present token and passes on what stands there. Its last head looks
-for the last two tokens at once, so that a common word doesn't lead into another sentence. What these heads look for
-stays as it is, and so do the parts of the embedding that belong to them; training is free to change all the rest.
+A model this small takes millions of tokens to discover copying by itself. Here the layers are laid out so that it holds
+from the first step, and so that what is to be said next can be pointed at:
 
-After a line's end the copying heads find the lines written before, whose beginnings a list must not repeat: there, and
-only there, the second layer's feed-forward turns what they found into its opposite. A later layer has heads that pass
-on whatever training makes them look at, which is where the next line comes from.
+- Layer 0 notes each token's predecessor, and with it the one before that.
+- In layer 1 one head looks for a place whose predecessor is the present token and passes on what stands there; another
+  one looks for the last two tokens at once, so that a common word doesn't lead into another sentence. After a line's
+  end they find the lines written before, whose beginnings a list must not repeat: there, and only there, the
+  feed-forward turns what they found into its opposite.
+- In layer 2 a head gathers the beginnings of those lines, for the next layer to look away from.
+- The pointing layer's first heads pass on the tokens that training makes them look at: where the next line comes from.
+
+A part of every token's embedding is never written to before that, so that what is pointed at is passed on as it is.
+What the copying heads look for stays as it is, and so does what belongs to them in the embedding; training is free to
+change all the rest.
 """
 
 from __future__ import annotations
@@ -18,147 +23,186 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.model import Attention, FeedForward, Qwen3, Shape
+from training.data import WORD_KINDS
+from training.model import POINTERS, POINTING_LAYER, Attention, FeedForward, Qwen3, Shape
 
-_HEADS = 3
-_PAIR = 2
+_ALL = slice(None)
 _FAST = 4
-_SLOW = 5
+_SLOW = 11
 _CONSTANT = 0.75
 _LOOK_BACK_SCALE = 2.0
 _MATCH_SCALE = 1.6
 _NOTE_GAIN = 0.15
-_COPY_GAIN = 0.5
+_COPY_GAIN = 1.0
+_GATHER_GAIN = 1.0
+_POINT_GAIN = 6.0
 _OPPOSITE_GAIN = 0.25
-_LISTS = 3
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the residual stream is shared out: tokens first, then notes on predecessors, then one constant."""
+    """How the residual stream is shared out, as dimensions.
 
-    tokens: int
-    slow: list[int]
-    readings: Tensor
-    values: Tensor
-    clean: Tensor
+    `tokens` is a token's embedding: of it each copying head passes on one of `copied`, and the pointing heads `clean`.
+    `notes` are on the predecessor, and on the last two together. `kinds` say what kind of word a token is, and the last
+    dimension is a constant. `slow` are those of a head's dimensions that rotate too slowly to tell positions apart:
+    there tokens are compared, read by `readings`.
+    """
 
-    def reading(self, head: int) -> Tensor:
-        return self.readings[head * len(self.slow) : (head + 1) * len(self.slow)]
-
-    def notes(self, head: int) -> Tensor:
-        return self.tokens + head * len(self.slow) + torch.arange(len(self.slow))
+    tokens: slice
+    copied: tuple[slice, slice]
+    clean: slice
+    notes: tuple[slice, slice]
+    kinds: slice
+    slow: Tensor
+    readings: tuple[Tensor, Tensor]
 
 
 def _layout(shape: Shape) -> _Layout:
-    """Tokens are compared in the dimensions that rotate too slowly to tell positions apart."""
     half = shape.head_dim // 2
-    slow = [*range(_SLOW, half), *range(half + _SLOW, 2 * half)]
-    tokens = shape.hidden_size - 1 - _HEADS * len(slow)
-    turned = _orthonormal(tokens, tokens)
-    copied = _HEADS * shape.head_dim
-    return _Layout(tokens, slow, _orthonormal(_HEADS * len(slow), tokens), turned[:copied], turned[copied:])
+    slow = torch.tensor([*range(_SLOW, half), *range(half + _SLOW, 2 * half)])
+    width, wide = len(slow), shape.head_dim
+    tokens = shape.hidden_size - 1 - WORD_KINDS - 2 * width
+    one, two = _orthonormal(2 * width, tokens).chunk(2)
+    return _Layout(
+        tokens=slice(0, tokens),
+        copied=(slice(0, wide), slice(wide, 2 * wide)),
+        clean=slice(2 * wide, tokens),
+        notes=(slice(tokens, tokens + width), slice(tokens + width, tokens + 2 * width)),
+        kinds=slice(tokens + 2 * width, shape.hidden_size - 1),
+        slow=slow,
+        readings=(one, two),
+    )
 
 
 def _orthonormal(rows: int, columns: int) -> Tensor:
     return torch.linalg.qr(torch.randn(columns, rows))[0].T
 
 
-def _head(attention: Attention, head: int) -> slice:
-    return slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+def _clear(attention: Attention, head: int) -> slice:
+    """Where a head's own rows stand, all of them zero now."""
+    mine = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        projection.weight[mine] = 0.0
+    attention.o_proj.weight[:, mine] = 0.0
+    return mine
 
 
-def _queries(attention: Attention, head: int) -> list[slice]:
-    """Where the query heads that share a key head stand."""
-    return [_head(attention, head * attention.groups + number) for number in range(attention.groups)]
+def _pass_on(attention: Attention, head: int, read: Tensor, write: slice, gain: float) -> None:
+    """What a head takes from the places it looks at (value dimensions, stream), and where it puts it."""
+    first = head * attention.head_dim
+    attention.v_proj.weight[first : first + len(read)] = read
+    attention.o_proj.weight[write, first : first + len(read)] = gain * torch.eye(len(read))
 
 
-def _look_back(attention: Attention, head: int, layout: _Layout, shape: Shape) -> None:
-    """Aim a head at one of the tokens just before, by the fast-rotating dimensions alone, and note what it is."""
-    size, half, mine = shape.head_dim, shape.head_dim // 2, _head(attention, head)
-    back, reading = (2, 0) if head == _PAIR else (1, head)
-    angles = back * shape.rope_theta ** -(torch.arange(_FAST) * 2 / size)
-    query, key = torch.zeros(size), torch.zeros(size)
-    query[:_FAST] = 1.0
-    key[:_FAST], key[half : half + _FAST] = angles.cos(), angles.sin()
-    attention.k_proj.weight[mine] = 0.0
-    attention.k_proj.weight[mine, -1] = key
-    attention.v_proj.weight[mine] = 0.0
-    attention.v_proj.weight[mine][: len(layout.slow), : layout.tokens] = layout.reading(reading)
-    columns = torch.zeros(shape.hidden_size, size)
-    columns[layout.notes(head), torch.arange(len(layout.slow))] = _NOTE_GAIN
-    for place in _queries(attention, head):
-        attention.q_proj.weight[place] = 0.0
-        attention.q_proj.weight[place, -1] = query
-        attention.o_proj.weight[:, place] = columns
+def _stream(shape: Shape, reading: Tensor, where: slice) -> Tensor:
+    """A reading of some dimensions as one of the whole stream."""
+    whole = torch.zeros(len(reading), shape.hidden_size)
+    whole[:, where] = reading
+    return whole
 
 
-def _find_and_copy(attention: Attention, head: int, layout: _Layout) -> None:
-    """Aim a head at places whose noted predecessor is the present token, and pass on the token there."""
-    mine, slow = _head(attention, head), torch.tensor(layout.slow)
-    attention.k_proj.weight[mine] = 0.0
-    attention.k_proj.weight[mine.start + slow, layout.notes(head)] = 1.0
-    if head == _PAIR:
-        attention.k_proj.weight[mine.start + slow, layout.notes(1)] = 1.0
-    attention.v_proj.weight[mine] = 0.0
-    attention.v_proj.weight[mine, : layout.tokens] = layout.values[mine]
-    for place in _queries(attention, head):
-        attention.q_proj.weight[place] = 0.0
-        attention.q_proj.weight[place.start + slow, : layout.tokens] = layout.reading(1 if head == _PAIR else head)
-        if head == _PAIR:
-            attention.q_proj.weight[place.start + slow, layout.notes(0)] = 1.0
-        attention.o_proj.weight[: layout.tokens, place] = layout.values[mine].T * _COPY_GAIN
+def _look_back(attention: Attention, head: int, back: int, reading: Tensor, notes: slice, shape: Shape) -> None:
+    """Aim a head at a token just before, by the fast-rotating dimensions alone, and note what it is."""
+    first, half = _clear(attention, head).start, shape.head_dim // 2
+    angles = back * shape.rope_theta ** -(torch.arange(_FAST) * 2 / shape.head_dim)
+    attention.q_proj.weight[first : first + _FAST, -1] = 1.0
+    attention.k_proj.weight[first : first + _FAST, -1] = angles.cos()
+    attention.k_proj.weight[first + half : first + half + _FAST, -1] = angles.sin()
+    _pass_on(attention, head, _stream(shape, reading, slice(0, reading.shape[1])), notes, _NOTE_GAIN)
 
 
-def _pass_on(attention: Attention, head: int, layout: _Layout) -> None:
-    """Let a head pass on the tokens it looks at, by the part of the embedding that the copying heads don't write to."""
-    mine, clean = _head(attention, head), layout.clean.chunk(_HEADS)[head]
-    rows = slice(mine.start, mine.start + len(clean))
-    attention.v_proj.weight[mine] = 0.0
-    attention.v_proj.weight[rows, : layout.tokens] = clean
-    for place in _queries(attention, head):
-        attention.o_proj.weight[: layout.tokens, place.start : place.start + len(clean)] = clean.T * _COPY_GAIN
+def _find(attention: Attention, head: int, layout: _Layout, *, two: bool) -> None:
+    """Aim a head at places that follow the token that is here, or the last two."""
+    rows = _clear(attention, head).start + layout.slow
+    attention.q_proj.weight[rows, layout.tokens] = layout.readings[two]
+    attention.k_proj.weight[rows, layout.notes[two]] = torch.eye(len(rows))
+    if two:
+        attention.q_proj.weight[rows, layout.notes[0]] = torch.eye(len(rows))
+
+
+def _point(attention: Attention, head: int, reading: Tensor, layout: _Layout, shape: Shape) -> None:
+    """Let a head look away from what was gathered, and pass on a part of the tokens that it looks at."""
+    rows = _clear(attention, head).start + layout.slow
+    attention.q_proj.weight[rows, layout.notes[0]] = -torch.eye(len(rows))
+    attention.k_proj.weight[rows, layout.clean] = reading
+    width = (layout.clean.stop - layout.clean.start + POINTERS - 1) // POINTERS
+    first = layout.clean.start + head * width
+    part = slice(first, min(first + width, layout.clean.stop))
+    _pass_on(attention, head, _stream(shape, torch.eye(part.stop - part.start), part), part, _POINT_GAIN)
 
 
 def _oppose(mlp: FeedForward, line_end: Tensor, layout: _Layout) -> None:
     """Turn what was found after a line's end into its opposite; the constant keeps the units shut everywhere else."""
-    units = len(layout.values)
+    found = slice(layout.copied[0].start, layout.copied[1].stop)
+    units = found.stop
     mlp.gate_proj.weight[:units] = 0.0
-    mlp.gate_proj.weight[:units, : layout.tokens] = line_end / line_end.norm()
+    mlp.gate_proj.weight[:units, layout.tokens] = line_end / line_end.norm()
     mlp.gate_proj.weight[:units, -1] = -1.0
     mlp.up_proj.weight[:units] = 0.0
-    mlp.up_proj.weight[:units, : layout.tokens] = layout.values
-    mlp.down_proj.weight[: layout.tokens, :units] = -_OPPOSITE_GAIN * layout.values.T
+    mlp.up_proj.weight[:units, found] = torch.eye(units)
+    mlp.down_proj.weight[found, :units] = -_OPPOSITE_GAIN * torch.eye(units)
 
 
 @torch.no_grad()
-def start_with_copying(model: Qwen3, line_end: int) -> None:
-    """Lay out the first two layers so that the model copies, and hints for lists; the line end is a token's number."""
-    layout = _layout(model.shape)
+def start_with_copying(model: Qwen3, line_end: int, kinds: Tensor) -> None:
+    """Lay out the first layers as told above.
+
+    The line end is a token's number; `kinds` (vocabulary, WORD_KINDS) holds -1, 0 or 1 for each token.
+    """
+    shape, layout = model.shape, _layout(model.shape)
     embedding = model.model.embed_tokens.weight
-    mark = embedding[line_end, : layout.tokens]
-    mark -= layout.values.T @ (layout.values @ mark)
-    _oppose(model.model.layers[1].mlp, mark, layout)
-    embedding[:, layout.tokens :] = 0.0
+    mark = embedding[line_end, layout.tokens]
+    mark[: layout.clean.start] = 0.0
+    embedding[:, layout.tokens.stop :] = 0.0
+    embedding[:, layout.kinds] = _CONSTANT * kinds
     embedding[:, -1] = _CONSTANT
-    note, match = model.model.layers[0].self_attn, model.model.layers[1].self_attn
-    for head in range(_HEADS):
-        _look_back(note, head, layout, model.shape)
-        _find_and_copy(match, head, layout)
-        _pass_on(model.model.layers[_LISTS].self_attn, head, layout)
-    for attention, scale in ((note, _LOOK_BACK_SCALE), (match, _MATCH_SCALE)):
-        attention.q_norm.weight.fill_(scale)
-        attention.k_norm.weight.fill_(scale)
-    words = (torch.arange(model.shape.vocab_size) != line_end).unsqueeze(1)
-    _keep(embedding, words & (torch.arange(model.shape.hidden_size) < layout.tokens))
-    for attention in (note, match):
-        for projection, heads in ((attention.q_proj, _HEADS * attention.groups), (attention.k_proj, _HEADS)):
-            rows = torch.arange(projection.weight.shape[0]) >= heads * attention.head_dim
-            _keep(projection.weight, rows.unsqueeze(1))
-        attention.q_norm.weight.requires_grad_(False)
-        attention.k_norm.weight.requires_grad_(False)
+    note, match, gather, point = (model.model.layers[number].self_attn for number in range(POINTING_LAYER + 1))
+    one, two = layout.readings
+    _look_back(note, 0, 1, one, layout.notes[0], shape)
+    _look_back(note, 1, 1, two, layout.notes[1], shape)
+    _look_back(note, 2, 2, one, layout.notes[1], shape)
+    for head, part in enumerate(layout.copied):
+        _find(match, head, layout, two=head == 1)
+        _pass_on(match, head, _stream(shape, torch.eye(shape.head_dim), part), part, _COPY_GAIN)
+    _oppose(model.model.layers[1].mlp, mark, layout)
+    reading = _orthonormal(len(layout.slow), layout.clean.stop - layout.clean.start)
+    _find(gather, 0, layout, two=False)
+    _pass_on(gather, 0, _stream(shape, reading, layout.clean), layout.notes[0], _GATHER_GAIN)
+    gather.q_norm.weight.fill_(_MATCH_SCALE)
+    gather.k_norm.weight.fill_(_MATCH_SCALE)
+    for head in range(POINTERS):
+        _point(point, head, reading, layout, shape)
+    _keep_looking(note, 3, _LOOK_BACK_SCALE)
+    _keep_looking(match, 2, _MATCH_SCALE)
+    for attention, heads in ((note, 3), (match, 2), (point, POINTERS)):
+        _keep(attention.v_proj.weight, rows=slice(0, heads * shape.head_dim))
+        _keep(attention.o_proj.weight, columns=slice(0, heads * shape.head_dim))
+    _keep_clean(model, layout)
+    _keep(embedding, rows=slice(line_end, line_end + 1))
+    _keep(embedding, columns=slice(layout.tokens.stop, layout.kinds.start))
+    _keep(embedding, columns=slice(layout.kinds.stop, None))
 
 
-def _keep(weight: Tensor, free: Tensor) -> None:
-    """Let training change only those parts of a weight that are free."""
+def _keep_looking(attention: Attention, heads: int, scale: float) -> None:
+    """Set how sharply a layer looks, and let training change only the heads after these."""
+    for norm in (attention.q_norm, attention.k_norm):
+        norm.weight.fill_(scale)
+        norm.weight.requires_grad_(False)
+    for projection in (attention.q_proj, attention.k_proj):
+        _keep(projection.weight, rows=slice(0, heads * attention.head_dim))
+
+
+def _keep_clean(model: Qwen3, layout: _Layout) -> None:
+    """Let nothing before the pointing layer write to the part of the stream that it passes on."""
+    for layer in model.model.layers[:POINTING_LAYER]:
+        for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            projection.weight[layout.clean] = 0.0
+            _keep(projection.weight, rows=layout.clean)
+
+
+def _keep(weight: Tensor, rows: slice = _ALL, columns: slice = _ALL) -> None:
+    """Let training change nothing in this part of a weight."""
+    free = torch.ones_like(weight)
+    free[rows, columns] = 0.0
     weight.register_hook(lambda gradient: gradient * free.to(gradient.device))
