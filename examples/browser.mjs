@@ -55,7 +55,15 @@ export async function showApp(app, { dark = false, bytesPerS = 4e6 } = {}) {
     hub.stdin.end();
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   };
-  return { page, problems, close };
+  return { page, problems, close, workers };
+}
+
+/** The pids of the workers that this process has started. */
+function workers() {
+  const table = execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat=,args="], { encoding: "utf8" });
+  const rows = table.split("\n").map((row) => row.trim().split(/ +/));
+  const found = rows.filter(([, parent, state, ...args]) => Number(parent) === process.pid && !state.startsWith("Z") && args.includes("--model"));
+  return found.map(([pid]) => Number(pid));
 }
 
 /** The real preload script and the real main process's side, with a plain channel between them. */

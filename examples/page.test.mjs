@@ -1,6 +1,7 @@
 // The page in a browser, the real worker behind it: as a user of either app would go through it.
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { build, CHROMIUM, showApp } from "./browser.mjs";
 
 const skip = CHROMIUM ? false : "there is no Chromium on this machine";
@@ -16,6 +17,17 @@ before(() => skip || build());
 
 for (const app of ["electron", "tauri"]) {
   describe(app, { skip }, () => {
+    test("a page that is loaded anew has a worker, and there is one", async (context) => {
+      const { page, close, workers } = await showApp(app);
+      context.after(close);
+      await shows(page, "model", "demo");
+      const [first] = workers();
+      await page.reload();
+      await shows(page, "model", "demo");
+      while (workers().length > 1) await delay(50);
+      assert.equal(workers().includes(first), app === "electron"); // There it belongs to the main process.
+    });
+
     test("tags, a streamed summary, stop; a download, cancelled and finished; another model", async (context) => {
       const { page, problems, close } = await showApp(app);
       context.after(close);

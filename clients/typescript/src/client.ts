@@ -161,7 +161,8 @@ export class Sidecar {
       if (signal?.aborted) throw SidecarError.cancelled(signal.reason);
       const wish = onDelta ? { stream: true } : command === "load-model" && onProgress ? { progress: true } : {};
       const timeout = timeoutMs === undefined ? {} : { timeout_s: timeoutMs / 1000 };
-      const line = this.#lineOf({ ...params, ...wish, ...timeout, command, id });
+      const given = { ...params };
+      const line = this.#lineOf({ ...given, ...wish, ...timeout, command, id });
       const onAbort = (): void => cancel(signal?.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
       const stopClock = timeoutMs === undefined ? () => {} : this.#setClock(id, timeoutMs);
@@ -174,7 +175,7 @@ export class Sidecar {
           stopClock();
           signal?.removeEventListener("abort", onAbort);
           if ("error" in outcome) return reject(outcome.error);
-          this.#note(command, params);
+          this.#note(command, given);
           resolve(outcome.line as Responses[C]);
         },
       });

@@ -66,9 +66,10 @@ class NodeConnection implements Connection {
   #listen({ onStderr }: NodeOptions): void {
     const { stdin, stdout, stderr } = this.#child;
     stdout?.on("data", (chunk: Buffer) => this.#ended || this.#listener.data(chunk));
+    const decoder = new TextDecoder();
     stderr?.on("data", (chunk: Buffer) => {
       this.#stderr.push(chunk);
-      onStderr?.(chunk.toString());
+      onStderr?.(decoder.decode(chunk, { stream: true }));
     });
     stdin?.on("drain", () => this.#roomToWrite());
     // A pipe that breaks says what the end of the process says better.

@@ -6,6 +6,7 @@
  * app's main thread: one line after the other, and never more than the worker takes (`maxInFlight`).
  */
 import { type Child, Command } from "@tauri-apps/plugin-shell";
+import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
 import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
 
 export interface TauriOptions {
@@ -26,31 +27,31 @@ export function tauriTransport(options: TauriOptions): Transport {
 class TauriConnection implements Connection {
   readonly #listener: Listener;
   readonly #stderr = new Tail();
-  readonly #child: Promise<Child | undefined>;
-  readonly #onPageHide = (): void => this.kill();
+  readonly #decoder = new TextDecoder();
+  readonly #spawned: Promise<void>;
+  #child: Child | undefined;
   #ended = false;
   #written: Promise<void> = Promise.resolve();
 
   constructor(options: TauriOptions, listener: Listener) {
     this.#listener = listener;
+    killLeftovers();
     const command = commandOf(options);
     command.stdout.on("data", (chunk) => this.#ended || listener.data(bytesOf(chunk)));
     command.stderr.on("data", (chunk) => this.#log(bytesOf(chunk), options));
     command.on("close", ({ code, signal }) => this.#end(code, signal));
     command.on("error", (message) => this.#break(message));
-    this.#child = command.spawn().catch((reason: unknown) => {
-      this.#end(null, null, String(reason));
-      return undefined;
-    });
-    // A page that is loaded anew has forgotten its worker, and the plugin ends it only with the app.
-    globalThis.addEventListener?.("pagehide", this.#onPageHide);
+    this.#spawned = command.spawn().then(
+      (child) => this.#began(child),
+      (reason: unknown) => this.#end(null, null, String(reason)),
+    );
   }
 
   write(line: string): Promise<void> {
     // Each waits for the one before: two calls into Tauri may overtake each other.
     this.#written = this.#written.then(async () => {
-      const child = await this.#child;
-      if (!this.#ended) await child?.write(line).catch(() => {}); // The end of the process tells it better.
+      await this.#spawned;
+      if (!this.#ended) await this.#child?.write(line).catch(() => {}); // The end of the process tells it better.
     });
     return this.#written;
   }
@@ -64,12 +65,17 @@ class TauriConnection implements Connection {
   }
 
   kill(): void {
-    void this.#child.then((child) => child?.kill()).catch(() => {});
+    void this.#spawned.then(() => this.#child?.kill()).catch(() => {});
+  }
+
+  #began(child: Child): void {
+    this.#child = child;
+    if (!this.#ended) noteStarted(child.pid);
   }
 
   #log(chunk: Uint8Array, { onStderr }: TauriOptions): void {
     this.#stderr.push(chunk);
-    onStderr?.(new TextDecoder().decode(chunk));
+    onStderr?.(this.#decoder.decode(chunk, { stream: true }));
   }
 
   /** The plugin has lost the process, and won't say how it ends. */
@@ -82,7 +88,7 @@ class TauriConnection implements Connection {
   #end(exitCode: number | null, signal: number | null, notStarted?: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    globalThis.removeEventListener?.("pagehide", this.#onPageHide);
+    if (this.#child) noteEnded(this.#child.pid);
     const ending = { exitCode, signal, stderr: String(this.#stderr) };
     this.#listener.end(notStarted === undefined ? ending : { ...ending, notStarted });
   }
