@@ -1,3 +1,4 @@
+import { Aborts } from "./aborts.js";
 import { type Call, Calls, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
@@ -49,6 +50,7 @@ export class Sidecar {
   readonly #options: SidecarOptions;
   readonly #calls: Calls;
   readonly #supervisor: Supervisor;
+  readonly #aborts = new Aborts();
   #model: Params<"load-model"> | undefined;
   #writing = false;
   #closing: Promise<void> | undefined;
@@ -163,8 +165,7 @@ export class Sidecar {
       const timeout = timeoutMs === undefined ? {} : { timeout_s: timeoutMs / 1000 };
       const given = { ...params };
       const line = this.#lineOf({ ...given, ...wish, ...timeout, command, id });
-      const onAbort = (): void => cancel(signal?.reason);
-      signal?.addEventListener("abort", onAbort, { once: true });
+      const unwatch = signal && this.#aborts.watch(signal, () => cancel(signal.reason));
       const stopClock = timeoutMs === undefined ? () => {} : this.#setClock(id, timeoutMs);
       this.#open({
         id,
@@ -173,7 +174,7 @@ export class Sidecar {
         onProgress: (progress) => this.#guarded(id, () => report(progress, onProgress, onDelta)),
         onEnd: (outcome) => {
           stopClock();
-          signal?.removeEventListener("abort", onAbort);
+          unwatch?.();
           if ("error" in outcome) return reject(outcome.error);
           this.#note(command, given);
           resolve(outcome.line as Responses[C]);

@@ -91,6 +91,13 @@ test("leaving the loop cancels the request", async () => {
   expect(await codeOf(stream.result)).toBe("cancelled");
 });
 
+test("a stream that is left and forgotten leaves no rejection behind", async () => {
+  const stream = client().generateStream({ prompt: "x" });
+  transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "enough" });
+  for await (const _ of stream) break;
+  client().generateStream({ prompt: "y" }).cancel();
+});
+
 test("progress goes to the caller's function; what that throws ends the call and no other", async () => {
   const sidecar = client();
   const seen: number[] = [];
@@ -176,6 +183,16 @@ test("a signal that serves many calls is left without a listener of theirs", asy
   expect(remove.mock.calls.map(([, listener]) => listener)).toEqual(add.mock.calls.map(([, listener]) => listener));
 });
 
+test("a signal that many calls have at once has one listener, and ends them all", async () => {
+  const sidecar = client();
+  const abort = new AbortController();
+  const add = vi.spyOn(abort.signal, "addEventListener");
+  const calls = Array.from({ length: 100 }, () => codeOf(sidecar.generateTags(TAGS, { signal: abort.signal })));
+  abort.abort();
+  expect(new Set(await Promise.all(calls))).toEqual(new Set(["cancelled"]));
+  expect(add.mock.calls.length).toBe(1);
+});
+
 test("cancelAll ends what waits here and asks the worker to end the rest", async () => {
   const sidecar = client({ maxInFlight: 1 });
   const [sent, waiting] = [sidecar.generateTags(TAGS), sidecar.generateTags(TAGS)];
@@ -196,6 +213,14 @@ test("a timeout is the worker's to keep; one that doesn't answer is given a seco
   await vi.advanceTimersByTimeAsync(200);
   expect(await call).toBe("timeout");
   expect(transport.worker.requests.at(-1)).toMatchObject({ command: "cancel", target: 1 });
+});
+
+test("a call that ends in time leaves no timer behind", async () => {
+  vi.useFakeTimers();
+  const call = client().generateTags(TAGS, { timeoutMs: 2000 });
+  transport.worker.answer("generate-tags", { tags: [] });
+  await call;
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test("a timeout counts while a call waits in the client", async () => {
@@ -275,6 +300,7 @@ for (const [moment, prepare] of Object.entries(MOMENTS)) {
   test(`the process ends ${moment}: all open calls fail with its exit code and stderr, the next call starts another`, async () => {
     const sidecar = client({ backoffMs: [0], maxInFlight: 2 });
     const calls = [1, 2, 3].map(() => sidecar.generate({ prompt: "x" }));
+    await settled();
     prepare(transport.worker);
     transport.worker.end({ exitCode: 3, stderr: "first\nlast words\n" });
     for (const call of calls) {
@@ -418,6 +444,7 @@ test("close ends in bounded time even where the process can't be killed", async 
 });
 
 test("close without a worker, and during the wait before a restart, is done at once", async () => {
+  vi.useFakeTimers();
   const idle = client();
   await idle.close();
   await idle.close();
@@ -429,4 +456,5 @@ test("close without a worker, and during the wait before a restart, is done at o
   await sidecar.close();
   expect(await second).toBe("client_closed");
   expect(transport.workers.length).toBe(1);
+  expect(vi.getTimerCount()).toBe(0);
 });
