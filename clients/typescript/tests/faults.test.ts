@@ -36,14 +36,14 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     const outcomes = Array.from({ length: 1000 }, async (_, n) => {
       const abort = new AbortController();
       const options = { signal: abort.signal };
-      const kind = n % 4;
+      const kind = n % 8;
       const call =
         kind === 0 ? client.generate({ prompt: "x", choices: ["yes", "no"] }, options)
         : kind === 1 ? client.checkAvailability(options)
         : kind === 2 ? client.generateStream({ prompt: "x", choices: ["a b c", "d e f"] }, options).result
         : client.modelInfo(options);
       const outcome = codeOf(call).finally(() => settlements++);
-      if (next(3) === 1) setTimeout(() => abort.abort(), next(4000));
+      if (next(3) === 1) setTimeout(() => abort.abort(), next(2000));
       else if (next(10) === 1) abort.abort();
       return outcome;
     });
