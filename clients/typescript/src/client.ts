@@ -1,0 +1,298 @@
+import { Aborts } from "./aborts.js";
+import { type Call, Calls, type ProgressLine } from "./calls.js";
+import { SidecarError } from "./errors.js";
+import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
+import { type Begun, TextStream } from "./stream.js";
+import { Supervisor } from "./supervisor.js";
+import type { Transport } from "./transport.js";
+
+/** All commands but two: `shutdown` is `close()`, `cancel` is an AbortSignal or `cancelAll()`. */
+export type Command = Exclude<keyof Requests, "shutdown" | "cancel">;
+
+/** The fields of a request that are the caller's. The others the client sets itself. */
+export type Params<C extends Command> = Omit<Requests[C], "command" | "id" | "timeout_s" | "stream" | "progress">;
+
+export interface CallOptions<C extends Command> {
+  /** Ends the request; the call rejects at once, with code `cancelled` and the signal's reason as its cause. */
+  readonly signal?: AbortSignal;
+  /** Waiting included. The call rejects with code `timeout`, and what was written is in `data.text`. */
+  readonly timeoutMs?: number;
+  /** At most ten times a second: percent, parts of a long document, all about a download. */
+  readonly onProgress?: (measure: C extends "download-model" ? DownloadMeasure : Measure) => void;
+}
+
+export interface SidecarOptions {
+  /** How often in a row a worker that ended is followed by another (3). */
+  readonly restarts?: number;
+  /** Waits before these (0.25, 1 and 4 seconds). */
+  readonly backoffMs?: readonly number[];
+  /** A worker that lived so long was a good one: counting begins anew (30 seconds). */
+  readonly healthyMs?: number;
+  /** Requests in the worker at once (256); more wait in the client, so that a cancel is never behind a full queue. */
+  readonly maxInFlight?: number;
+  /** The worker's `--max-line-bytes` (16 MiB). */
+  readonly maxLineBytes?: number;
+  /** A worker ended that wasn't asked to. Its calls have failed; the next call starts another. */
+  readonly onWorkerEnded?: (error: SidecarError) => void;
+  /** A line on stdout that isn't the protocol's. */
+  readonly onNoise?: (line: string) => void;
+}
+
+/** What a worker is given beyond a call's own time before the client stops waiting for its last line. */
+const LATE_MS = 1000;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * The client. The worker starts with the first call, or with `start()`; when it ends, every open call rejects, and the
+ * next call starts another, in which the model that `loadModel` loaded is loaded again.
+ */
+export class Sidecar {
+  readonly #options: SidecarOptions;
+  readonly #calls: Calls;
+  readonly #supervisor: Supervisor;
+  readonly #aborts = new Aborts();
+  #model: Params<"load-model"> | undefined;
+  #writing = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(transport: Transport, options: SidecarOptions = {}) {
+    this.#options = options;
+    this.#calls = new Calls(options.maxInFlight ?? 256);
+    const { restarts = 3, backoffMs = [250, 1000, 4000], healthyMs = 30_000 } = options;
+    this.#supervisor = new Supervisor(transport, { restarts, backoffMs, healthyMs }, {
+      started: () => this.#started(),
+      line: (text) => this.#receive(text),
+      ended: (error) => this.#ended(error),
+      gaveUp: (error) => this.#calls.failAll(error),
+    });
+  }
+
+  /** Starts the worker now rather than with the first call, also where restarting was given up. */
+  start(): void {
+    this.#supervisor.startAnew();
+  }
+
+  /** One request of any kind. Rejects with a SidecarError. */
+  call<C extends Command>(command: C, params: Params<C>, options: CallOptions<C> = {}): Promise<Responses[C]> {
+    return this.#begin(command, params, options).answer;
+  }
+
+  checkAvailability(options?: CallOptions<"check-availability">): Promise<Responses["check-availability"]> {
+    return this.call("check-availability", {}, options);
+  }
+
+  loadModel(params: Params<"load-model">, options: CallOptions<"load-model"> = {}): Promise<Responses["load-model"]> {
+    return this.call("load-model", params, options);
+  }
+
+  unloadModel(options?: CallOptions<"unload-model">): Promise<Responses["unload-model"]> {
+    return this.call("unload-model", {}, options);
+  }
+
+  modelInfo(options?: CallOptions<"model-info">): Promise<Responses["model-info"]> {
+    return this.call("model-info", {}, options);
+  }
+
+  listModels(params: Params<"list-models"> = {}, options?: CallOptions<"list-models">): Promise<Responses["list-models"]> {
+    return this.call("list-models", params, options);
+  }
+
+  /** Fetches a model; goes on where an earlier download ended. */
+  downloadModel(
+    params: Params<"download-model">,
+    options?: CallOptions<"download-model">,
+  ): Promise<Responses["download-model"]> {
+    return this.call("download-model", params, options);
+  }
+
+  generateTags(params: Params<"generate-tags">, options?: CallOptions<"generate-tags">): Promise<Responses["generate-tags"]> {
+    return this.call("generate-tags", params, options);
+  }
+
+  summarize(params: Params<"summarize">, options?: CallOptions<"summarize">): Promise<Responses["summarize"]> {
+    return this.call("summarize", params, options);
+  }
+
+  /** A summary, as it is written. */
+  summarizeStream(params: Params<"summarize">, options: CallOptions<"summarize"> = {}): TextStream<Responses["summarize"]> {
+    return new TextStream((onDelta) => this.#begin("summarize", params, options, onDelta));
+  }
+
+  generate(params: Params<"generate">, options?: CallOptions<"generate">): Promise<Responses["generate"]> {
+    return this.call("generate", params, options);
+  }
+
+  /** A text, as it is written. */
+  generateStream(params: Params<"generate">, options: CallOptions<"generate"> = {}): TextStream<Responses["generate"]> {
+    return new TextStream((onDelta) => this.#begin("generate", params, options, onDelta));
+  }
+
+  status(options?: CallOptions<"status">): Promise<Responses["status"]> {
+    return this.call("status", {}, options);
+  }
+
+  /** Ends every open call; each rejects with code `cancelled`. */
+  cancelAll(): void {
+    this.#calls.failWaiting(SidecarError.cancelled(undefined));
+    if (this.#calls.size) this.#tell({ command: "cancel" });
+  }
+
+  /**
+   * Lets the requests that the worker has finish for `graceMs`, and ends it: by `shutdown`, then EOF, then SIGTERM, then
+   * SIGKILL, each only if the one before didn't do. Never rejects; further calls reject with code `client_closed`.
+   */
+  close({ graceMs = 5000 }: { graceMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(graceMs);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #begin<C extends Command>(
+    command: C,
+    params: Params<C>,
+    { signal, timeoutMs, onProgress }: CallOptions<C>,
+    onDelta?: (text: string) => void,
+  ): Begun<Responses[C]> {
+    const id = this.#calls.nextId();
+    const cancel = (reason?: unknown): void => this.#giveUp(id, SidecarError.cancelled(reason));
+    const answer = new Promise<Responses[C]>((resolve, reject) => {
+      if (this.#closing) throw closed();
+      if (signal?.aborted) throw SidecarError.cancelled(signal.reason);
+      const wish = onDelta ? { stream: true } : command === "load-model" && onProgress ? { progress: true } : {};
+      const timeout = timeoutMs === undefined ? {} : { timeout_s: timeoutMs / 1000 };
+      const given = { ...params };
+      const line = this.#lineOf({ ...given, ...wish, ...timeout, command, id });
+      const unwatch = signal && this.#aborts.watch(signal, () => cancel(signal.reason));
+      const stopClock = timeoutMs === undefined ? () => {} : this.#setClock(id, timeoutMs);
+      this.#open({
+        id,
+        line,
+        urgent: command === "status",
+        onProgress: (progress) => this.#guarded(id, () => report(progress, onProgress, onDelta)),
+        onEnd: (outcome) => {
+          stopClock();
+          unwatch?.();
+          if ("error" in outcome) return reject(outcome.error);
+          this.#note(command, given);
+          resolve(outcome.line as Responses[C]);
+        },
+      });
+    });
+    return { answer, cancel };
+  }
+
+  /** A request that nobody waits for. */
+  #tell(request: { command: "cancel" | "shutdown" | "load-model"; [field: string]: unknown }): void {
+    const id = this.#calls.nextId();
+    const line = this.#lineOf({ ...request, id });
+    this.#open({ id, line, urgent: true, onProgress: () => {}, onEnd: () => {} });
+  }
+
+  #open(call: Call): void {
+    this.#calls.add(call);
+    this.#supervisor.want();
+    void this.#write();
+  }
+
+  /** Ends a call before the worker does. */
+  #giveUp(id: number, error: unknown): void {
+    if (!this.#calls.isOpen(id)) return;
+    const sent = this.#calls.isSent(id);
+    this.#calls.settle(id, { error });
+    if (sent) this.#tell({ command: "cancel", target: id });
+    this.#holdWhileBusy();
+  }
+
+  /** The worker keeps the time of what it has; the client that of what waits, and of a worker that doesn't answer. */
+  #setClock(id: number, timeoutMs: number): () => void {
+    if (timeoutMs > LONGEST_TIMER_MS) return () => {};
+    const giveUp = (): void => this.#giveUp(id, new SidecarError(`no answer within ${timeoutMs} ms`, "timeout", true));
+    let timer = setTimeout(() => {
+      if (!this.#calls.isSent(id)) return giveUp();
+      timer = setTimeout(giveUp, LATE_MS);
+    }, timeoutMs);
+    return () => clearTimeout(timer);
+  }
+
+  /** What a caller's function throws ends the caller's call, and nobody else's. */
+  #guarded(id: number, callback: () => void): void {
+    try {
+      callback();
+    } catch (error) {
+      this.#giveUp(id, error);
+    }
+  }
+
+  #lineOf(request: object): string {
+    const line = `${JSON.stringify(request, wellFormed)}\n`;
+    const { maxLineBytes = 1 << 24 } = this.#options;
+    // One UTF-16 unit is at most three bytes; only a long line is measured.
+    if (line.length * 3 > maxLineBytes && new TextEncoder().encode(line).length - 1 > maxLineBytes) {
+      throw new SidecarError(`the request has more than ${maxLineBytes} bytes`, "message_too_large", false);
+    }
+    return line;
+  }
+
+  /** Writes what may be written, one line after the other; there is one of these at a time. */
+  async #write(): Promise<void> {
+    if (this.#writing) return;
+    this.#writing = true;
+    for (let connection; (connection = this.#supervisor.connection); ) {
+      const call = this.#calls.take();
+      if (!call) break;
+      await connection.write(call.line);
+    }
+    this.#writing = false;
+    this.#holdWhileBusy();
+  }
+
+  #receive(text: string): void {
+    if (!this.#calls.receive(text) && text.trim()) this.#options.onNoise?.(text);
+    void this.#write();
+  }
+
+  #started(): void {
+    if (this.#model) this.#tell({ ...this.#model, command: "load-model" });
+    void this.#write();
+  }
+
+  #ended(error: SidecarError): void {
+    this.#calls.failAll(this.#closing ? closed() : error);
+    if (!this.#closing) this.#options.onWorkerEnded?.(error);
+  }
+
+  /** Which model the next worker has to load. */
+  #note<C extends Command>(command: C, params: Params<C>): void {
+    if (command === "load-model") this.#model = params;
+    if (command === "unload-model") this.#model = undefined;
+  }
+
+  #holdWhileBusy(): void {
+    this.#supervisor.connection?.hold?.(this.#calls.size > 0);
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    this.#calls.failWaiting(closed());
+    if (this.#supervisor.connection) this.#tell({ command: "shutdown", grace_s: graceMs / 1000 });
+    // What was cancelled at the end of the grace is still answered.
+    await this.#supervisor.stop(graceMs + LATE_MS);
+    this.#calls.failAll(closed());
+  }
+}
+
+function report<M>(line: ProgressLine, onProgress?: (measure: M) => void, onDelta?: (text: string) => void): void {
+  if (line.delta === undefined) onProgress?.(line as M);
+  else onDelta?.(line.delta);
+}
+
+function closed(): SidecarError {
+  return new SidecarError("the client was closed", "client_closed", false);
+}
+
+/** Half a surrogate pair isn't text: the worker would refuse the line, and couldn't say whose it was. */
+function wellFormed(_key: string, value: unknown): unknown {
+  return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\uFFFD") : value;
+}

@@ -1,0 +1,547 @@
+// Made from `mlx-sidecar --schema` by scripts/protocol.mjs; a test fails when they differ.
+
+/** Whether models can run here, and with what. Never an error. */
+export interface CheckAvailability {
+  command: "check-availability";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+}
+
+/** Load a model, replacing the one that is loaded. */
+export interface LoadModel {
+  command: "load-model";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** a model folder, or `demo` */
+  model_path?: string | null;
+  /** a repository in the local Hugging Face cache; never fetched */
+  repo_id?: string | null;
+  /** a folder with LoRA adapters */
+  adapter_path?: string | null;
+  /** tokens, prompt and answer together */
+  context_length?: number | null;
+  /** report percent of the weights' bytes read; default false */
+  progress?: boolean;
+}
+
+/** Tags for a document. */
+export interface GenerateTags {
+  command: "generate-tags";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** 0 takes the likeliest token; default 0 */
+  temperature?: number;
+  /** nucleus sampling; 1 is off; default 1 */
+  top_p?: number;
+  /** 0 is off; default 0 */
+  top_k?: number;
+  /** 0 is off; default 0 */
+  min_p?: number;
+  /** 1 is off; looks back 20 tokens; default 1 */
+  repetition_penalty?: number;
+  /** the same seed, the same text */
+  seed?: number | null;
+  /** the document */
+  content: string;
+  /** default 5 */
+  max_tags?: number;
+  /** tags to prefer, or to choose from; 1 to 40 characters each */
+  vocabulary?: ReadonlyArray<string> | null;
+  /** with `vocabulary`; `prefer` if not given */
+  vocabulary_mode?: "only" | "prefer" | null;
+  /** language of the tags */
+  language?: string | null;
+}
+
+/** A summary of a document. */
+export interface Summarize {
+  command: "summarize";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** 0 takes the likeliest token; default 0 */
+  temperature?: number;
+  /** nucleus sampling; 1 is off; default 1 */
+  top_p?: number;
+  /** 0 is off; default 0 */
+  top_k?: number;
+  /** 0 is off; default 0 */
+  min_p?: number;
+  /** 1 is off; looks back 20 tokens; default 1 */
+  repetition_penalty?: number;
+  /** the same seed, the same text */
+  seed?: number | null;
+  /** the document */
+  content: string;
+  /** default "sentence" */
+  style?: "bullets" | "paragraph" | "sentence";
+  /** never exceeded */
+  max_words?: number | null;
+  /** language of the summary */
+  language?: string | null;
+  /** send the text as it comes, as `delta` progress lines; default false */
+  stream?: boolean;
+}
+
+/** Fetch a model from the Hugging Face Hub. */
+export interface DownloadModel {
+  command: "download-model";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** owner/name */
+  repo_id: string;
+  /** a folder; none is the Hugging Face cache */
+  destination?: string | null;
+  /** branch, tag or commit */
+  revision?: string | null;
+  /** only these files */
+  allow_patterns?: ReadonlyArray<string> | null;
+}
+
+/** What is loaded. */
+export interface ModelInfo {
+  command: "model-info";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+}
+
+/** Finish the requests before this one, answer it last, and end. */
+export interface Shutdown {
+  command: "shutdown";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** what isn't done by then is cancelled; default 5 */
+  grace_s?: number;
+}
+
+/** Free generation, or generation held to a JSON Schema or to a list of choices. */
+export interface Generate {
+  command: "generate";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** 0 takes the likeliest token; default 0.7 */
+  temperature?: number;
+  /** nucleus sampling; 1 is off; default 1 */
+  top_p?: number;
+  /** 0 is off; default 0 */
+  top_k?: number;
+  /** 0 is off; default 0 */
+  min_p?: number;
+  /** 1 is off; looks back 20 tokens; default 1 */
+  repetition_penalty?: number;
+  /** the same seed, the same text */
+  seed?: number | null;
+  /** one user turn */
+  prompt?: string | null;
+  /** a conversation */
+  messages?: ReadonlyArray<Message> | null;
+  /** goes before everything else */
+  system?: string | null;
+  /** send the text as it comes, as `delta` progress lines; default false */
+  stream?: boolean;
+  /** default 512 */
+  max_tokens?: number;
+  /** the text ends before the first of these to be complete; default [] */
+  stop?: ReadonlyArray<string>;
+  /** a JSON Schema that the answer obeys */
+  schema?: { readonly [name: string]: unknown } | null;
+  /** the answer is one of these */
+  choices?: ReadonlyArray<string> | null;
+  /** let a thinking model think first; the reasoning comes apart from the text; default false */
+  thinking?: boolean;
+}
+
+/** One turn of a conversation. */
+export interface Message {
+  role: "assistant" | "system" | "user";
+  content: string;
+}
+
+/** End requests before their time. */
+export interface Cancel {
+  command: "cancel";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** an id; none is everything before this request */
+  target?: string | number | null;
+}
+
+/** What the worker is doing. */
+export interface Status {
+  command: "status";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+}
+
+/** Let the loaded model go. */
+export interface UnloadModel {
+  command: "unload-model";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+}
+
+/** The models on this machine. */
+export interface ListModels {
+  command: "list-models";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** look here instead of in the Hugging Face cache */
+  folder?: string | null;
+}
+
+export interface Memory {
+  total_bytes: number;
+  available_bytes: number;
+}
+
+/** How the weights are packed; a field that the model doesn't state is left out. */
+export interface Quantization {
+  bits?: number | null;
+  group_size?: number | null;
+  mode?: string | null;
+}
+
+/** Tokens; `chunks` is the number of parts that the document was read in. */
+export interface Usage {
+  input_tokens: number;
+  cached_tokens: number;
+  output_tokens: number;
+  chunks: number;
+}
+
+/** Waiting, until the first token, from there to the last, all together; tokens a second while decoding. */
+export interface Timing {
+  queue_s: number;
+  prefill_s: number;
+  decode_s: number;
+  total_s: number;
+  tokens_per_s: number;
+}
+
+export interface DeviceMemory {
+  active_bytes: number;
+  peak_bytes: number;
+  cache_bytes: number;
+}
+
+export interface PrefixCacheStatus {
+  entries: number;
+  bytes: number;
+  budget_bytes: number;
+}
+
+export interface RequestStatus {
+  id: string | number | null;
+  command: string;
+  state: "queued" | "running";
+  tokens: number;
+}
+
+/** One download in `status`. */
+export interface DownloadStatus {
+  repo_id: string;
+  destination: string | null;
+  state: "queued" | "running";
+  downloaded_bytes: number;
+  total_bytes: number | null;
+}
+
+export interface ListedModel {
+  name: string;
+  path: string;
+  repo_id?: string;
+  revision?: string;
+  size_bytes: number;
+  model_type: string | null;
+  quantization: Quantization | null;
+  complete: boolean;
+}
+
+/** A measure of how far a request is, 0 to 100. */
+export interface Measure {
+  progress: number;
+  chunks_done?: number;
+  chunks_total?: number;
+}
+
+/** How far a download is. Bytes count what was there before; `bytes_per_s` only what comes over the network. */
+export interface DownloadMeasure {
+  progress: number;
+  chunks_done?: number;
+  chunks_total?: number;
+  downloaded_mb: number;
+  total_mb: number;
+  downloaded_bytes: number;
+  total_bytes: number;
+  bytes_per_s: number;
+  eta_s: number | null;
+  file: string | null;
+  files_done: number;
+  files_total: number;
+  /** nothing has come for so long */
+  stalled_s?: number;
+}
+
+/** A piece of the text; all pieces together are exactly the text. */
+export interface Delta {
+  delta: string;
+}
+
+export interface CheckAvailabilityResponse {
+  type: "response";
+  command: "check-availability";
+  id?: string | number;
+  available: boolean;
+  /** why not */
+  reason?: string;
+  protocol: number;
+  version: string;
+  mlx_version: string | null;
+  mlx_lm_version: string | null;
+  device: "cpu" | "gpu";
+  device_name: string;
+  memory: Memory;
+  commands: ReadonlyArray<string>;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface LoadModelResponse {
+  type: "response";
+  command: "load-model";
+  id?: string | number;
+  model_name: string;
+  param_count: number;
+  model_type: string;
+  quantization: Quantization | null;
+  context_length: number;
+  memory_bytes: number;
+  load_s: number;
+  path: string;
+  adapter_path: string | null;
+  /** what the model's folder says of itself */
+  description?: string;
+  success: boolean;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface GenerateTagsResponse {
+  type: "response";
+  command: "generate-tags";
+  id?: string | number;
+  tags: ReadonlyArray<string>;
+  usage: Usage;
+  timing: Timing;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface SummarizeResponse {
+  type: "response";
+  command: "summarize";
+  id?: string | number;
+  summary: string;
+  finish_reason: "length" | "stop";
+  usage: Usage;
+  timing: Timing;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface DownloadModelResponse {
+  type: "response";
+  command: "download-model";
+  id?: string | number;
+  success: boolean;
+  destination: string;
+  repo_id: string;
+  revision: string;
+  files: number;
+  total_bytes: number;
+  resumed_bytes: number;
+  verified: boolean;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface ModelInfoResponse {
+  type: "response";
+  command: "model-info";
+  id?: string | number;
+  model_name: string;
+  param_count: number;
+  model_type: string;
+  quantization: Quantization | null;
+  context_length: number;
+  memory_bytes: number;
+  load_s: number;
+  path: string;
+  adapter_path: string | null;
+  /** what the model's folder says of itself */
+  description?: string;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface ShutdownResponse {
+  type: "response";
+  command: "shutdown";
+  id?: string | number;
+  success: boolean;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface GenerateResponse {
+  type: "response";
+  command: "generate";
+  id?: string | number;
+  text: string;
+  /** the parsed text, with `schema`; null where `max_tokens` cut it */
+  json?: unknown;
+  /** with `thinking` */
+  reasoning?: string;
+  finish_reason: "length" | "stop";
+  usage: Usage;
+  timing: Timing;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface CancelResponse {
+  type: "response";
+  command: "cancel";
+  id?: string | number;
+  cancelled: number;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface StatusResponse {
+  type: "response";
+  command: "status";
+  id?: string | number;
+  state: "generating" | "idle" | "loading";
+  model: string | null;
+  uptime_s: number;
+  cpu_percent: number;
+  memory_bytes: number;
+  device_memory: DeviceMemory;
+  prefix_cache: PrefixCacheStatus;
+  running: number;
+  queued: number;
+  requests: ReadonlyArray<RequestStatus>;
+  downloads: ReadonlyArray<DownloadStatus>;
+  tokens_per_s: number;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface UnloadModelResponse {
+  type: "response";
+  command: "unload-model";
+  id?: string | number;
+  success: boolean;
+  freed_bytes: number;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface ListModelsResponse {
+  type: "response";
+  command: "list-models";
+  id?: string | number;
+  models: ReadonlyArray<ListedModel>;
+  warnings?: ReadonlyArray<string>;
+}
+
+/** What each command is asked with. */
+export interface Requests {
+  "check-availability": CheckAvailability;
+  "load-model": LoadModel;
+  "generate-tags": GenerateTags;
+  "summarize": Summarize;
+  "download-model": DownloadModel;
+  "model-info": ModelInfo;
+  "shutdown": Shutdown;
+  "generate": Generate;
+  "cancel": Cancel;
+  "status": Status;
+  "unload-model": UnloadModel;
+  "list-models": ListModels;
+}
+
+/** What each command answers. */
+export interface Responses {
+  "check-availability": CheckAvailabilityResponse;
+  "load-model": LoadModelResponse;
+  "generate-tags": GenerateTagsResponse;
+  "summarize": SummarizeResponse;
+  "download-model": DownloadModelResponse;
+  "model-info": ModelInfoResponse;
+  "shutdown": ShutdownResponse;
+  "generate": GenerateResponse;
+  "cancel": CancelResponse;
+  "status": StatusResponse;
+  "unload-model": UnloadModelResponse;
+  "list-models": ListModelsResponse;
+}
+
+/** The line that ends a request that failed. */
+export interface ErrorLine {
+  type: "error";
+  /** a command's name as it was sent, or 'unknown' */
+  command: string;
+  id?: string | number;
+  /** one sentence that says what to do */
+  error: string;
+  code: ErrorCode;
+  /** whether the very same request can work later */
+  retryable: boolean;
+  data?: { readonly [name: string]: unknown };
+}
+
+/** What can go wrong, as the worker says it. */
+export type ErrorCode =
+  | "parse_error"
+  | "invalid_request"
+  | "unknown_command"
+  | "invalid_params"
+  | "message_too_large"
+  | "duplicate_id"
+  | "overloaded"
+  | "cancelled"
+  | "timeout"
+  | "shutting_down"
+  | "not_available"
+  | "model_not_loaded"
+  | "model_not_found"
+  | "model_invalid"
+  | "model_unsupported"
+  | "out_of_memory"
+  | "context_too_long"
+  | "repo_not_found"
+  | "revision_not_found"
+  | "gated"
+  | "bad_token"
+  | "no_connection"
+  | "rate_limited"
+  | "hub_error"
+  | "checksum_mismatch"
+  | "disk_full"
+  | "destination_invalid"
+  | "download_busy"
+  | "internal";

@@ -1,0 +1,105 @@
+/**
+ * The worker as a sidecar of a Tauri app, started by the page through `@tauri-apps/plugin-shell`.
+ *
+ * The plugin hands over stdout `raw`: arrays of numbers, up to 8 KiB each, cut anywhere (its text mode cuts at CR too).
+ * It can't close stdin or send SIGTERM, so the steps of closing are `shutdown` and `kill`. It writes to stdin on the
+ * app's main thread: one line after the other, and never more than the worker takes (`maxInFlight`).
+ */
+import { type Child, Command } from "@tauri-apps/plugin-shell";
+import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
+import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
+
+export interface TauriOptions {
+  /** As in `externalBin` of tauri.conf.json and in the capability: "binaries/mlx-sidecar". */
+  readonly sidecar: string;
+  /** As the capability allows them. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** The worker's log, as it comes. */
+  readonly onStderr?: (text: string) => void;
+}
+
+export function tauriTransport(options: TauriOptions): Transport {
+  return { start: (listener) => new TauriConnection(options, listener) };
+}
+
+class TauriConnection implements Connection {
+  readonly #listener: Listener;
+  readonly #stderr = new Tail();
+  readonly #decoder = new TextDecoder();
+  readonly #spawned: Promise<void>;
+  #child: Child | undefined;
+  #ended = false;
+  #written: Promise<void> = Promise.resolve();
+
+  constructor(options: TauriOptions, listener: Listener) {
+    this.#listener = listener;
+    killLeftovers();
+    const command = commandOf(options);
+    command.stdout.on("data", (chunk) => this.#ended || listener.data(bytesOf(chunk)));
+    command.stderr.on("data", (chunk) => this.#log(bytesOf(chunk), options));
+    command.on("close", ({ code, signal }) => this.#end(code, signal));
+    command.on("error", (message) => this.#break(message));
+    this.#spawned = command.spawn().then(
+      (child) => this.#began(child),
+      (reason: unknown) => this.#end(null, null, String(reason)),
+    );
+  }
+
+  write(line: string): Promise<void> {
+    // Each waits for the one before: two calls into Tauri may overtake each other.
+    this.#written = this.#written.then(async () => {
+      await this.#spawned;
+      if (!this.#ended) await this.#child?.write(line).catch(() => {}); // The end of the process tells it better.
+    });
+    return this.#written;
+  }
+
+  endInput(): boolean {
+    return false;
+  }
+
+  terminate(): boolean {
+    return false;
+  }
+
+  kill(): void {
+    void this.#spawned.then(() => this.#child?.kill()).catch(() => {});
+  }
+
+  #began(child: Child): void {
+    this.#child = child;
+    if (!this.#ended) noteStarted(child.pid);
+  }
+
+  #log(chunk: Uint8Array, { onStderr }: TauriOptions): void {
+    this.#stderr.push(chunk);
+    onStderr?.(this.#decoder.decode(chunk, { stream: true }));
+  }
+
+  /** The plugin has lost the process, and won't say how it ends. */
+  #break(message: string): void {
+    this.#stderr.push(new TextEncoder().encode(message));
+    this.kill();
+    this.#end(null, null);
+  }
+
+  #end(exitCode: number | null, signal: number | null, notStarted?: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#child) noteEnded(this.#child.pid);
+    const ending = { exitCode, signal, stderr: String(this.#stderr) };
+    this.#listener.end(notStarted === undefined ? ending : { ...ending, notStarted });
+  }
+}
+
+function commandOf({ sidecar, args = [], env, cwd }: TauriOptions): Command<Uint8Array> {
+  const where = { ...(env ? { env } : {}), ...(cwd === undefined ? {} : { cwd }) };
+  return Command.sidecar(sidecar, [...args], { encoding: "raw", ...where });
+}
+
+/** The plugin's types say Uint8Array; what comes through its channel is an array of numbers. */
+function bytesOf(chunk: Uint8Array | readonly number[]): Uint8Array {
+  return chunk instanceof Uint8Array ? chunk : Uint8Array.from(chunk);
+}

@@ -1,0 +1,460 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Sidecar, SidecarError, type SidecarOptions } from "../src/index.js";
+import { Scripted, settled } from "./scripted.js";
+
+let transport: Scripted;
+const unhandled: unknown[] = [];
+const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
+
+beforeEach(() => {
+  transport = new Scripted();
+  process.on("unhandledRejection", onUnhandled);
+});
+
+afterEach(async () => {
+  vi.useRealTimers();
+  await settled();
+  process.off("unhandledRejection", onUnhandled);
+  expect(unhandled.splice(0)).toEqual([]);
+});
+
+function client(options: SidecarOptions = {}): Sidecar {
+  return new Sidecar(transport, options);
+}
+
+/** The code that a call fails with. */
+const codeOf = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => "worked",
+    (error: SidecarError) => error.code,
+  );
+
+const TAGS = { content: "a text" };
+
+test("a call is written once, with an id, and ends with its response", async () => {
+  const sidecar = client();
+  const call = sidecar.generateTags({ content: "a text", max_tags: 3 });
+  expect(transport.worker.requests).toEqual([{ content: "a text", max_tags: 3, command: "generate-tags", id: 1 }]);
+  transport.worker.answer("generate-tags", { tags: ["a"] });
+  expect((await call).tags).toEqual(["a"]);
+});
+
+test("answers find their calls in whatever order they come", async () => {
+  const sidecar = client();
+  const calls = [1, 2, 3].map((n) => sidecar.generateTags({ content: `text ${n}` }));
+  for (const id of [3, 1, 2]) transport.worker.say({ type: "response", command: "generate-tags", id, tags: [`${id}`] });
+  expect((await Promise.all(calls)).map(({ tags }) => tags[0])).toEqual(["1", "2", "3"]);
+});
+
+test("an error line rejects its call with code, retryable and data", async () => {
+  const call = client().generateTags(TAGS);
+  const line = { error: "it is too long", code: "context_too_long", retryable: false, data: { tokens: 9 } };
+  transport.worker.say({ type: "error", command: "generate-tags", id: 1, ...line });
+  const error = await call.catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(SidecarError);
+  expect(error).toMatchObject({ message: "it is too long", code: "context_too_long", retryable: false, data: { tokens: 9 } });
+});
+
+test("a stream gives its pieces in order, also in chunks of one byte and with U+2028 in them, then its result", async () => {
+  const stream = client().summarizeStream(TAGS);
+  expect(transport.worker.requests[0]).toMatchObject({ command: "summarize", stream: true });
+  const pieces = ["Ein\u2028e ", "Zeile", "\n𝄞\r"];
+  const lines = [
+    ...pieces.map((delta) => ({ type: "progress", command: "summarize", id: 1, delta })),
+    { type: "response", command: "summarize", id: 1, summary: pieces.join("") },
+  ];
+  const bytes = new TextEncoder().encode(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  for (let at = 0; at < bytes.length; at++) transport.worker.bytes(bytes.subarray(at, at + 1));
+  const seen = [];
+  for await (const piece of stream) seen.push(piece);
+  expect(seen).toEqual(pieces);
+  expect((await stream.result).summary).toBe("Ein\u2028e Zeile\n𝄞\r");
+});
+
+test("a stream that fails throws in the loop, after the pieces that came", async () => {
+  const stream = client().generateStream({ prompt: "x" });
+  const seen: string[] = [];
+  const loop = (async () => {
+    for await (const piece of stream) seen.push(piece);
+  })();
+  transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "half" });
+  transport.worker.end({ exitCode: 1 });
+  expect(await codeOf(loop)).toBe("worker_ended");
+  expect(seen).toEqual(["half"]);
+});
+
+test("leaving the loop cancels the request", async () => {
+  const stream = client().generateStream({ prompt: "x" });
+  transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "enough" });
+  for await (const _ of stream) break;
+  expect(transport.worker.requests.at(-1)).toMatchObject({ command: "cancel", target: 1 });
+  expect(await codeOf(stream.result)).toBe("cancelled");
+});
+
+test("a stream that is left and forgotten leaves no rejection behind", async () => {
+  const stream = client().generateStream({ prompt: "x" });
+  transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "enough" });
+  for await (const _ of stream) break;
+  client().generateStream({ prompt: "y" }).cancel();
+});
+
+test("progress goes to the caller's function; what that throws ends the call and no other", async () => {
+  const sidecar = client();
+  const seen: number[] = [];
+  const good = sidecar.downloadModel({ repo_id: "a/b" }, { onProgress: ({ downloaded_bytes }) => seen.push(downloaded_bytes) });
+  const bad = sidecar.downloadModel({ repo_id: "a/c" }, { onProgress: () => { throw new RangeError("mine"); } });
+  await settled();
+  for (const id of [2, 1]) transport.worker.say({ type: "progress", command: "download-model", id, progress: 5, downloaded_bytes: 7 });
+  await expect(bad).rejects.toThrow(RangeError);
+  transport.worker.say({ type: "response", command: "download-model", id: 1, success: true });
+  expect((await good).success).toBe(true);
+  expect(seen).toEqual([7]);
+  expect(transport.worker.requests.at(-1)).toMatchObject({ command: "cancel", target: 2 });
+});
+
+test("load-model asks for progress exactly when somebody listens", async () => {
+  const sidecar = client();
+  void sidecar.loadModel({ model_path: "demo" });
+  void sidecar.loadModel({ model_path: "demo" }, { onProgress: () => {} });
+  await settled();
+  expect(transport.worker.requests.map(({ progress }) => progress)).toEqual([undefined, true]);
+});
+
+// --- cancelling -----------------------------------------------------------------------------------------------------
+
+test("a signal that is aborted beforehand: nothing is sent, no worker is started", async () => {
+  const call = client().generateTags(TAGS, { signal: AbortSignal.abort("no") });
+  await expect(call).rejects.toMatchObject({ code: "cancelled", cause: "no" });
+  expect(transport.workers).toEqual([]);
+});
+
+test("aborted while it waits in the client: nothing is sent", async () => {
+  const sidecar = client({ maxInFlight: 1 });
+  const abort = new AbortController();
+  void sidecar.generateTags(TAGS);
+  const call = sidecar.generateTags(TAGS, { signal: abort.signal });
+  abort.abort();
+  expect(await codeOf(call)).toBe("cancelled");
+  expect(transport.worker.requests.length).toBe(1);
+});
+
+test("aborted in the worker: it rejects at once, the worker is told, and its late lines change nothing", async () => {
+  const sidecar = client({ maxInFlight: 1 });
+  const abort = new AbortController();
+  const deltas: string[] = [];
+  const stream = sidecar.generateStream({ prompt: "x" }, { signal: abort.signal });
+  transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "a" });
+  abort.abort();
+  expect(await codeOf(stream.result)).toBe("cancelled");
+  const next = sidecar.generateTags(TAGS);
+  await settled();
+  // The place of the cancelled one is free only when the worker has ended it; the cancel itself needs none.
+  expect(transport.worker.requests.map(({ command }) => command)).toEqual(["generate", "cancel"]);
+  transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "late" });
+  transport.worker.say({ type: "response", command: "generate", id: 1, text: "late" });
+  await settled();
+  transport.worker.answer("generate-tags", { tags: [] });
+  expect((await next).tags).toEqual([]);
+  expect(await codeOf((async () => { for await (const piece of stream) deltas.push(piece); })())).toBe("cancelled");
+  expect(deltas).toEqual(["a"]);
+});
+
+test("aborted after the end: nothing happens", async () => {
+  const abort = new AbortController();
+  const call = client().generateTags(TAGS, { signal: abort.signal });
+  transport.worker.answer("generate-tags", { tags: ["a"] });
+  expect((await call).tags).toEqual(["a"]);
+  abort.abort();
+  await settled();
+  expect(transport.worker.requests.length).toBe(1);
+});
+
+test("a signal that serves many calls is left without a listener of theirs", async () => {
+  const sidecar = client();
+  const { signal } = new AbortController();
+  const [add, remove] = [vi.spyOn(signal, "addEventListener"), vi.spyOn(signal, "removeEventListener")];
+  for (let n = 0; n < 50; n++) {
+    const call = sidecar.generateTags(TAGS, { signal });
+    await settled();
+    transport.worker.answer("generate-tags");
+    await call;
+  }
+  expect(add.mock.calls.length).toBe(50);
+  expect(remove.mock.calls.map(([, listener]) => listener)).toEqual(add.mock.calls.map(([, listener]) => listener));
+});
+
+test("a signal that many calls have at once has one listener, and ends them all", async () => {
+  const sidecar = client();
+  const abort = new AbortController();
+  const add = vi.spyOn(abort.signal, "addEventListener");
+  const calls = Array.from({ length: 100 }, () => codeOf(sidecar.generateTags(TAGS, { signal: abort.signal })));
+  abort.abort();
+  expect(new Set(await Promise.all(calls))).toEqual(new Set(["cancelled"]));
+  expect(add.mock.calls.length).toBe(1);
+});
+
+test("cancelAll ends what waits here and asks the worker to end the rest", async () => {
+  const sidecar = client({ maxInFlight: 1 });
+  const [sent, waiting] = [sidecar.generateTags(TAGS), sidecar.generateTags(TAGS)];
+  sidecar.cancelAll();
+  expect(await codeOf(waiting)).toBe("cancelled");
+  expect(transport.worker.requests.at(-1)).not.toHaveProperty("target");
+  transport.worker.say({ type: "error", command: "generate-tags", id: 1, error: "cancelled", code: "cancelled", retryable: true });
+  expect(await codeOf(sent)).toBe("cancelled");
+});
+
+test("a timeout is the worker's to keep; one that doesn't answer is given a second", async () => {
+  vi.useFakeTimers();
+  const sidecar = client();
+  const call = codeOf(sidecar.generateTags(TAGS, { timeoutMs: 2000 }));
+  expect(transport.worker.requests[0]).toMatchObject({ timeout_s: 2 });
+  await vi.advanceTimersByTimeAsync(2900);
+  expect(transport.worker.requests.length).toBe(1);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(await call).toBe("timeout");
+  expect(transport.worker.requests.at(-1)).toMatchObject({ command: "cancel", target: 1 });
+});
+
+test("a call that ends in time leaves no timer behind", async () => {
+  vi.useFakeTimers();
+  const call = client().generateTags(TAGS, { timeoutMs: 2000 });
+  transport.worker.answer("generate-tags", { tags: [] });
+  await call;
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("a timeout counts while a call waits in the client", async () => {
+  vi.useFakeTimers();
+  const sidecar = client({ maxInFlight: 1 });
+  void sidecar.generateTags(TAGS);
+  const call = codeOf(sidecar.generateTags(TAGS, { timeoutMs: 2000 }));
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(await call).toBe("timeout");
+  expect(transport.worker.requests.length).toBe(1);
+});
+
+// --- what may come from a worker, or go to it -----------------------------------------------------------------------
+
+test("lines that aren't the protocol's are reported and change nothing", async () => {
+  const noise: string[] = [];
+  const call = client({ onNoise: (line) => noise.push(line) }).generateTags(TAGS);
+  const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+  transport.worker.bytes(encode('Warning: hello\n\n[1,2]\nnull\n{"type":"response"\n{"type":"other","id":1}\n"response"\n'));
+  transport.worker.bytes(Uint8Array.of(0xff, 0xfe, 0x0a));
+  transport.worker.say({ type: "response", command: "generate-tags", id: 99 });
+  transport.worker.say({ type: "response", command: "generate-tags", id: "1" });
+  transport.worker.answer("generate-tags", { tags: ["a"] });
+  expect((await call).tags).toEqual(["a"]);
+  expect(noise.length).toBe(8);
+});
+
+test("a second end of the same call is ignored", async () => {
+  const call = client().generateTags(TAGS);
+  transport.worker.answer("generate-tags", { tags: ["first"] });
+  transport.worker.say({ type: "error", command: "generate-tags", id: 1, error: "x", code: "internal", retryable: false });
+  expect((await call).tags).toEqual(["first"]);
+});
+
+test("an error that names no request fails those that were sent, so that none waits for ever", async () => {
+  const sidecar = client({ maxInFlight: 2 });
+  const calls = [1, 2, 3].map(() => sidecar.generateTags(TAGS));
+  await settled();
+  transport.worker.say({ type: "error", command: "unknown", error: "not JSON", code: "parse_error", retryable: false });
+  expect(await Promise.all(calls.slice(0, 2).map(codeOf))).toEqual(["parse_error", "parse_error"]);
+  expect(await Promise.race([codeOf(calls[2]!), settled()])).toBeUndefined();
+});
+
+test("half a surrogate pair is sent as U+FFFD, whole ones and U+2028 as they are", () => {
+  void client().generateTags({ content: "a\ud83d b\ude00 \ud83d\ude00 \u2028" });
+  expect(transport.worker.requests[0]!.content).toBe("a\ufffd b\ufffd \ud83d\ude00 \u2028");
+});
+
+test("a request that can't be written as JSON, or is too long, fails alone", async () => {
+  const sidecar = client({ maxLineBytes: 200 });
+  await expect(sidecar.generate({ prompt: "x", schema: { n: 1n } })).rejects.toThrow(TypeError);
+  expect(await codeOf(sidecar.generateTags({ content: "ü".repeat(100) }))).toBe("message_too_large");
+  void sidecar.generateTags({ content: "ü".repeat(70) });
+  expect(transport.worker.requests.map(({ id }) => id)).toEqual([3]);
+});
+
+test("never more than maxInFlight are in the worker; the others follow in order as places get free", async () => {
+  const sidecar = client({ maxInFlight: 2 });
+  for (let n = 1; n <= 5; n++) void sidecar.generateTags({ content: `${n}` });
+  void sidecar.status();
+  await settled();
+  expect(transport.worker.requests.map(({ content }) => content)).toEqual(["1", undefined, "2"]);
+  for (const id of [2, 1, 6]) transport.worker.say({ type: "response", command: "x", id });
+  await settled();
+  expect(transport.worker.requests.slice(3).map(({ content }) => content)).toEqual(["3", "4"]);
+});
+
+// --- the end of a process -------------------------------------------------------------------------------------------
+
+const MOMENTS: Record<string, (worker: Scripted["worker"]) => void> = {
+  "before a word": () => {},
+  "in the middle of a line": (worker) => worker.bytes(new TextEncoder().encode('{"type":"resp')),
+  "after a delta": (worker) => worker.say({ type: "progress", command: "generate", id: 1, delta: "a" }),
+};
+
+for (const [moment, prepare] of Object.entries(MOMENTS)) {
+  test(`the process ends ${moment}: all open calls fail with its exit code and stderr, the next call starts another`, async () => {
+    const sidecar = client({ backoffMs: [0], maxInFlight: 2 });
+    const calls = [1, 2, 3].map(() => sidecar.generate({ prompt: "x" }));
+    await settled();
+    prepare(transport.worker);
+    transport.worker.end({ exitCode: 3, stderr: "first\nlast words\n" });
+    for (const call of calls) {
+      await expect(call).rejects.toMatchObject({
+        code: "worker_ended",
+        retryable: true,
+        message: "the worker ended with exit code 3: last words",
+        data: { exit_code: 3, stderr: "first\nlast words\n" },
+      });
+    }
+    const next = sidecar.generate({ prompt: "y" });
+    await vi.waitUntil(() => transport.workers.length === 2);
+    await settled();
+    transport.worker.answer("generate", { text: "z" });
+    expect((await next).text).toBe("z");
+  });
+}
+
+test("a last line without its LF counts", async () => {
+  const call = client().generateTags(TAGS);
+  transport.worker.bytes(new TextEncoder().encode('{"type":"response","command":"generate-tags","id":1,"tags":["a"]}'));
+  transport.worker.end();
+  expect((await call).tags).toEqual(["a"]);
+});
+
+test("what a process says after its end, or after another was started, is nobody's", async () => {
+  const sidecar = client({ backoffMs: [0] });
+  const old = codeOf(sidecar.generateTags(TAGS));
+  const [first] = transport.workers;
+  first!.end();
+  expect(await old).toBe("worker_ended");
+  const call = sidecar.generateTags(TAGS);
+  await vi.waitUntil(() => transport.workers.length === 2);
+  first!.say({ type: "response", command: "generate-tags", id: 2, tags: ["wrong"] });
+  first!.listener.end({ exitCode: 0, signal: null, stderr: "" });
+  await settled();
+  transport.worker.answer("generate-tags", { tags: ["right"] });
+  expect((await call).tags).toEqual(["right"]);
+});
+
+test("three restarts in a row, each later than the one before; then calls fail at once, until start()", async () => {
+  vi.useFakeTimers();
+  const sidecar = client();
+  const starts: number[] = [];
+  const begun = Date.now();
+  for (let n = 0; n < 4; n++) {
+    const call = codeOf(sidecar.generateTags(TAGS));
+    await vi.advanceTimersToNextTimerAsync();
+    starts.push(Date.now() - begun);
+    expect(transport.workers.length).toBe(n + 1);
+    transport.worker.end({ exitCode: 1 });
+    expect(await call).toBe("worker_ended");
+  }
+  expect(starts).toEqual([0, 250, 1250, 5250]);
+  await expect(sidecar.generateTags(TAGS)).rejects.toMatchObject({ code: "worker_not_started", retryable: false });
+  expect(transport.workers.length).toBe(4);
+  sidecar.start();
+  expect(transport.workers.length).toBe(5);
+  const call = sidecar.generateTags(TAGS);
+  transport.worker.answer("generate-tags", { tags: [] });
+  expect((await call).tags).toEqual([]);
+});
+
+test("a process that lived long begins the counting anew", async () => {
+  vi.useFakeTimers();
+  const sidecar = client();
+  for (let n = 0; n < 10; n++) {
+    const call = codeOf(sidecar.generateTags(TAGS));
+    await vi.advanceTimersByTimeAsync(60_000);
+    transport.worker.end({ exitCode: 1 });
+    expect(await call).toBe("worker_ended");
+  }
+  expect(transport.workers.length).toBe(10);
+});
+
+test("the model that was loaded is loaded again in the next process, before anything else", async () => {
+  const sidecar = client({ backoffMs: [0] });
+  const load = sidecar.loadModel({ model_path: "/a/model", context_length: 2048 });
+  transport.worker.answer("load-model", { success: true });
+  await load;
+  transport.worker.end({ signal: "SIGKILL", exitCode: null });
+  void sidecar.generateTags(TAGS).catch(() => {});
+  await vi.waitUntil(() => transport.workers.length === 2);
+  await settled();
+  expect(transport.worker.requests.map(({ id: _, ...rest }) => rest)).toEqual([
+    { command: "load-model", model_path: "/a/model", context_length: 2048 },
+    { command: "generate-tags", content: "a text" },
+  ]);
+});
+
+test("a transport that throws is a worker that couldn't be started", async () => {
+  const sidecar = new Sidecar({ start: () => { throw new TypeError("no such thing"); } });
+  await expect(sidecar.status()).rejects.toMatchObject({ code: "worker_not_started", message: /no such thing/ });
+  await sidecar.close();
+});
+
+// --- closing --------------------------------------------------------------------------------------------------------
+
+test("close lets the worker finish what it has, and is done when the process is gone", async () => {
+  const sidecar = client({ maxInFlight: 1 });
+  const [sent, waiting] = [sidecar.generateTags(TAGS), sidecar.generateTags(TAGS)];
+  const closing = sidecar.close({ graceMs: 700 });
+  expect(sidecar.close()).toBe(closing);
+  expect(await codeOf(waiting)).toBe("client_closed");
+  await settled();
+  expect(transport.worker.requests.at(-1)).toMatchObject({ command: "shutdown", grace_s: 0.7 });
+  transport.worker.say({ type: "response", command: "generate-tags", id: 1, tags: ["a"] });
+  transport.worker.end();
+  expect((await sent).tags).toEqual(["a"]);
+  await closing;
+  expect(transport.worker.steps).toEqual(["shutdown"]);
+  expect(await codeOf(sidecar.status())).toBe("client_closed");
+  expect(transport.workers.length).toBe(1);
+});
+
+const STUBBORN = { eof: ["shutdown", "eof"], term: ["shutdown", "eof", "term"], kill: ["shutdown", "eof", "term", "kill"] };
+
+for (const [last, steps] of Object.entries(STUBBORN)) {
+  test(`close goes on to ${last} where nothing before it helps`, async () => {
+    vi.useFakeTimers();
+    const sidecar = client();
+    const call = codeOf(sidecar.generateTags(TAGS));
+    transport.worker.obeys = { [last]: true };
+    const closing = sidecar.close();
+    await vi.advanceTimersByTimeAsync(12_000);
+    await closing;
+    expect(transport.worker.steps).toEqual(steps);
+    expect(await call).toBe("client_closed");
+  });
+}
+
+test("close ends in bounded time even where the process can't be killed", async () => {
+  vi.useFakeTimers();
+  const sidecar = client();
+  const call = codeOf(sidecar.generateTags(TAGS));
+  const closing = sidecar.close();
+  await vi.advanceTimersByTimeAsync(12_000);
+  await closing;
+  expect(await call).toBe("client_closed");
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("close without a worker, and during the wait before a restart, is done at once", async () => {
+  vi.useFakeTimers();
+  const idle = client();
+  await idle.close();
+  await idle.close();
+  const sidecar = client({ backoffMs: [60_000] });
+  const first = codeOf(sidecar.status());
+  transport.worker.end();
+  expect(await first).toBe("worker_ended");
+  const second = codeOf(sidecar.status());
+  await sidecar.close();
+  expect(await second).toBe("client_closed");
+  expect(transport.workers.length).toBe(1);
+  expect(vi.getTimerCount()).toBe(0);
+});

@@ -1,0 +1,8 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { schema, typescript } from "../scripts/protocol.mjs";
+
+test("the types are those of the worker's own schema (else: npm run protocol)", () => {
+  const written = readFileSync(new URL("../src/protocol.ts", import.meta.url), "utf8");
+  expect(written).toBe(typescript(schema()));
+});
