@@ -1,4 +1,4 @@
-"""Which modules go into a bundle, as far as imports don't tell: what is imported by name, and what mustn't come along."""
+"""Which modules go into a bundle where imports don't tell: those imported by name, and those that stay behind."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 
 PACKAGES_LEFT_OUT = (
     # Ours, and what only developing needs.
-    *("mlx_sidecar.bundle", "tests", "training", "benchmarks", "pytest", "_pytest", "hypothesis", "mypy", "PyInstaller"),
-    *("pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel", "IPython", "tkinter", "test", "pydoc_data"),
+    *("mlx_sidecar.bundle", "tests", "training", "benchmarks", "pytest", "_pytest", "hypothesis", "mypy", "ruff"),
+    *("PyInstaller", "pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel", "IPython", "tkinter"),
+    *("test", "pydoc_data", "sqlite3"),
     # What transformers and mlx_lm use where they find it, and the worker never does.
     *("torch", "torchvision", "torchaudio", "tensorflow", "jax", "flax", "accelerate", "peft", "datasets", "scipy"),
     *("pandas", "sklearn", "PIL", "cv2", "matplotlib", "librosa", "soundfile", "triton", "onnx", "onnxruntime"),
     # The hub's library has them for what the worker does itself, or not at all.
-    *("hf_xet", "pydantic", "typer", "gradio", "aiohttp", "fastapi", "sqlite3"),
+    *("hf_xet", "pydantic", "typer", "gradio", "aiohttp", "fastapi"),
     # Colours for source code, which rich imports only to show some.
     "pygments",
 )
@@ -23,12 +24,12 @@ PACKAGES_LEFT_OUT = (
 _OF_MLX_LM = ("chat_templates", "generate", "models", "processors", "sample_utils", "tuner.utils", "utils")
 _TRAINING = ("cli", "data", "decision", "distributed", "exporters", "loss", "pipelines", "quantizers")
 _TRAINING_FILES = ("trainer", "training_args", "testing_utils", "hf_argparser", "optimization", "conversion_mapping")
-_TOKENIZERS_NEED = ("configuration_", "tokenization_")
+_NETWORKS = ("modeling_", "modular_", "generation_", "image_", "video_", "feature_", "processing_", "convert_")
 _IMPORTS_TORCH = re.compile(r"^(import|from) torch\b", re.MULTILINE)
 
 
 def named() -> Iterator[str]:
-    """Modules that are imported by name, or by native code: imports don't show them."""
+    """Modules that are imported by name, or by native code."""
     yield from ("mlx.core", "sentencepiece", "google.protobuf")
     for module, _ in _modules("mlx"):
         if not module.startswith(("mlx.extension", "mlx.__main__", "mlx._distributed_utils")):
@@ -37,7 +38,7 @@ def named() -> Iterator[str]:
         if f"{module}.".startswith(tuple(f"mlx_lm.{part}." for part in _OF_MLX_LM)):
             yield module
     for module, file in _modules("transformers"):
-        if "models" in module and not _is_left_out(module, file):
+        if module.startswith(("transformers.models", "transformers.tokenization_")) and not _is_left_out(module, file):
             yield module
 
 
@@ -52,8 +53,8 @@ def left_out() -> Iterator[str]:
 def _is_left_out(module: str, file: Path) -> bool:
     """Of transformers only what makes tokenizers stays; what needs torch couldn't be imported anyway."""
     _, *parts = module.split(".")
-    if parts[:1] == ["models"] and parts[1:2] != ["auto"]:
-        return len(parts) > 2 and not parts[2].startswith(_TOKENIZERS_NEED)
+    if parts[:1] == ["models"]:
+        return len(parts) > 2 and parts[1] != "auto" and parts[2].startswith(_NETWORKS)
     if parts and (parts[0] in _TRAINING or parts[0].startswith(_TRAINING_FILES)):
         return True
     return bool(_IMPORTS_TORCH.search(file.read_text(encoding="utf-8")))

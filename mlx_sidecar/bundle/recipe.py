@@ -25,6 +25,7 @@ def assemble(name: str) -> None:
     """Make the bundle of that name. Called by the specification file, within PyInstaller."""
     analysis = Analysis(
         [str(_HERE / "start.py")],
+        pathex=[str(_HERE.parents[1])],
         hiddenimports=sorted(contents.named()),
         datas=[
             (str(_HERE.parent / "demo"), "mlx_sidecar/demo"),
@@ -43,7 +44,7 @@ def assemble(name: str) -> None:
 
 
 def _without_links(files: list[Entry]) -> list[Entry]:
-    """Wheels' libraries find each other by their own paths, and a folder without links survives every way to copy it."""
+    """Wheels' libraries find each other by their own paths, and without links every way to copy a folder does."""
     return [entry for entry in files if entry[2] != "SYMLINK"]
 
 
