@@ -306,12 +306,17 @@ def sources() -> Iterator[Path]:
             yield place
 
 
-def test_a_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
-    """A folder of that name that somebody else made stays as it is."""
-    from mlx_sidecar.bundle.build import BundleFailed, build
+def test_on_macos_mlx_finds_its_kernels_beside_its_library() -> None:
+    """Both at the top, where PyInstaller lets libraries be looked for; not run on macOS yet."""
+    from mlx_sidecar.bundle.recipe import _for_macos
 
-    (tmp_path / "name-triple").mkdir()
-    (tmp_path / "name-triple" / "mine").write_text("mine")
-    with pytest.raises(BundleFailed, match="is there already"):
-        build(tmp_path, "name", "triple")
-    assert [path.name for path in tmp_path.rglob("*")] == ["name-triple", "mine"]
+    found = [
+        ("mlx/core.so", "/site/mlx/core.so", "EXTENSION"),
+        ("libmlx.dylib", "mlx/lib/libmlx.dylib", "SYMLINK"),
+        ("mlx/lib/libmlx.dylib", "/site/mlx/lib/libmlx.dylib", "BINARY"),
+    ]
+    assert _for_macos(found) == [
+        ("mlx/core.so", "/site/mlx/core.so", "EXTENSION"),
+        ("libmlx.dylib", "/site/mlx/lib/libmlx.dylib", "BINARY"),
+        ("mlx.metallib", "/site/mlx/lib/mlx.metallib", "DATA"),
+    ]

@@ -25,10 +25,10 @@ and spawn path.join(process.resourcesPath, "{name}", "{name}"). In tauri.conf.js
 and spawn "{name}/{name}" of the resource folder. externalBin is for programs that are a single file.
 """
 _WORDS_FOR_MACOS = """
-Sign all libraries in it, and then the program, before the app is signed:
+Before the app is signed and notarized, sign what is in it (not tried out yet):
 
-  find "{place}" -type f \\( -name "*.so" -o -name "*.dylib" -o -name "{name}" \\) -exec \\
-    codesign --force --options runtime --timestamp --sign "$IDENTITY" {{}} \\;
+  find "{place}" -type f -exec sh -c 'file -b "$1" | grep -q Mach-O' sh {{}} \\; \\
+    -exec codesign --force --options runtime --timestamp --sign "$IDENTITY" {{}} \\;
 """
 
 

@@ -30,7 +30,7 @@ def _give_the_environment_back() -> None:
 
 def _serve_multiprocessing() -> None:
     """Be the helper that the library wants, where it started this program as one; does not return then."""
-    if "--multiprocessing-fork" in sys.argv:
+    if sys.argv[1:2] == ["--multiprocessing-fork"]:
         from multiprocessing import freeze_support
 
         freeze_support()
