@@ -45,8 +45,9 @@ def _run_pyinstaller(folder: Path, name: str) -> Path:
     specification.write_text(_SPECIFICATION.format(name=name), encoding="utf-8")
     made = folder / "made"
     options = ["--noconfirm", "--log-level", "WARN", "--distpath", str(made), "--workpath", str(folder / "work")]
-    # This very package, and no cache in the user's home.
-    environment = {**os.environ, "PYTHONPATH": _ROOT, "PYINSTALLER_CONFIG_DIR": str(folder / "cache")}
+    # This very package first, and no cache in the user's home.
+    paths = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYINSTALLER_CONFIG_DIR": str(folder / "cache")}
     command = [sys.executable, "-m", "PyInstaller", *options, str(specification)]
     ended = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, check=False)
     if ended.returncode:

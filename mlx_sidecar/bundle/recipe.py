@@ -25,7 +25,6 @@ def assemble(name: str) -> None:
     """Make the bundle of that name. Called by the specification file, within PyInstaller."""
     analysis = Analysis(
         [str(_HERE / "start.py")],
-        pathex=[str(_HERE.parents[1])],
         hiddenimports=sorted(contents.named()),
         datas=[
             (str(_HERE.parent / "demo"), "mlx_sidecar/demo"),
