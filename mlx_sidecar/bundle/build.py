@@ -60,7 +60,7 @@ def _ask(program: Path) -> None:
     question = b'{"command":"check-availability"}\n'
     try:
         ended = subprocess.run(
-            [program], input=question, capture_output=True, env={}, cwd="/", timeout=_ANSWER_TIMEOUT_S
+            [program], input=question, capture_output=True, env={}, cwd="/", timeout=_ANSWER_TIMEOUT_S, check=True
         )
         answer = json.loads(ended.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as problem:

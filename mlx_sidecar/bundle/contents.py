@@ -22,8 +22,8 @@ PACKAGES_LEFT_OUT = (
 )
 
 _OF_MLX_LM = ("chat_templates", "generate", "models", "processors", "sample_utils", "tuner.utils", "utils")
-_TRAINING = ("cli", "data", "decision", "distributed", "exporters", "loss", "pipelines", "quantizers")
-_TRAINING_FILES = ("trainer", "training_args", "testing_utils", "hf_argparser", "optimization", "conversion_mapping")
+_FOLDERS_LEFT_OUT = ("cli", "data", "decision", "distributed", "exporters", "loss", "pipelines", "quantizers")
+_FILES_LEFT_OUT = ("trainer", "training_args", "testing_utils", "hf_argparser", "optimization", "conversion_mapping")
 _NETWORKS = ("modeling_", "modular_", "generation_", "image_", "video_", "feature_", "processing_", "convert_")
 _IMPORTS_TORCH = re.compile(r"^(import|from) torch\b", re.MULTILINE)
 
@@ -55,7 +55,7 @@ def _is_left_out(module: str, file: Path) -> bool:
     _, *parts = module.split(".")
     if parts[:1] == ["models"]:
         return len(parts) > 2 and parts[1] != "auto" and parts[2].startswith(_NETWORKS)
-    if parts and (parts[0] in _TRAINING or parts[0].startswith(_TRAINING_FILES)):
+    if parts and (parts[0] in _FOLDERS_LEFT_OUT or parts[0].startswith(_FILES_LEFT_OUT)):
         return True
     return bool(_IMPORTS_TORCH.search(file.read_text(encoding="utf-8")))
 
