@@ -96,8 +96,8 @@ def test_models_speak_as_through_the_installed_worker(program: Path, shelf: Shel
             "max_tokens": 8,
             "seed": 1,
         },
-        {"command": "generate", "prompt": "x", "choices": ["yes", "no"]},
-        {"command": "generate", "prompt": "x", "schema": {"type": "boolean"}},
+        {"command": "generate", "prompt": "x", "choices": ["yes", "no"], "seed": 1},
+        {"command": "generate", "prompt": "x", "schema": {"type": "boolean"}, "seed": 1},
     ]
     assert answers(bare(program, cwd=tmp_path), requests) == answers(Worker(), requests)
 
