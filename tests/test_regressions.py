@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,3 +115,11 @@ def test_a_prompt_that_can_never_fit_is_refused_before_it_is_tokenized(shelf: Sh
     worker = server.with_model(shelf.family("llama"))
     line = worker.ask({"command": "generate", "prompt": "word " * 2_000_000})
     assert (line["code"], line["data"]["prompt_chars"]) == ("context_too_long", 10_000_000)
+
+
+def test_a_tokenizer_that_can_be_read_straight_brings_no_transformers(shelf: Shelf) -> None:
+    """Nor the hub's library, which mlx_lm would load for itself: half of the start, and a way to the network."""
+    request = {"command": "load-model", "model_path": str(shelf.family("qwen3"))}
+    imported = run_once([request, {"command": "generate", "prompt": "x"}], env={"PYTHONPROFILEIMPORTTIME": "1"}).stderr
+    assert re.search(r"\| +mlx_lm\.generate$", imported, re.MULTILINE)
+    assert not re.search(r"\| +(transformers|huggingface_hub)$", imported, re.MULTILINE)

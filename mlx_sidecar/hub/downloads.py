@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mlx_sidecar.errors import KIND_OF_CODE, DownloadBusy, HubError, SidecarError
-from mlx_sidecar.hub.messages import Advanced, Failed, Message, Order, decode_message, encode
+from mlx_sidecar.hub.messages import CHILD_ARGUMENT, Advanced, Failed, Message, Order, decode_message, encode
 
 if TYPE_CHECKING:
     import subprocess
 
 AT_ONCE = 2
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-CHILD: tuple[str, ...] = (
+_FROM_PYTHON: tuple[str, ...] = (
     sys.executable,
     "-c",
     # Not -m, which looks for modules in the working folder first: somebody's downloads, perhaps.
     f"import sys; sys.path[:] = [p for p in sys.path if p] + [{_PACKAGE_ROOT!r}]\n"
     "from mlx_sidecar.hub.child import main; main()",
 )
+# A bundle's program looks for modules in the bundle only.
+CHILD: tuple[str, ...] = (sys.executable, CHILD_ARGUMENT) if getattr(sys, "frozen", False) else _FROM_PYTHON
 
 Said = Callable[[int, bytes], None]
 """Takes a download's number and a line of its child; an empty one is its end. Called on a thread of its own."""

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Struct
 
 DEFAULT_STALL_S = 15.0
+CHILD_ARGUMENT = "--download-child"
+"""What makes a bundle's program the child: there `sys.executable` is the worker, and knows no `-c`."""
 
 
 class Order(Struct, frozen=True, kw_only=True):

@@ -232,12 +232,16 @@ class Worker:
         env: Mapping[str, str] | None = None,
         reading: bool = True,
         under: Sequence[str] = (),
+        program: Path | None = None,
         stderr: int = subprocess.PIPE,
         cwd: Path | None = None,
     ) -> None:
-        """`under` is a command that runs the worker's as its child, and which is `process` then."""
+        """`under` is a command that runs the worker's as its child, and which is `process` then.
+
+        `program` is a bundle's, in place of the installed worker.
+        """
         self.process = subprocess.Popen(
-            [*under, *command_line(flags)],
+            [*under, *([str(program), *flags] if program else command_line(flags))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
