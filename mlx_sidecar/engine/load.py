@@ -54,7 +54,7 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
         yield
     except (SidecarError, MemoryError):
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # Some of its models end the process where a library is missing.
         text = " ".join(str(problem).split())[:500] or type(problem).__name__
         blamed = _blamed(text, folder)
         reason = f"{folder.path / blamed} can't be used: {text} ({type(problem).__name__})"

@@ -373,6 +373,10 @@ def _unknown_model_type(folder: Path) -> None:
     _edit_json(folder / "config.json", model_type="quux9000")
 
 
+def _exiting_model_type(folder: Path) -> None:
+    _edit_json(folder / "config.json", model_type="olmo")
+
+
 def _escaping_model_type(folder: Path) -> None:
     _edit_json(folder / "config.json", model_type="..utils")
 
@@ -462,6 +466,7 @@ BREAKAGES: dict[str, Breakage] = {
     "config_without_key": Breakage(_config_without_key, _INVALID, ("config.json",)),
     "no_model_type": Breakage(_no_model_type, _EITHER, ("config.json",)),
     "unknown_model_type": Breakage(_unknown_model_type, _UNSUPPORTED, ("quux9000",)),
+    "exiting_model_type": Breakage(_exiting_model_type, _EITHER, ("config.json",)),
     "escaping_model_type": Breakage(_escaping_model_type, _EITHER, ("..utils", "config.json")),
     "helper_model_type": Breakage(_helper_model_type, _UNSUPPORTED, ("config.json", "'cache'")),
     "model_file": Breakage(_model_file, _UNSUPPORTED, ("config.json", "custom.py")),
