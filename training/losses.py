@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.model import Qwen3, Seen
+from training.model import POINTERS, Qwen3, Seen
 from training.rows import Batch
 
 _LEAST_CHANCE = 1e-4
@@ -19,7 +19,8 @@ class Losses(NamedTuple):
 
     answer: the answers' tokens. reading: the document's own tokens. repeat: lines begun like one before. choice: lines
     begun like none to come, whatever their order. pointing: the pointing heads look elsewhere in the document than
-    where those lines stand. tagged: the stream before them doesn't tell which words of the document are tags.
+    where those lines stand. following: the head after them does, within a line. tagged: the stream before them doesn't
+    tell which words of the document are tags.
     """
 
     answer: Tensor
@@ -27,6 +28,7 @@ class Losses(NamedTuple):
     repeat: Tensor
     choice: Tensor
     pointing: Tensor
+    following: Tensor
     tagged: Tensor
 
 
@@ -52,7 +54,8 @@ def losses(model: Qwen3, probe: nn.Linear, batch: Batch, reading_share: float) -
         reading=spoken(reading) if reading.any() else torch.zeros(()),
         repeat=_repeat_loss(model, seen.hidden, batch.repeats),
         choice=_choice_loss(model, seen.hidden, batch.choices),
-        pointing=_pointing_loss(seen, batch),
+        pointing=_pointing_loss(seen.pointing[:, :POINTERS], batch.begins, batch.begin_sources),
+        following=_pointing_loss(seen.pointing[:, POINTERS:], batch.follows, batch.follow_sources),
         tagged=_tagged_loss(probe, seen, batch),
     )
 
@@ -73,12 +76,12 @@ def _choice_loss(model: Qwen3, hidden: Tensor, choices: Tensor) -> Tensor:
     return -scores.masked_fill(tokens < 0, float("-inf")).logsumexp(-1).mean()
 
 
-def _pointing_loss(seen: Seen, batch: Batch) -> Tensor:
-    if not len(batch.pointed):
+def _pointing_loss(weights: Tensor, at: Tensor, sources: Tensor) -> Tensor:
+    """How far heads' attention (rows, heads, queries, keys) is from the right places."""
+    if not len(at):
         return torch.zeros(())
-    rows, places = batch.pointed.unbind(1)
-    weights = seen.pointing[rows, :, places].float()
-    right = (weights * batch.sources.unsqueeze(1)).sum(-1)
+    rows, places = at.unbind(1)
+    right = (weights[rows, :, places].float() * sources.unsqueeze(1)).sum(-1)
     return -right.clamp(min=_LEAST_CHANCE).log().mean()
 
 

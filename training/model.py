@@ -18,7 +18,7 @@ POINTING_LAYER = 3
 """The layer whose first heads look for what to say next; see `start.py`."""
 
 POINTERS = 2
-"""How many heads of that layer do."""
+"""How many heads of that layer do where something new begins; the one after them goes on where they began."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Shape:
     """The model's dimensions, under the names of config.json."""
 
     vocab_size: int = VOCABULARY
-    hidden_size: int = 288
-    intermediate_size: int = 384
+    hidden_size: int = 304
+    intermediate_size: int = 352
     num_hidden_layers: int = 5
     num_attention_heads: int = 4
     num_key_value_heads: int = 4
@@ -164,7 +164,7 @@ class Qwen3(nn.Module):
             before = x if len(looked) == POINTING_LAYER else before
             x, weights = layer(x, rope, hidden_from)
             looked.append(weights)
-        return Seen(self.model.norm(x), before, looked[POINTING_LAYER][:, :POINTERS])
+        return Seen(self.model.norm(x), before, looked[POINTING_LAYER][:, : POINTERS + 1])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary."""

@@ -25,9 +25,11 @@ class Batch:
     """Rows padded to one length, all shaped (rows, length) but for the lists of places at the end.
 
     `choices`: row, place before a line begins, and the tokens that this line or a later one begins with (-1: none).
-    `repeats`: row, the same place, and a token that only an earlier line began with. `sources`: for every place in
-    `pointed` (row, place before a line) the document's places where this line or a later one stands. `tagged`: which
-    of the document's places begin a tag; `judged`: which rows have tags at all.
+    `repeats`: row, the same place, and a token that only an earlier line began with. `begin_sources`: for every place
+    in `begins` (row, place before a line) the document's places where this line or a later one stands;
+    `follow_sources`: the same within a line, for every place in `follows`, of its next token. `tagged`: which of the
+    document's places
+    begin a tag; `judged`: which rows have tags at all.
     """
 
     ids: Tensor
@@ -38,16 +40,38 @@ class Batch:
     judged: Tensor
     choices: Tensor
     repeats: Tensor
-    pointed: Tensor
-    sources: Tensor
+    begins: Tensor
+    begin_sources: Tensor
+    follows: Tensor
+    follow_sources: Tensor
+
+
+@dataclass
+class _Aims:
+    """Places (row, place), and for each where in the document to look."""
+
+    at: list[tuple[int, int]] = field(default_factory=list)
+    sources: list[Ints] = field(default_factory=list)
+
+    def add(self, row: int, place: int, sources: Ints) -> None:
+        if len(sources):
+            self.at.append((row, place))
+            self.sources.append(sources)
+
+    def tensors(self, length: int) -> tuple[Tensor, Tensor]:
+        """The places, shape (n, 2), and for each the document's places as zeros and ones, shape (n, length)."""
+        marked = np.zeros((len(self.sources), length), np.int64)
+        for number, source in enumerate(self.sources):
+            marked[number, source] = 1
+        return torch.tensor(self.at, dtype=torch.long).view(-1, 2), torch.from_numpy(marked)
 
 
 @dataclass
 class _Places:
     choices: list[tuple[int, ...]] = field(default_factory=list)
     repeats: list[tuple[int, int, int]] = field(default_factory=list)
-    pointed: list[tuple[int, int]] = field(default_factory=list)
-    sources: list[Ints] = field(default_factory=list)
+    begins: _Aims = field(default_factory=_Aims)
+    follows: _Aims = field(default_factory=_Aims)
 
 
 class Rows:
@@ -93,42 +117,55 @@ class Rows:
             positions[number, there] = _positions(self.branch[span])
             tags = self._note_places(number, ids[number, there], branch[number, there], answer[number, there], places)
             tagged[number, tags], judged[number] = 1, len(tags) > 0
-        sources = np.zeros((len(places.sources), shape[1]), np.int64)
-        for number, source in enumerate(places.sources):
-            sources[number, source] = 1
         tensors = (torch.from_numpy(field) for field in (ids, positions, branch, answer.astype(bool), tagged, judged))
-        return Batch(
-            *tensors, *map(torch.tensor, (places.choices, places.repeats, places.pointed)), torch.from_numpy(sources)
-        )
+        lists = map(torch.tensor, (places.choices, places.repeats))
+        return Batch(*tensors, *lists, *places.begins.tensors(shape[1]), *places.follows.tensors(shape[1]))
 
-    def _note_places(self, number: int, ids: Ints, branch: Ints, answer: Ints, places: _Places) -> Ints:
+    def _note_places(self, row: int, ids: Ints, branch: Ints, answer: Ints, places: _Places) -> Ints:
         """Note all that is to be learnt about one row's lines; returns where in the document its usual tags stand."""
         document, tagged = ids[branch == 0], np.zeros(0, np.int64)
         for which in range(1, int(branch.max()) + 1):
             at = np.flatnonzero((branch == which) & (answer == 1))
             lines = self._lines(ids[at])
-            begins = [int(ids[at[start]]) for start, _ in lines]
-            if begins[0] == self._bullet:
+            found = [_occurrences(document, ids[at[line][:_KNOWN_BY]]) for line in lines]
+            for line, sources in zip(lines, found, strict=True):
+                _follow(row, document, ids, at[line], sources, places.follows)
+            if ids[at[0]] == self._bullet:
                 continue
-            found = [_occurrences(document, ids[at[start : start + length]]) for start, length in lines]
-            for line, (start, _) in enumerate(lines):
-                place, left = int(at[start]) - 1, sorted(set(begins[line:]))
-                if len(source := np.concatenate(found[line:])):
-                    places.pointed.append((number, place))
-                    places.sources.append(source)
-                if len(set(begins)) > 1:
-                    shown = left[:_MOST_CHOICES]
-                    places.choices.append((number, place, *shown, *[-1] * (_MOST_CHOICES - len(shown))))
-                    places.repeats.extend((number, place, token) for token in set(begins[:line]) - set(left))
+            for number, line in enumerate(lines):
+                places.begins.add(row, int(at[line.start]) - 1, np.concatenate(found[number:]))
+            self._note_choices(row, ids, at, lines, places)
             if len(lines) > 1 and not len(tagged):
                 tagged = np.concatenate(found)
         return tagged
 
-    def _lines(self, answer: Ints) -> list[tuple[int, int]]:
-        """Where each line of an answer begins, and how many of its tokens say where it comes from."""
+    @staticmethod
+    def _note_choices(row: int, ids: Ints, at: Ints, lines: list[slice], places: _Places) -> None:
+        begins = [int(ids[at[line.start]]) for line in lines]
+        if len(set(begins)) == 1:
+            return
+        for number, line in enumerate(lines):
+            place, left = int(at[line.start]) - 1, sorted(set(begins[number:]))
+            shown = left[:_MOST_CHOICES]
+            places.choices.append((row, place, *shown, *[-1] * (_MOST_CHOICES - len(shown))))
+            places.repeats.extend((row, place, token) for token in set(begins[:number]) - set(left))
+
+    def _lines(self, answer: Ints) -> list[slice]:
+        """Each line of an answer, without its bullet and its end."""
         ends = np.flatnonzero((answer == self.line_end) | (answer == self._end))
         starts = [0, *(int(end) + 1 for end in ends[:-1])]
-        return [(start, min(int(end) - start, _KNOWN_BY)) for start, end in zip(starts, ends, strict=True)]
+        bullets = [int(answer[start] == self._bullet) for start in starts]
+        return [slice(start + bullet, int(end)) for start, bullet, end in zip(starts, bullets, ends, strict=True)]
+
+
+def _follow(row: int, document: Ints, ids: Ints, line: Ints, sources: Ints, follows: _Aims) -> None:
+    """For each token of a line but the first: where in the document it stands, as long as there is such a place."""
+    for step in range(1, len(line)):
+        sources = sources[sources + step < len(document)]
+        sources = sources[document[sources + step] == ids[line[step]]]
+        if not len(sources):
+            return
+        follows.add(row, int(line[step]) - 1, sources + step)
 
 
 def _occurrences(document: Ints, tokens: Ints) -> Ints:

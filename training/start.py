@@ -10,6 +10,7 @@ from the first step, and so that what is to be said next can be pointed at:
   feed-forward turns what they found into its opposite.
 - In layer 2 a head gathers the beginnings of those lines, for the next layer to look away from.
 - The pointing layer's first heads pass on the tokens that training makes them look at: where the next line comes from.
+  The head after them begins as another one that copies, and learns to tell which of several like places goes on.
 
 A part of every token's embedding is never written to before that, so that what is pointed at is passed on as it is.
 What the copying heads look for stays as it is, and so does what belongs to them in the embedding; training is free to
@@ -27,7 +28,6 @@ from training.data import WORD_KINDS
 from training.model import POINTERS, POINTING_LAYER, Attention, FeedForward, Qwen3, Shape
 
 _ALL = slice(None)
-_FAST = 4
 _SLOW = 11
 _CONSTANT = 0.75
 _LOOK_BACK_SCALE = 2.0
@@ -35,8 +35,28 @@ _MATCH_SCALE = 1.6
 _NOTE_GAIN = 0.15
 _COPY_GAIN = 1.0
 _GATHER_GAIN = 1.0
-_POINT_GAIN = 6.0
+_POINT_GAIN = 4.0
+_FOLLOW_GAIN = 4.0
 _OPPOSITE_GAIN = 0.25
+_COPIED = 56
+_NOTES = 3
+_BLURRED_BACK = 5
+_BLURRED_SHARE = 2.0
+
+
+@dataclass(frozen=True)
+class _Distances:
+    """How a head tells distances: by which pairs of rotating dimensions, and how much of its query is idle.
+
+    The slower the pairs and the greater the idle part, the wider the place that it sees.
+    """
+
+    pairs: range
+    idle: float
+
+
+_SHARP = _Distances(range(4), 0.0)
+_BLURRED = _Distances(range(2, 6), 6.0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,8 @@ class _Layout:
     """How the residual stream is shared out, as dimensions.
 
     `tokens` is a token's embedding: of it each copying head passes on one of `copied`, and the pointing heads `clean`.
-    `notes` are on the predecessor, and on the last two together. `kinds` say what kind of word a token is, and the last
+    `notes` are on the predecessor, and on the last two together, both with a trace of what stood around; a third one is
+    for what was gathered. `kinds` say what kind of word a token is, and the last
     dimension is a constant. `slow` are those of a head's dimensions that rotate too slowly to tell positions apart:
     there tokens are compared, read by `readings`.
     """
@@ -52,26 +73,29 @@ class _Layout:
     tokens: slice
     copied: tuple[slice, slice]
     clean: slice
-    notes: tuple[slice, slice]
+    notes: tuple[slice, slice, slice]
     kinds: slice
     slow: Tensor
-    readings: tuple[Tensor, Tensor]
+    readings: tuple[Tensor, Tensor, Tensor]
 
 
 def _layout(shape: Shape) -> _Layout:
     half = shape.head_dim // 2
     slow = torch.tensor([*range(_SLOW, half), *range(half + _SLOW, 2 * half)])
-    width, wide = len(slow), shape.head_dim
-    tokens = shape.hidden_size - 1 - WORD_KINDS - 2 * width
-    one, two = _orthonormal(2 * width, tokens).chunk(2)
+    width = len(slow)
+    tokens = shape.hidden_size - 1 - WORD_KINDS - _NOTES * width
+    one, around = _orthonormal(2 * width, tokens).chunk(2)
+    # Of the clean part only: the pointing layer, too, must be able to read it.
+    two = torch.zeros(width, tokens)
+    two[:, 2 * _COPIED :] = _orthonormal(width, tokens - 2 * _COPIED)
     return _Layout(
         tokens=slice(0, tokens),
-        copied=(slice(0, wide), slice(wide, 2 * wide)),
-        clean=slice(2 * wide, tokens),
-        notes=(slice(tokens, tokens + width), slice(tokens + width, tokens + 2 * width)),
-        kinds=slice(tokens + 2 * width, shape.hidden_size - 1),
+        copied=(slice(0, _COPIED), slice(_COPIED, 2 * _COPIED)),
+        clean=slice(2 * _COPIED, tokens),
+        notes=tuple(slice(tokens + note * width, tokens + (note + 1) * width) for note in range(_NOTES)),
+        kinds=slice(tokens + _NOTES * width, shape.hidden_size - 1),
         slow=slow,
-        readings=(one, two),
+        readings=(one, two, around),
     )
 
 
@@ -102,14 +126,15 @@ def _stream(shape: Shape, reading: Tensor, where: slice) -> Tensor:
     return whole
 
 
-def _look_back(attention: Attention, head: int, back: int, reading: Tensor, notes: slice, shape: Shape) -> None:
-    """Aim a head at a token just before, by the fast-rotating dimensions alone, and note what it is."""
+def _look_back(attention: Attention, head: int, back: int, by: _Distances, shape: Shape) -> None:
+    """Aim a head at a place so many tokens back, by fast-rotating dimensions alone."""
     first, half = _clear(attention, head).start, shape.head_dim // 2
-    angles = back * shape.rope_theta ** -(torch.arange(_FAST) * 2 / shape.head_dim)
-    attention.q_proj.weight[first : first + _FAST, -1] = 1.0
-    attention.k_proj.weight[first : first + _FAST, -1] = angles.cos()
-    attention.k_proj.weight[first + half : first + half + _FAST, -1] = angles.sin()
-    _pass_on(attention, head, _stream(shape, reading, slice(0, reading.shape[1])), notes, _NOTE_GAIN)
+    pairs = torch.arange(by.pairs.start, by.pairs.stop)
+    angles = back * shape.rope_theta ** -(pairs * 2 / shape.head_dim)
+    attention.q_proj.weight[first + pairs, -1] = 1.0
+    attention.q_proj.weight[first + shape.head_dim - 1, -1] = by.idle
+    attention.k_proj.weight[first + pairs, -1] = angles.cos()
+    attention.k_proj.weight[first + half + pairs, -1] = angles.sin()
 
 
 def _find(attention: Attention, head: int, layout: _Layout, *, two: bool) -> None:
@@ -124,7 +149,7 @@ def _find(attention: Attention, head: int, layout: _Layout, *, two: bool) -> Non
 def _point(attention: Attention, head: int, reading: Tensor, layout: _Layout, shape: Shape) -> None:
     """Let a head look away from what was gathered, and pass on a part of the tokens that it looks at."""
     rows = _clear(attention, head).start + layout.slow
-    attention.q_proj.weight[rows, layout.notes[0]] = -torch.eye(len(rows))
+    attention.q_proj.weight[rows, layout.notes[2]] = -torch.eye(len(rows))
     attention.k_proj.weight[rows, layout.clean] = reading
     width = (layout.clean.stop - layout.clean.start + POINTERS - 1) // POINTERS
     first = layout.clean.start + head * width
@@ -158,27 +183,38 @@ def start_with_copying(model: Qwen3, line_end: int, kinds: Tensor) -> None:
     embedding[:, layout.kinds] = _CONSTANT * kinds
     embedding[:, -1] = _CONSTANT
     note, match, gather, point = (model.model.layers[number].self_attn for number in range(POINTING_LAYER + 1))
-    one, two = layout.readings
-    _look_back(note, 0, 1, one, layout.notes[0], shape)
-    _look_back(note, 1, 1, two, layout.notes[1], shape)
-    _look_back(note, 2, 2, one, layout.notes[1], shape)
+    one, two, around = layout.readings
+    _look_back(note, 0, 1, _SHARP, shape)
+    _look_back(note, 1, 1, _SHARP, shape)
+    _look_back(note, 2, 2, _SHARP, shape)
+    _look_back(note, 3, _BLURRED_BACK, _BLURRED, shape)
+    _pass_on(note, 0, _stream(shape, one, layout.tokens), layout.notes[0], _NOTE_GAIN)
+    _pass_on(note, 1, _stream(shape, two, layout.tokens), layout.notes[1], _NOTE_GAIN)
+    _pass_on(note, 2, _stream(shape, one, layout.tokens), layout.notes[1], _NOTE_GAIN)
+    for notes in layout.notes[:2]:
+        _pass_on(note, 3, _stream(shape, around, layout.tokens), notes, _NOTE_GAIN * _BLURRED_SHARE)
     for head, part in enumerate(layout.copied):
         _find(match, head, layout, two=head == 1)
-        _pass_on(match, head, _stream(shape, torch.eye(shape.head_dim), part), part, _COPY_GAIN)
+        _pass_on(match, head, _stream(shape, torch.eye(_COPIED), part), part, _COPY_GAIN)
     _oppose(model.model.layers[1].mlp, mark, layout)
     reading = _orthonormal(len(layout.slow), layout.clean.stop - layout.clean.start)
     _find(gather, 0, layout, two=False)
-    _pass_on(gather, 0, _stream(shape, reading, layout.clean), layout.notes[0], _GATHER_GAIN)
+    _pass_on(gather, 0, _stream(shape, reading, layout.clean), layout.notes[2], _GATHER_GAIN)
     gather.q_norm.weight.fill_(_MATCH_SCALE)
     gather.k_norm.weight.fill_(_MATCH_SCALE)
     for head in range(POINTERS):
         _point(point, head, reading, layout, shape)
-    _keep_looking(note, 3, _LOOK_BACK_SCALE)
+    _find(point, POINTERS, layout, two=True)
+    clean = torch.eye(layout.clean.stop - layout.clean.start)
+    _pass_on(point, POINTERS, _stream(shape, clean, layout.clean), layout.clean, _FOLLOW_GAIN)
+    point.q_norm.weight.fill_(_MATCH_SCALE)
+    point.k_norm.weight.fill_(_MATCH_SCALE)
+    _keep_looking(note, 4, _LOOK_BACK_SCALE)
     _keep_looking(match, 2, _MATCH_SCALE)
-    for attention, heads in ((note, 3), (match, 2), (point, POINTERS)):
+    for attention, heads in ((note, 4), (match, 2), (point, POINTERS + 1)):
         _keep(attention.v_proj.weight, rows=slice(0, heads * shape.head_dim))
         _keep(attention.o_proj.weight, columns=slice(0, heads * shape.head_dim))
-    _keep_clean(model, layout)
+    _keep_to_read(model, layout)
     _keep(embedding, rows=slice(line_end, line_end + 1))
     _keep(embedding, columns=slice(layout.tokens.stop, layout.kinds.start))
     _keep(embedding, columns=slice(layout.kinds.stop, None))
@@ -193,12 +229,14 @@ def _keep_looking(attention: Attention, heads: int, scale: float) -> None:
         _keep(projection.weight, rows=slice(0, heads * attention.head_dim))
 
 
-def _keep_clean(model: Qwen3, layout: _Layout) -> None:
-    """Let nothing before the pointing layer write to the part of the stream that it passes on."""
-    for layer in model.model.layers[:POINTING_LAYER]:
+def _keep_to_read(model: Qwen3, layout: _Layout) -> None:
+    """Let nothing before the pointing layer write to what that layer reads and passes on, but the notes themselves."""
+    for number, layer in enumerate(model.model.layers[:POINTING_LAYER]):
         for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
-            projection.weight[layout.clean] = 0.0
-            _keep(projection.weight, rows=layout.clean)
+            for part in (layout.clean, *layout.notes[:2]):
+                if number > 0 or part is layout.clean or projection is layer.mlp.down_proj:
+                    projection.weight[part] = 0.0
+                _keep(projection.weight, rows=part)
 
 
 def _keep(weight: Tensor, rows: slice = _ALL, columns: slice = _ALL) -> None:

@@ -20,7 +20,7 @@ from training.start import start_with_copying
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 4500
+    steps: int = 4000
     batch_tokens: int = 3072
     warm_up: int = 100
     cool_down: float = 0.25
@@ -33,6 +33,7 @@ class Plan:
     repeat_weight: float = 3.0
     choice_weight: float = 0.5
     pointing_weight: float = 0.6
+    following_weight: float = 0.3
     tagged_weight: float = 1.0
     every: int = 100
     seed: int = 7
@@ -99,7 +100,8 @@ class _Training:
     def advance(self, batch: Batch, plan: Plan) -> tuple[float, ...]:
         """One update; the document's own loss counts less and less and then not at all. Returns the losses."""
         reading = plan.reading_weight * max(0.0, 1.0 - self.step / plan.reading_steps)
-        weights = (1.0, reading, plan.repeat_weight, plan.choice_weight, plan.pointing_weight, plan.tagged_weight)
+        lists = (plan.repeat_weight, plan.choice_weight)
+        weights = (1.0, reading, *lists, plan.pointing_weight, plan.following_weight, plan.tagged_weight)
         with torch.autocast(batch.ids.device.type, torch.bfloat16):
             parts = losses(self.model, self.probe, batch, plan.reading_share if reading else 0.0)
         sum(weight * part for weight, part in zip(weights, parts, strict=True)).backward()
