@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -46,12 +46,20 @@ def _job(part: str, instruction: str, constraint: TagLines, request: GenerateTag
 
 
 def _read(result: JobResult, only: bool) -> list[str]:
-    """The tags of one answer. One that was cut off by the context is half a tag, and none."""
+    """The tags of one answer, each once. One that was cut off by the context is half a tag, and none."""
     lines = result.text.split("\n")
     if result.finish_reason == "length" and (only or len(lines) > 1):
         lines.pop()
     tags = [line.strip() if only else " ".join(line.split()) for line in lines]
-    return [tag for tag in tags if tag and len(tag) <= MAX_TAG_CHARS]
+    return _each_once(tag for tag in tags if tag and len(tag) <= MAX_TAG_CHARS)
+
+
+def _each_once(tags: Iterable[str]) -> list[str]:
+    """A weak model writes a tag again and again; the first of those that are alike stays."""
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(fold(tag), tag)
+    return list(first.values())
 
 
 class _Found(Struct):
