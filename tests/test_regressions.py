@@ -109,8 +109,19 @@ def test_a_schema_with_a_thousand_optional_properties_is_no_bug(shelf: Shelf, se
         assert line["type"] == "response" or line["code"] == "invalid_params"
 
 
-def test_a_prompt_that_can_never_fit_is_refused_before_it_is_tokenized(shelf: Shelf, server: Server) -> None:
-    """With the numbers, as any other that is too long."""
+def test_a_prompt_that_can_never_fit_is_refused_with_the_numbers(shelf: Shelf, server: Server) -> None:
+    """As any other that is too long; megabytes of it are found out piece by piece."""
     worker = server.with_model(shelf.family("llama"))
     line = worker.ask({"command": "generate", "prompt": "word " * 2_000_000})
     assert (line["code"], line["data"]["prompt_chars"]) == ("context_too_long", 10_000_000)
+
+
+def test_megabytes_without_a_blank_hold_up_nobody(shelf: Shelf, server: Server) -> None:
+    """While they are cut and read, others are answered, and a cancel ends them."""
+    worker = server.with_model(shelf.family("llama"))
+    content = "x" * 8_000_000
+    worker.send(*({"command": c, "content": content, "id": c} for c in ("generate-tags", "summarize")))
+    assert len(worker.demand({"command": "status", "id": "meanwhile"})["requests"]) == 2
+    assert worker.demand({"command": "generate", "prompt": "x", "max_tokens": 3, "id": "small"})
+    assert worker.demand({"command": "cancel", "id": "stop"})["cancelled"] == 2
+    assert {worker.ending(command)["code"] for command in ("generate-tags", "summarize")} == {"cancelled"}
