@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,11 +79,6 @@ def test_a_signal_cancels_everything_and_answers_each(shelf: Shelf, number: sign
     assert all(line["data"]["text"].startswith("alpha") for line in running if line.get("id") in ("a", "b"))
 
 
-def waiting_in(pipe: int) -> int:
-    """Bytes that nobody has read yet; a pipe holds 65,536."""
-    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
 def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: str, second: str) -> None:
     """Nobody reads its answers, so the first signal leaves it waiting for a while; the second ends it at once."""
@@ -95,7 +87,7 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         assert worker.process.stdout is not None
         assert worker.process.stdout.read(1) == b"{"
         worker.send(*({"command": "check-availability", "id": n} for n in range(400)))
-        while waiting_in(worker.process.stdout.fileno()) < 60_000:
+        while worker.unread() < 60_000:
             threading.Event().wait(0.01)
         worker.signal(signal.Signals[first])
         # Again and again: two that come at the same moment are one.
