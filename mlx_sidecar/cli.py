@@ -17,6 +17,7 @@ from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
+from mlx_sidecar.farewell import Farewell
 from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
@@ -187,11 +188,13 @@ def run() -> NoReturn:
 def _work(settings: Settings, log: Log) -> int:
     stdin, stdout = take_stdio_aside()
     inbox = Inbox()
-    SignalWatch(inbox).start()
-    ParentWatch(inbox, stdout).start()
     admission = Admission(settings.max_queue, _MOST_HELD_LINES * settings.max_line_bytes)
     writer = Writer(stdout, inbox)
     writer.start()
+    ledger = Ledger(writer, admission.leave)
+    farewell = Farewell(inbox, ledger, writer)
+    SignalWatch(inbox, farewell).start()
+    ParentWatch(inbox, stdout, farewell).start()
     engine = Engine(
         max_rows=settings.max_concurrency,
         prefix_cache_bytes=settings.prefix_cache_bytes,
@@ -201,7 +204,7 @@ def _work(settings: Settings, log: Log) -> int:
     downloads = Downloads(
         lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s
     )
-    worker = Worker(inbox, Ledger(writer, admission.leave), engine, downloads, log, settings.max_concurrency)
+    worker = Worker(inbox, ledger, engine, downloads, log, settings.max_concurrency)
     if (request := _startup_request(settings)) is not None:
         worker.load_at_start(request)
     Reader(stdin, inbox, admission, settings.max_line_bytes).start()

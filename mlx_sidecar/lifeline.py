@@ -11,11 +11,13 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LAST_RESORT_S = 1.9
+_LAST_RESORT_S = 1.6
+"""How long the loop has to end by itself. The farewell may take 0.2 s more."""
 _PARENT = os.getppid()
 """As this process begins, before anything is imported that takes its time."""
 
@@ -30,9 +32,16 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def _end_at_last(code: int) -> None:
+def _end_at_last(code: int, farewell: Callable[[], None]) -> None:
     """See that the process ends, also where its main thread is deep in native code."""
-    last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (code,))
+
+    def end() -> None:
+        try:
+            farewell()
+        finally:
+            os._exit(code)
+
+    last_resort = threading.Timer(_LAST_RESORT_S, end)
     last_resort.daemon = True
     last_resort.start()
 
@@ -40,14 +49,14 @@ def _end_at_last(code: int) -> None:
 class SignalWatch(threading.Thread):
     """Waits for signals, so that they arrive even while the main thread is deep in native code."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, farewell: Callable[[], None]) -> None:
         super().__init__(name="signals", daemon=True)
-        self._inbox = inbox
+        self._inbox, self._farewell = inbox, farewell
 
     def run(self) -> None:
         """The first signal goes to the loop; a second one, or a loop that doesn't end in time, ends the process."""
         first = signal.sigwait(SIGNALS)
-        _end_at_last(exit_code(first))
+        _end_at_last(exit_code(first), self._farewell)
         self._inbox.put(SignalCame(first))
         os._exit(128 + signal.sigwait(SIGNALS))
 
@@ -55,16 +64,16 @@ class SignalWatch(threading.Thread):
 class ParentWatch(threading.Thread):
     """Waits for the parent's death and for stdout's reader to go away."""
 
-    def __init__(self, inbox: Inbox, stdout_fd: int) -> None:
+    def __init__(self, inbox: Inbox, stdout_fd: int, farewell: Callable[[], None]) -> None:
         super().__init__(name="parent", daemon=True)
-        self._inbox, self._stdout_fd = inbox, stdout_fd
+        self._inbox, self._stdout_fd, self._farewell = inbox, stdout_fd, farewell
         self._parent = _PARENT
 
     def run(self) -> None:
         """Report what comes first of the two, then be done."""
         event = self._wait()
         if event is not None:
-            _end_at_last(0)
+            _end_at_last(0, self._farewell)
             self._inbox.put(event)
 
     if sys.platform == "linux":

@@ -18,7 +18,6 @@ from mlx_sidecar.errors import (
     Cancelled,
     DuplicateId,
     Internal,
-    MessageTooLarge,
     OutOfMemory,
     ShuttingDown,
     SidecarError,
@@ -40,8 +39,8 @@ from mlx_sidecar.inbox import (
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
 from mlx_sidecar.log import Log
-from mlx_sidecar.protocol.codec import Accepted, Address, Refused, decode
-from mlx_sidecar.protocol.framing import Line, Oversized
+from mlx_sidecar.protocol.codec import Refused, decode
+from mlx_sidecar.protocol.framing import Line
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus, Usage
 from mlx_sidecar.stdio import line_size
@@ -149,12 +148,7 @@ class Worker:
             self._end(entry, Cancelled(why))
 
     def _accept(self, line: Line) -> None:
-        if isinstance(line, Oversized):
-            limit = line.limit_bytes
-            problem = MessageTooLarge(f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes")
-            read: Accepted | Refused = Refused(Address(), problem)
-        else:
-            read = decode(line)
+        read = decode(line)
         entry = self._ledger.open(read.address, line_size(line), before=self._shutdown)
         if isinstance(read, Refused):
             self._end(entry, read.error)

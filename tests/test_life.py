@@ -99,6 +99,26 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         assert worker.process.returncode in expected
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_in_the_middle_of_a_long_step_answers_each(shelf: Shelf, number: signal.Signals, code: int) -> None:
+    """The step takes seconds and can't be ended: each request gets its one error all the same, unread lines too."""
+    worker = Worker("--model", str(shelf.slow()))
+    try:
+        worker.demand({"command": "model-info", "id": "loaded"})
+        text = {**ENDLESS, "prompt": "alpha beta " * 400}
+        worker.send(*({**text, "id": name} for name in ("a", "b", "c", "d")), text, {"command": "model-info"})
+        while worker.demand({"command": "status", "id": "begun"})["running"] < 5:
+            pass
+        worker.send({"command": "status", "id": "unread"}, {"command": "status"}, {"command": "nonsense"})
+        worker.signal(number)
+        finished = worker.drain(code)
+    finally:
+        worker.kill()
+    endings = [line for line in finished.endings if line.get("id") not in ("loaded", "begun")]
+    assert len(endings) == 9
+    assert {line.get("code") for line in endings if line["command"] == "generate"} == {"cancelled"}
+
+
 def test_a_closed_stdout_ends_a_busy_worker(shelf: Shelf) -> None:
     """Nobody is left to answer: it stops with 0 and no traceback."""
     with busy(shelf, reading=False) as worker:

@@ -10,7 +10,8 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from mlx_sidecar.errors import InvalidParams, InvalidRequest, ParseError, SidecarError, UnknownCommand
+from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, ParseError, SidecarError, UnknownCommand
+from mlx_sidecar.protocol.framing import Line, Oversized
 from mlx_sidecar.protocol.requests import COMMANDS, AnyRequest, Id, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
@@ -46,8 +47,12 @@ class Refused(Struct, frozen=True):
     error: SidecarError
 
 
-def decode(line: bytes) -> Accepted | Refused:
+def decode(line: Line) -> Accepted | Refused:
     """Read one line; never raises."""
+    if isinstance(line, Oversized):
+        limit = line.limit_bytes
+        problem = f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes"
+        return Refused(Address(), MessageTooLarge(problem))
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as problem:
