@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -36,6 +36,9 @@ _KEPT = 16
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+_SPELLING = {"Prepend", "Replace", "ByteLevel"}
+"""Normalizers of `tokenizers` that change how a text is spelled in tokens, not which text it is."""
 
 _MOST_REPEATS = 3
 """So many lines in a row may be tags that are there already; then the list ends: it goes in circles."""
@@ -337,8 +340,21 @@ class Constraints:
         if self._lookup is None:
             eos = sorted(self._eos_ids)
             size = max(self._vocabulary_size, len(self._vocabulary))
-            self._lookup = LLTokenizer(self._tokenizer.without_markers, n_vocab=size, eos_token=eos or None)
+            described = json.loads(self._tokenizer.without_markers)
+            described["normalizer"] = _spelling_only(described["normalizer"])
+            self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
         return self._lookup
+
+
+def _spelling_only(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of a normalizer says how tokens spell a text, as for blanks.
+
+    The rest makes another text of it: a choice that isn't in the composed form would be forced in tokens that the
+    grammar, which has the choice as it was given, then forbids.
+    """
+    steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
+    kept = [step for step in steps if step["type"] in _SPELLING]
+    return {"type": "Sequence", "normalizers": kept} if kept else None
 
 
 def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
