@@ -285,10 +285,10 @@ class Worker:
         if entry.phase is Phase.ENDED:
             return
         text = self._stop_jobs(entry)
-        if isinstance(outcome, Cancelled | TimedOut):
-            # One exception may end many requests; each has a text of its own.
-            outcome = type(outcome)(outcome.message, {"text": text})
         self._close(entry)
+        if isinstance(outcome, Cancelled | TimedOut):
+            # One exception may end many requests; each leaves something else behind.
+            outcome = type(outcome)(outcome.message, {"text": text, **self._left_behind(entry)})
         self._listening = {number: each for number, each in self._listening.items() if each is not entry}
         if entry is self._shutdown:
             # However it ends, it ends last.
@@ -300,6 +300,14 @@ class Worker:
             self._log.write("info", _summary(entry, outcome))
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
+
+    def _left_behind(self, entry: Entry) -> dict[str, str]:
+        """What a load that is ended says of the model before it."""
+        if not isinstance(entry.request, LoadModel):
+            return {}
+        if entry.phase is Phase.RUNNING:
+            return {"previous_model": self._engine.previous_model}
+        return {"previous_model": "kept" if self._engine.facts else "none"}
 
     def _close(self, entry: Entry) -> None:
         """Let a task tidy up; what goes wrong there is nobody's ending."""

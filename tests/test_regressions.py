@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.models import Script, Shelf
-from tests.support.worker import Server, run_once
+from tests.support.worker import Server, Worker, run_once
 
 HELLO = Script(" alpha beta gamma delta.")
 
@@ -107,6 +109,24 @@ def test_a_schema_with_a_thousand_optional_properties_is_no_bug(shelf: Shelf, se
         schema = {"type": "object", "properties": properties}
         line = worker.ask({"command": "generate", "prompt": "x", "schema": schema, "max_tokens": 20})
         assert line["type"] == "response" or line["code"] == "invalid_params"
+
+
+@pytest.mark.parametrize("stopped", ["cancel", "timeout"])
+def test_a_load_that_is_stopped_says_what_it_has_left(shelf: Shelf, stopped: str) -> None:
+    """Whether it had begun or waited, by a cancel or for want of time."""
+    load = {"command": "load-model", "model_path": str(shelf.family("llama")), "progress": True}
+    late = {"timeout_s": 0.001} if stopped == "timeout" else {}
+    with Worker() as worker:
+        worker.send({**load, **late, "id": "first"})
+        if stopped == "cancel":
+            worker.read_until("first", "progress")
+            worker.send({"command": "cancel", "target": "first", "id": "stop"})
+        line = worker.ending("first")
+        assert line["type"] == "response" or line["data"] == {"text": "", "previous_model": "none"}
+        worker.demand({**load, "id": "second"})
+        worker.send({"command": "generate", "prompt": "x", "max_tokens": 900}, {**load, **late, "id": "third"})
+        worker.demand({"command": "cancel", "target": "third", "id": "stop"})
+        assert worker.ending("third")["data"] == {"text": "", "previous_model": "kept"}
 
 
 def test_a_prompt_that_can_never_fit_is_refused_with_the_numbers(shelf: Shelf, server: Server) -> None:
