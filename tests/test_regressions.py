@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.models import Script, Shelf
@@ -109,6 +110,17 @@ def test_a_schema_with_a_thousand_optional_properties_is_no_bug(shelf: Shelf, se
         schema = {"type": "object", "properties": properties}
         line = worker.ask({"command": "generate", "prompt": "x", "schema": schema, "max_tokens": 20})
         assert line["type"] == "response" or line["code"] == "invalid_params"
+
+
+def test_few_open_files_are_enough(shelf: Shelf) -> None:
+    """mlx-lm asks for 2,048 as it is imported, which not every process may have; and nothing that it has is taken."""
+    with Worker(under=["sh", "-c", 'ulimit -n 32; exec "$@"', "sh"]) as worker:
+        worker.demand({"command": "load-model", "model_path": str(shelf.family("llama"))})
+        assert worker.demand({"command": "generate", "prompt": "x", "max_tokens": 2})["text"]
+    with Worker() as worker:
+        before = psutil.Process(worker.process.pid).rlimit(psutil.RLIMIT_NOFILE)[1]
+        worker.demand({"command": "load-model", "model_path": str(shelf.family("llama"))})
+        assert psutil.Process(worker.process.pid).rlimit(psutil.RLIMIT_NOFILE)[1] == before
 
 
 @pytest.mark.parametrize("stopped", ["cancel", "timeout"])

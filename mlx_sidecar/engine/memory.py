@@ -7,12 +7,14 @@ makes all others as long as itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from mlx_sidecar.engine import device
-from mlx_sidecar.engine.prefix_cache import Cache, flat
+
+if TYPE_CHECKING:
+    from mlx_sidecar.engine.prefix_cache import Cache
 
 _SPARE_BYTES = 256 * 1024 * 1024
 """What a model needs beside weights and caches to compute anything."""
@@ -60,6 +62,9 @@ class RowCost(Struct, frozen=True):
 
 def row_cost(cache: Cache) -> RowCost:
     """Measured from the cache of one sequence in which something was computed."""
+    # Brings mlx_lm, which must come by mlx_lm_import alone; the budget is asked before.
+    from mlx_sidecar.engine.prefix_cache import flat
+
     per_token: dict[int, int] = {}
     fixed = 0
     for layer in flat(cache):
