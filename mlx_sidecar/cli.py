@@ -23,7 +23,7 @@ from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
 from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Ledger
-from mlx_sidecar.lifeline import ParentWatch, SignalWatch
+from mlx_sidecar.lifeline import LastResort, ParentWatch, SignalWatch
 from mlx_sidecar.log import LEVELS, Log
 from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.stdio import Admission, Reader, Writer, take_stdio_aside
@@ -192,9 +192,10 @@ def _work(settings: Settings, log: Log) -> int:
     writer = Writer(stdout, inbox)
     writer.start()
     ledger = Ledger(writer, admission.leave)
-    farewell = Farewell(inbox, ledger, writer)
-    SignalWatch(inbox, farewell).start()
-    ParentWatch(inbox, stdout, farewell).start()
+    last_resort = LastResort(Farewell(inbox, ledger, writer))
+    last_resort.start()
+    SignalWatch(inbox, last_resort).start()
+    ParentWatch(inbox, stdout, last_resort).start()
     engine = Engine(
         max_rows=settings.max_concurrency,
         prefix_cache_bytes=settings.prefix_cache_bytes,
