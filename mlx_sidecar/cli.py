@@ -17,12 +17,13 @@ from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
+from mlx_sidecar.farewell import Farewell
 from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
 from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
 from mlx_sidecar.ledger import Ledger
-from mlx_sidecar.lifeline import ParentWatch, SignalWatch
+from mlx_sidecar.lifeline import LastResort, ParentWatch, SignalWatch
 from mlx_sidecar.log import LEVELS, Log
 from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.stdio import Admission, Reader, Writer, take_stdio_aside
@@ -187,11 +188,14 @@ def run() -> NoReturn:
 def _work(settings: Settings, log: Log) -> int:
     stdin, stdout = take_stdio_aside()
     inbox = Inbox()
-    SignalWatch(inbox).start()
-    ParentWatch(inbox, stdout).start()
     admission = Admission(settings.max_queue, _MOST_HELD_LINES * settings.max_line_bytes)
     writer = Writer(stdout, inbox)
     writer.start()
+    ledger = Ledger(writer, admission.leave)
+    last_resort = LastResort(Farewell(inbox, ledger, writer))
+    last_resort.start()
+    SignalWatch(inbox, last_resort).start()
+    ParentWatch(inbox, stdout, last_resort).start()
     engine = Engine(
         max_rows=settings.max_concurrency,
         prefix_cache_bytes=settings.prefix_cache_bytes,
@@ -201,7 +205,7 @@ def _work(settings: Settings, log: Log) -> int:
     downloads = Downloads(
         lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s
     )
-    worker = Worker(inbox, Ledger(writer, admission.leave), engine, downloads, log, settings.max_concurrency)
+    worker = Worker(inbox, ledger, engine, downloads, log, settings.max_concurrency)
     if (request := _startup_request(settings)) is not None:
         worker.load_at_start(request)
     Reader(stdin, inbox, admission, settings.max_line_bytes).start()

@@ -3,10 +3,14 @@
 Every ending of every request passes through `Ledger.end`, which is why there is
 exactly one last line. Requests without an id are answered in the order they
 came: the lines of a later one are held until its turn.
+
+All of it is the main thread's, until another one takes over because the process
+must end: whoever says anything holds the voice, and it is never given back then.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -77,6 +81,11 @@ class Ledger:
         self._by_id: dict[Id, Entry] = {}
         self._turns: deque[Entry] = deque()
         self._next_number = 1
+        self._voice = threading.RLock()
+
+    def take_over(self, timeout_s: float) -> bool:
+        """From now on only this thread says anything, unless the one that speaks doesn't stop in time."""
+        return self._voice.acquire(timeout=timeout_s)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,13 +95,14 @@ class Ledger:
 
     def open(self, address: Address, size_bytes: int, *, before: Entry | None = None) -> Entry:
         """A line was read. Its answer has its turn last, or just before the one of another entry."""
-        entry = Entry(self._next_number, address, size_bytes, time.monotonic())
-        self._next_number += 1
-        self._entries[entry.number] = entry
-        if address.id is None:
-            at = self._turns.index(before) if before and before in self._turns else len(self._turns)
-            self._turns.insert(at, entry)
-        return entry
+        with self._voice:
+            entry = Entry(self._next_number, address, size_bytes, time.monotonic())
+            self._next_number += 1
+            self._entries[entry.number] = entry
+            if address.id is None:
+                at = self._turns.index(before) if before and before in self._turns else len(self._turns)
+                self._turns.insert(at, entry)
+            return entry
 
     def claim_id(self, entry: Entry) -> bool:
         """Let the entry be known by its id; False if another one is."""
@@ -110,37 +120,41 @@ class Ledger:
 
     def delta(self, entry: Entry, text: str) -> None:
         """Send a piece of text."""
-        self._send(entry, encode_progress(entry.address, Delta(delta=text)))
+        with self._voice:
+            self._send(entry, encode_progress(entry.address, Delta(delta=text)))
 
     def measure(self, entry: Entry, measure: Measure) -> None:
         """Send a measure, unless one was sent a moment ago."""
-        now = time.monotonic()
-        if entry.measured_at is not None and now - entry.measured_at < _MEASURE_INTERVAL_S:
-            entry.unsent_measure = measure
-            return
-        entry.measured_at, entry.unsent_measure = now, None
-        self._send(entry, encode_progress(entry.address, measure))
+        with self._voice:
+            now = time.monotonic()
+            if entry.measured_at is not None and now - entry.measured_at < _MEASURE_INTERVAL_S:
+                entry.unsent_measure = measure
+                return
+            entry.measured_at, entry.unsent_measure = now, None
+            self._send(entry, encode_progress(entry.address, measure))
 
     def end(self, entry: Entry, outcome: Result | SidecarError) -> None:
         """The request's last line, and the next one's turn. An entry that has ended stays as it is."""
-        if entry.phase is Phase.ENDED:
-            return
-        last = _last_line(entry, outcome)
-        entry.phase = Phase.ENDED
-        if entry.unsent_measure is not None:
-            self._send(entry, encode_progress(entry.address, entry.unsent_measure))
-        self._send(entry, last)
-        del self._entries[entry.number]
-        if entry.address.id is not None:
-            if self._by_id.get(entry.address.id) is entry:
-                del self._by_id[entry.address.id]
-            self._release(entry)
-        else:
-            self._pass_the_turn()
+        with self._voice:
+            if entry.phase is Phase.ENDED:
+                return
+            last = _last_line(entry, outcome)
+            entry.phase = Phase.ENDED
+            if entry.unsent_measure is not None:
+                self._send(entry, encode_progress(entry.address, entry.unsent_measure))
+            self._send(entry, last)
+            del self._entries[entry.number]
+            if entry.address.id is not None:
+                if self._by_id.get(entry.address.id) is entry:
+                    del self._by_id[entry.address.id]
+                self._release(entry)
+            else:
+                self._pass_the_turn()
 
     def flush(self) -> None:
         """Let out what was said since the last time."""
-        self._writer.flush()
+        with self._voice:
+            self._writer.flush()
 
     def _send(self, entry: Entry, line: bytes) -> None:
         if self.has_its_turn(entry):

@@ -1,21 +1,25 @@
 """Signals, and whether anybody is still there: the threads that wait for the end.
 
-Both threads block in the kernel; an idle worker costs nothing.
+All of them block in the kernel; an idle worker costs nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import select
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LAST_RESORT_S = 1.9
+_LAST_RESORT_S = 1.6
+"""How long the loop has to end by itself. The farewell may take 0.2 s more."""
 _PARENT = os.getppid()
 """As this process begins, before anything is imported that takes its time."""
 
@@ -30,24 +34,42 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def _end_at_last(code: int) -> None:
-    """See that the process ends, also where its main thread is deep in native code."""
-    last_resort = threading.Timer(_LAST_RESORT_S, os._exit, (code,))
-    last_resort.daemon = True
-    last_resort.start()
+class LastResort(threading.Thread):
+    """Sees that the process ends, also where its main thread is deep in native code.
+
+    Started with the worker: when the end comes there may be no memory for another thread.
+    """
+
+    def __init__(self, farewell: Callable[[], None]) -> None:
+        super().__init__(name="last resort", daemon=True)
+        self._farewell = farewell
+        self._codes: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def begin(self, code: int) -> None:
+        """The end has come: the loop has its time from now on."""
+        self._codes.put(code)
+
+    def run(self) -> None:
+        """Wait for the end, and then for the loop."""
+        code = self._codes.get()
+        time.sleep(_LAST_RESORT_S)
+        try:
+            self._farewell()
+        finally:
+            os._exit(code)
 
 
 class SignalWatch(threading.Thread):
     """Waits for signals, so that they arrive even while the main thread is deep in native code."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, last_resort: LastResort) -> None:
         super().__init__(name="signals", daemon=True)
-        self._inbox = inbox
+        self._inbox, self._last_resort = inbox, last_resort
 
     def run(self) -> None:
         """The first signal goes to the loop; a second one, or a loop that doesn't end in time, ends the process."""
         first = signal.sigwait(SIGNALS)
-        _end_at_last(exit_code(first))
+        self._last_resort.begin(exit_code(first))
         self._inbox.put(SignalCame(first))
         os._exit(128 + signal.sigwait(SIGNALS))
 
@@ -55,16 +77,16 @@ class SignalWatch(threading.Thread):
 class ParentWatch(threading.Thread):
     """Waits for the parent's death and for stdout's reader to go away."""
 
-    def __init__(self, inbox: Inbox, stdout_fd: int) -> None:
+    def __init__(self, inbox: Inbox, stdout_fd: int, last_resort: LastResort) -> None:
         super().__init__(name="parent", daemon=True)
-        self._inbox, self._stdout_fd = inbox, stdout_fd
+        self._inbox, self._stdout_fd, self._last_resort = inbox, stdout_fd, last_resort
         self._parent = _PARENT
 
     def run(self) -> None:
         """Report what comes first of the two, then be done."""
         event = self._wait()
         if event is not None:
-            _end_at_last(0)
+            self._last_resort.begin(0)
             self._inbox.put(event)
 
     if sys.platform == "linux":

@@ -159,7 +159,7 @@ class Writer(threading.Thread):
             at_once = not self._waiting and not self._writing and self._write_at_once(_joined(taken))
             if not at_once:
                 self._waiting.extend(taken)
-                self._changed.notify()
+                self._changed.notify_all()
         if at_once:
             _tell(taken)
 
@@ -181,7 +181,12 @@ class Writer(threading.Thread):
         self.flush()
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def wait_until_written(self, timeout_s: float) -> None:
+        """Until the pipe has all that was let out, or the time is up. On whatever thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout_s)
 
     def run(self) -> None:
         """Write until closed."""
@@ -193,6 +198,7 @@ class Writer(threading.Thread):
     def _next_batch(self) -> list[_Said]:
         with self._changed:
             self._writing = False
+            self._changed.notify_all()
             self._changed.wait_for(lambda: bool(self._waiting) or self._closing)
             batch = list(self._waiting)
             self._waiting.clear()

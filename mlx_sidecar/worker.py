@@ -18,7 +18,6 @@ from mlx_sidecar.errors import (
     Cancelled,
     DuplicateId,
     Internal,
-    MessageTooLarge,
     OutOfMemory,
     ShuttingDown,
     SidecarError,
@@ -40,8 +39,8 @@ from mlx_sidecar.inbox import (
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
 from mlx_sidecar.log import Log
-from mlx_sidecar.protocol.codec import Accepted, Address, Refused, decode
-from mlx_sidecar.protocol.framing import Line, Oversized
+from mlx_sidecar.protocol.codec import Refused, decode
+from mlx_sidecar.protocol.framing import Line
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus, Usage
 from mlx_sidecar.stdio import line_size
@@ -149,12 +148,7 @@ class Worker:
             self._end(entry, Cancelled(why))
 
     def _accept(self, line: Line) -> None:
-        if isinstance(line, Oversized):
-            limit = line.limit_bytes
-            problem = MessageTooLarge(f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes")
-            read: Accepted | Refused = Refused(Address(), problem)
-        else:
-            read = decode(line)
+        read = decode(line)
         entry = self._ledger.open(read.address, line_size(line), before=self._shutdown)
         if isinstance(read, Refused):
             self._end(entry, read.error)
@@ -291,10 +285,10 @@ class Worker:
         if entry.phase is Phase.ENDED:
             return
         text = self._stop_jobs(entry)
-        if isinstance(outcome, Cancelled | TimedOut):
-            # One exception may end many requests; each has a text of its own.
-            outcome = type(outcome)(outcome.message, {"text": text})
         self._close(entry)
+        if isinstance(outcome, Cancelled | TimedOut):
+            # One exception may end many requests; each leaves something else behind.
+            outcome = type(outcome)(outcome.message, {"text": text, **self._left_behind(entry)})
         self._listening = {number: each for number, each in self._listening.items() if each is not entry}
         if entry is self._shutdown:
             # However it ends, it ends last.
@@ -306,6 +300,14 @@ class Worker:
             self._log.write("info", _summary(entry, outcome))
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
+
+    def _left_behind(self, entry: Entry) -> dict[str, str]:
+        """What a load that is ended says of the model before it."""
+        if not isinstance(entry.request, LoadModel):
+            return {}
+        if entry.phase is Phase.RUNNING:
+            return {"previous_model": self._engine.previous_model}
+        return {"previous_model": "kept" if self._engine.facts else "none"}
 
     def _close(self, entry: Entry) -> None:
         """Let a task tidy up; what goes wrong there is nobody's ending."""

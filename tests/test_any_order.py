@@ -1,13 +1,16 @@
-"""Laws that hold in whatever order requests, cancels, loads, timeouts and the end come."""
+"""Laws that hold in whatever order requests, cancels, loads, downloads, timeouts and any of the ends come."""
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from tests.support.hub import Hub
 from tests.support.models import Shelf
 from tests.support.worker import Worker
 
@@ -16,17 +19,25 @@ MOST_OPEN = 12
 MODELS: dict[str, str] = {}
 """Folders by name; a state machine gets no fixtures."""
 
+HUB: dict[str, str] = {}
+"""A worker's environment with a hub."""
+
+ENDS = {"SIGTERM": 0, "SIGINT": 130, "end of input": 0, "shutdown": 0, "shutdown in no time": 0}
+"""How it may end, and the exit code."""
+
 
 class AnyOrder(RuleBasedStateMachine):
     """One worker process. `Worker` holds every line to the contract, and the end demands an ending for each request."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.it = Worker("--max-concurrency", "3")
+        self.it = Worker("--max-concurrency", "3", env=HUB)
+        self.end = "end of input"
 
-    @initialize(loaded=st.booleans())
-    def begin(self, loaded: bool) -> None:
+    @initialize(loaded=st.booleans(), end=st.sampled_from(sorted(ENDS)))
+    def begin(self, loaded: bool, end: str) -> None:
         """With a model or without one."""
+        self.end = end
         if loaded:
             self.it.send({"command": "load-model", "model_path": MODELS["endless"]})
 
@@ -62,6 +73,16 @@ class AnyOrder(RuleBasedStateMachine):
         """Another model, or none at all."""
         self.send({"command": "load-model", "model_path": MODELS[name], "progress": True}, request_id)
 
+    @rule(
+        repo_id=st.sampled_from(["owner/tiny", "owner/none", "no name"]),
+        folder=st.sampled_from(["one", "two"]),
+        request_id=st.none() | IDS,
+    )
+    def download(self, repo_id: str, folder: str, request_id: str | int | None) -> None:
+        """What there is and what there isn't, to two places, of which one may be busy."""
+        destination = str(Path(MODELS["downloads"]) / folder)
+        self.send({"command": "download-model", "repo_id": repo_id, "destination": destination}, request_id)
+
     @rule(command=st.sampled_from(["status", "model-info", "unload-model"]), request_id=st.none() | IDS)
     def ask(self, command: str, request_id: str | int | None) -> None:
         """What needs no text."""
@@ -81,25 +102,36 @@ class AnyOrder(RuleBasedStateMachine):
                 self.it.read_line()
 
     def teardown(self) -> None:
-        """The input ends: everything that was accepted is answered, once, and the exit code is 0."""
+        """It ends: everything that was accepted is answered, once, and the exit code is that of this end."""
         try:
-            finished = self.it.finish(0)
+            # Whatever was sent before this has been read.
+            self.it.demand({"command": "status", "id": "last"})
+            if self.end.startswith("SIG"):
+                self.it.signal(signal.Signals[self.end])
+            elif self.end.startswith("shutdown"):
+                self.it.send({"command": "shutdown", "grace_s": 0 if "no time" in self.end else 60})
+            else:
+                self.it.close_stdin()
+            finished = self.it.drain(ENDS[self.end])
             assert not [line for line in finished.lines if line.get("code") == "internal"]
+            assert not self.end.startswith("shutdown") or finished.lines[-1]["command"] == "shutdown"
         finally:
             self.it.kill()
 
 
-def test_any_order_of_anything_ends_each_request_once(shelf: Shelf) -> None:
-    """And the worker lives to the end of its input."""
+def test_any_order_of_anything_ends_each_request_once(shelf: Shelf, hub: Hub, tmp_path: Path) -> None:
+    """And the worker lives to whatever end it finds."""
+    HUB.update(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"))
     MODELS.update(
         endless=str(shelf.endless()),
         llama=str(shelf.family("llama")),
         broken=str(shelf.broken("truncated")),
         nowhere="/nowhere",
+        downloads=str(tmp_path),
     )
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,6 +161,58 @@ def test_a_signal_ends_everything(
     endings = endings_since(finished, seen)
     assert len(endings) == expected
     assert {line.get("code") for line in endings} <= STOPPED | ({None} if state is loading else set())
+
+
+@pytest.mark.parametrize("state", [state for state in STATES if state is not loading])
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_second_signal_ends_a_worker_that_cannot_answer(
+    shelf: Shelf, hub: Hub, tmp_path: Path, state: Callable[[Scene], int], first: signal.Signals
+) -> None:
+    """Nobody reads its lines, so the first signal leaves it waiting for a while; the second ends it and its child."""
+    it = Worker("--max-concurrency", "2" if state is decoding else "1", env=settings(hub, tmp_path))
+    try:
+        expected = state(Scene(it, shelf, hub, tmp_path, max_tokens=30_000))
+        it.stop_reading()
+        it.send(*({"command": "status", "id": number} for number in range(600)))
+        while it.unread() < 60_000:
+            threading.Event().wait(0.01)
+        with gone_afterwards(it):
+            code = signalled_until_it_ends(it, first)
+        endings = [line for line in it.whole_lines() if line["type"] != "progress"]
+    finally:
+        it.kill()
+    assert code in {128 + signal.SIGTERM, 128 + signal.SIGINT}
+    assert len([line for line in endings if line["command"] not in ("status", "load-model")]) <= expected
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_two_signals_at_once_end_a_worker_that_loads(
+    shelf: Shelf, hub: Hub, tmp_path: Path, first: signal.Signals
+) -> None:
+    """They find it in the middle of an import. It may just have got to answering the first; then that is its end."""
+    it = Worker(env=settings(hub, tmp_path))
+    try:
+        loading(Scene(it, shelf, hub, tmp_path, max_tokens=1))
+        it.signal(signal.SIGSTOP)
+        it.signal(first)
+        it.signal(signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM)
+        it.signal(signal.SIGCONT)
+        code = it.process.wait(DEADLINE_S)
+        endings = [line for line in it.whole_lines() if line["type"] != "progress"]
+    finally:
+        it.kill()
+    # Of two that wait, the lower number comes first.
+    assert code in {128 + signal.SIGTERM, 130}
+    assert len(endings) <= 1
+
+
+def signalled_until_it_ends(it: Worker, first: signal.Signals) -> int:
+    """A signal, and then another kind again and again: two that come at the same moment are one."""
+    it.signal(first)
+    while (code := it.process.poll()) is None:
+        it.signal(signal.SIGINT if first == signal.SIGTERM else signal.SIGTERM)
+        threading.Event().wait(0.01)
+    return code
 
 
 PARENT = "import subprocess, sys; subprocess.Popen(sys.argv[1:]).wait()"

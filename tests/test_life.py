@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,11 +79,6 @@ def test_a_signal_cancels_everything_and_answers_each(shelf: Shelf, number: sign
     assert all(line["data"]["text"].startswith("alpha") for line in running if line.get("id") in ("a", "b"))
 
 
-def waiting_in(pipe: int) -> int:
-    """Bytes that nobody has read yet; a pipe holds 65,536."""
-    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
 def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: str, second: str) -> None:
     """Nobody reads its answers, so the first signal leaves it waiting for a while; the second ends it at once."""
@@ -95,7 +87,7 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         assert worker.process.stdout is not None
         assert worker.process.stdout.read(1) == b"{"
         worker.send(*({"command": "check-availability", "id": n} for n in range(400)))
-        while waiting_in(worker.process.stdout.fileno()) < 60_000:
+        while worker.unread() < 60_000:
             threading.Event().wait(0.01)
         worker.signal(signal.Signals[first])
         # Again and again: two that come at the same moment are one.
@@ -105,6 +97,26 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         # Of two that wait, the lower number comes first, so SIGINT may overtake SIGTERM.
         expected = {128 + number} if first != "SIGTERM" or second == "SIGTERM" else {128 + 15, 128 + 2}
         assert worker.process.returncode in expected
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_in_the_middle_of_a_long_step_answers_each(shelf: Shelf, number: signal.Signals, code: int) -> None:
+    """The step takes seconds and can't be ended: each request gets its one error all the same, unread lines too."""
+    worker = Worker("--model", str(shelf.slow()))
+    try:
+        worker.demand({"command": "model-info", "id": "loaded"})
+        text = {**ENDLESS, "prompt": "alpha beta " * 400}
+        worker.send(*({**text, "id": name} for name in ("a", "b", "c", "d")), text, {"command": "model-info"})
+        while worker.demand({"command": "status", "id": "begun"})["running"] < 5:
+            pass
+        worker.send({"command": "status", "id": "unread"}, {"command": "status"}, {"command": "nonsense"})
+        worker.signal(number)
+        finished = worker.drain(code)
+    finally:
+        worker.kill()
+    endings = [line for line in finished.endings if line.get("id") not in ("loaded", "begun")]
+    assert len(endings) == 9
+    assert {line.get("code") for line in endings if line["command"] == "generate"} == {"cancelled"}
 
 
 def test_a_closed_stdout_ends_a_busy_worker(shelf: Shelf) -> None:

@@ -237,6 +237,17 @@ def test_every_unknown_field_has_a_warning_of_its_own(worker: Worker) -> None:
     ]
 
 
+def test_unknown_fields_of_a_message_are_named(worker: Worker) -> None:
+    """With their place; the request is answered as if they weren't there."""
+    messages = [{"role": "user", "content": "x"}, {"role": "user", "content": "x", "contents": "y", "name": "z"}]
+    line = worker.demand({"command": "generate", "messages": messages, "max_token": 1})
+    assert line["warnings"] == [
+        "unknown field 'max_token' ignored; did you mean 'max_tokens'?",
+        "unknown field 'messages[1].contents' ignored; did you mean 'content'?",
+        "unknown field 'messages[1].name' ignored",
+    ]
+
+
 def test_known_fields_bring_no_warnings(worker: Worker) -> None:
     """`timeout_s` and `id` belong to every command."""
     lines = worker.ask_all([{"command": c, "timeout_s": 60, "id": c} for c in ("status", "model-info", "cancel")])

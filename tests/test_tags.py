@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import FAMILIES, PRECISIONS, Shelf
+from tests.support.models import FAMILIES, PRECISIONS, Script, Shelf
 from tests.support.texts import ARTICLE, long_document
 from tests.support.worker import Line, Server, run_once
 
@@ -67,6 +67,13 @@ def test_tags_keep_every_promise_on_random_weights(shelf: Shelf, server: Server,
     lines = worker.ask_all(asked)
     found = [check_promises(line, request.get("max_tags", 5)) for request, line in zip(asked, lines, strict=True)]
     assert all(found)
+
+
+def test_a_model_that_repeats_itself_is_not_driven_into_nonsense(shelf: Shelf, server: Server) -> None:
+    """A line that is there already may end; it is dropped, and after three in a row the list is over."""
+    worker = server.with_model(shelf.reciter("circle", Script(" alpha\n", endless=True)))
+    line = worker.demand({**TAGS, "max_tags": 50})
+    assert (line["tags"], line["usage"]["output_tokens"]) == (["alpha"], len(4 * ("alpha", "\n")))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

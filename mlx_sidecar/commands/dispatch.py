@@ -78,7 +78,7 @@ def start(request: AnyRequest, call: Call, services: Services) -> Task:
         case ModelInfo():
             return _at_once(lambda: models.model_info(services))
         case ListModels():
-            return _at_once(lambda: models.list_models(request))
+            return models.list_models(request)
         case Status():
             return _at_once(lambda: control.status(services))
         case Cancel():

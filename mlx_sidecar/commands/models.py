@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from msgspec import UNSET, convert, structs
@@ -14,6 +15,7 @@ from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable, Side
 from mlx_sidecar.hub import cache
 from mlx_sidecar.protocol.requests import ListModels, LoadModel
 from mlx_sidecar.protocol.responses import (
+    ListedModel,
     Measure,
     ModelDescription,
     ModelList,
@@ -24,6 +26,7 @@ from mlx_sidecar.protocol.responses import (
 from mlx_sidecar.tasks.task import Pause, Task
 
 _DEMO = "demo"
+_LISTED_BETWEEN_PAUSES_S = 0.01
 
 
 def loaded(services: Services) -> LanguageModel:
@@ -114,7 +117,13 @@ def _describe(facts: ModelFacts) -> ModelDescription:
     )
 
 
-def list_models(request: ListModels) -> ModelList:
-    """The models in the Hugging Face cache, or in a folder."""
-    found = cache.cached_models() if request.folder is None else cache.models_in(absolute(request.folder))
+def list_models(request: ListModels) -> Task:
+    """The models in the Hugging Face cache, or in a folder. Reading all their headers may take a while."""
+    found: list[ListedModel] = []
+    began = time.monotonic()
+    for some in cache.cached_models() if request.folder is None else cache.models_in(absolute(request.folder)):
+        found += some
+        if time.monotonic() - began > _LISTED_BETWEEN_PAUSES_S:
+            yield Pause()
+            began = time.monotonic()
     return ModelList(models=found)

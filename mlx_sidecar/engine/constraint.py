@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -36,6 +36,12 @@ _KEPT = 16
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+_SPELLING = {"Prepend", "Replace", "ByteLevel"}
+"""Normalizers of `tokenizers` that change how a text is spelled in tokens, not which text it is."""
+
+_MOST_REPEATS = 3
+"""So many lines in a row may be tags that are there already; then the list ends: it goes in circles."""
 
 # A tag of the model's own: it starts with a letter or digit and holds no quotes, commas or brackets.
 _FREE_TAG = rf" ?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}} '’&+#./_-]{{0,{MAX_TAG_CHARS - 1}}}"
@@ -210,11 +216,13 @@ class VocabularyChoice:
 
 
 class TagsConstrained(Constrained):
-    """Holds a sequence to tags, one a line, no two alike.
+    """Holds a sequence to tags, one a line.
 
-    The grammar is that of one tag and starts anew on each line. A line may be
-    closed only where its tag is new; in a closed vocabulary, nothing may be
-    begun that can only end in a tag that is there already.
+    The grammar is that of one tag and starts anew on each line. A tag of the
+    model's own that is there already may be closed like any other, since a model
+    that may not is driven on into nonsense; it doesn't count, and the task drops
+    it. In a closed vocabulary nothing may be begun that can only end in a tag
+    that is there already: what is left there always makes sense.
     """
 
     def __init__(
@@ -231,6 +239,7 @@ class TagsConstrained(Constrained):
         self._left = min(max_tags, len(closed)) if closed else max_tags
         self._choice = closed.choice() if closed else None
         self._used: set[str] = set()
+        self._repeats = 0
         self._line = b""
 
     def _consume(self, token: int) -> None:
@@ -241,27 +250,45 @@ class TagsConstrained(Constrained):
             self._line += self._tokenizer.decode_bytes([token])
 
     def _close_line(self) -> None:
-        self._used.add(self._folded())
-        if self._choice:
-            self._choice.take(self._folded())
-        self._left -= 1
+        if self._is_new():
+            self._take_tag(self._folded())
+        else:
+            self._repeats += 1
         self._line, self._matcher = b"", self._fresh.deep_copy()
+
+    def _take_tag(self, folded: str) -> None:
+        self._used.add(folded)
+        if self._choice:
+            self._choice.take(folded)
+        self._left -= 1
+        self._repeats = 0
+
+    def _is_new(self) -> bool:
+        return self._folded() not in self._used
 
     def _folded(self) -> str:
         return fold(self._line.decode("utf-8", "replace"))
 
     def _allowed(self) -> Bits:
+        if self._repeats >= _MOST_REPEATS:
+            return self._only(self._eos_ids)
         accepting = self._matcher.is_accepting()
         bits = self._only(frozenset()) if self._is_complete() else self._from_matcher()
         _set(bits, self._eos_ids, False)
         if self._choice is not None and self._used:
             _set(bits, self._choice.dead_ends(self._line), False)
-        # A line that can't go on is closed even if its tag is there already; the task drops it.
-        if not bits.any() or (accepting and self._folded() not in self._used):
+        # A line that can't go on is closed, whatever it holds.
+        if not bits.any() or self._may_end(accepting):
             _set(bits, self._eos_ids, True)
-            if self._left > 1 and accepting:
+            if accepting and (self._left > 1 or not self._is_new()):
                 _set(bits, self._newline_ids, True)
         return bits
+
+    def _may_end(self, accepting: bool) -> bool:
+        """Whether the list may end here: after a tag, or where a next one would begin."""
+        if not self._line:
+            return bool(self._used)
+        return accepting and (self._choice is None or self._is_new())
 
 
 class Constraints:
@@ -313,8 +340,21 @@ class Constraints:
         if self._lookup is None:
             eos = sorted(self._eos_ids)
             size = max(self._vocabulary_size, len(self._vocabulary))
-            self._lookup = LLTokenizer(self._tokenizer.without_markers, n_vocab=size, eos_token=eos or None)
+            described = json.loads(self._tokenizer.without_markers)
+            described["normalizer"] = _spelling_only(described["normalizer"])
+            self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
         return self._lookup
+
+
+def _spelling_only(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of a normalizer says how tokens spell a text, as for blanks.
+
+    The rest makes another text of it: a choice that isn't in the composed form would be forced in tokens that the
+    grammar, which has the choice as it was given, then forbids.
+    """
+    steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
+    kept = [step for step in steps if step["type"] in _SPELLING]
+    return {"type": "Sequence", "normalizers": kept} if kept else None
 
 
 def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:

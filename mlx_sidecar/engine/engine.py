@@ -25,6 +25,8 @@ class Engine:
         self._batch: Batch | None = None
         self._next_ticket = 1
         self.is_loading = False
+        self.previous_model = "none"
+        """What the latest load that didn't succeed has left of the model before it: kept, released, or none."""
 
     @property
     def busy(self) -> bool:
@@ -66,8 +68,10 @@ class Engine:
         try:
             self._make_room(wanted.folder.weight_bytes, budget)
             loaded: LoadedModel = yield from load.steps(wanted, budget)
-        except SidecarError as error:
-            error.data["previous_model"] = "none" if not had_one else "kept" if self._model else "released"
+        except BaseException as problem:  # a cancel, too, which closes this generator
+            self.previous_model = "none" if not had_one else "kept" if self._model else "released"
+            if isinstance(problem, SidecarError):
+                problem.data["previous_model"] = self.previous_model
             raise
         finally:
             self.is_loading = False

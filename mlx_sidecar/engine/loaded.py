@@ -13,7 +13,6 @@ from mlx_sidecar.engine.memory import RowCost
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
-from mlx_sidecar.errors import ContextTooLong
 
 
 @dataclass(eq=False)
@@ -61,15 +60,7 @@ class LoadedModel:
         return self.prompts.count(text)
 
     def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
-        """A conversation as the prompt for the assistant's next turn. Raises ContextTooLong where it can't ever fit."""
-        # Tokenizing megabytes would hold up everybody, only to find that they don't fit.
-        chars, most = sum(len(t.content) for t in turns), self.context_length * self.vocabulary.longest_token_bytes
-        if chars > most:
-            raise ContextTooLong(
-                f"the prompt has {chars} characters, and {self.context_length} tokens hold {most} at most; "
-                "shorten it or load the model with a greater context_length",
-                {"prompt_chars": chars, "context_length": self.context_length},
-            )
+        """A conversation as the prompt for the assistant's next turn, tokenized in one go."""
         return self.prompts.build(turns, thinking=thinking, raw=raw)
 
     def check(self, constraint: Constraint) -> None:

@@ -42,11 +42,6 @@ class Vocabulary:
         return frozenset(token for token, raw in enumerate(self._table) if raw == b"\n")
 
     @cached_property
-    def longest_token_bytes(self) -> int:
-        """Bytes of the longest token: no text of more than this times n fits into n tokens."""
-        return max((len(raw) for raw in self._table), default=1)
-
-    @cached_property
     def ids_of(self) -> dict[bytes, tuple[int, ...]]:
         """The tokens that stand for these bytes; several may."""
         tokens: dict[bytes, tuple[int, ...]] = {}

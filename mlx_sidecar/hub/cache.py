@@ -38,33 +38,30 @@ def snapshot_of(repo_id: str) -> Path:
     return others[-1]
 
 
-def cached_models() -> list[ListedModel]:
-    """Every model snapshot in the cache."""
-    models = []
+def cached_models() -> Iterator[list[ListedModel]]:
+    """Every model snapshot in the cache, folder by folder: each takes its time, and most hold none."""
     for repository in _folders_in(cache_folder()):
         kind, _, repo_id = repository.name.partition("--")
-        if kind == "models" and repo_id:
-            name = repo_id.replace("--", "/")
-            for snapshot in _folders_in(repository / "snapshots"):
-                if (snapshot / "config.json").exists():
-                    models.append(_listed(snapshot, name, repo_id=name, revision=snapshot.name))
-    return models
+        name = repo_id.replace("--", "/")
+        for snapshot in _folders_in(repository / "snapshots") if kind == "models" and repo_id else ():
+            there = (snapshot / "config.json").exists()
+            yield [_listed(snapshot, name, repo_id=name, revision=snapshot.name)] if there else []
 
 
-def models_in(folder: Path) -> list[ListedModel]:
-    """Every model folder at or below `folder`. Raises InvalidParams if it isn't a folder."""
+def models_in(folder: Path) -> Iterator[list[ListedModel]]:
+    """Every model folder at or below `folder`, likewise. Raises InvalidParams if it isn't a folder."""
     if not folder.is_dir():
         raise InvalidParams(f"field 'folder': '{folder}' is not a folder", {"field": "folder"})
-    found = _model_folders(folder, _DEEPEST)
-    return [_listed(path, path.name if path == folder else path.relative_to(folder).as_posix()) for path in found]
+    return _models_below(folder, folder, _DEEPEST)
 
 
-def _model_folders(folder: Path, depth: int) -> Iterator[Path]:
+def _models_below(top: Path, folder: Path, depth: int) -> Iterator[list[ListedModel]]:
     if (folder / "config.json").exists():
-        yield folder
-    elif depth > 0:
-        for child in _folders_in(folder):
-            yield from _model_folders(child, depth - 1)
+        yield [_listed(folder, folder.name if folder == top else folder.relative_to(top).as_posix())]
+        return
+    yield []
+    for child in _folders_in(folder) if depth > 0 else ():
+        yield from _models_below(top, child, depth - 1)
 
 
 def _folders_in(folder: Path) -> list[Path]:

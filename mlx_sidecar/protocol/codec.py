@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, cast
 
 import msgspec
 import orjson
 from msgspec import Struct
 
-from mlx_sidecar.errors import InvalidParams, InvalidRequest, ParseError, SidecarError, UnknownCommand
-from mlx_sidecar.protocol.requests import COMMANDS, AnyRequest, Id, Request
+from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, ParseError, SidecarError, UnknownCommand
+from mlx_sidecar.protocol.framing import Line, Oversized
+from mlx_sidecar.protocol.requests import COMMANDS, AnyRequest, Generate, Id, Message, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
 UNKNOWN_COMMAND = "unknown"
@@ -46,8 +48,12 @@ class Refused(Struct, frozen=True):
     error: SidecarError
 
 
-def decode(line: bytes) -> Accepted | Refused:
+def decode(line: Line) -> Accepted | Refused:
     """Read one line; never raises."""
+    if isinstance(line, Oversized):
+        limit = line.limit_bytes
+        problem = f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes"
+        return Refused(Address(), MessageTooLarge(problem))
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as problem:
@@ -142,14 +148,20 @@ def _lookup(value: Any, path: str) -> Any:
 
 
 def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ...]:
-    known = ("command", *kind.__struct_fields__)
-    warnings: list[str] = []
+    found = _unknown(value, ("command", *kind.__struct_fields__))
+    if kind is Generate:
+        messages = enumerate(value.get("messages") or ())
+        inner = (_unknown(each, Message.__struct_fields__, f"messages[{number}].") for number, each in messages)
+        found = chain(found, chain.from_iterable(inner))
+    return tuple(islice(found, _MOST_WARNINGS))
+
+
+def _unknown(value: dict[str, Any], known: Sequence[str], path: str = "") -> Iterator[str]:
     for name in value:
-        if name not in known and len(warnings) < _MOST_WARNINGS:
+        if name not in known:
             nearest = _nearest(name, known)
             hint = f"; did you mean '{nearest}'?" if nearest else ""
-            warnings.append(f"unknown field '{name[:64]}' ignored{hint}")
-    return tuple(warnings)
+            yield f"unknown field '{path}{name[:64]}' ignored{hint}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import orjson
 from msgspec import UNSET
 
 from mlx_sidecar.engine.job import Constraint, Job, JsonSchema, LanguageModel, OneOf, Turn
-from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate as GenerateRequest
 from mlx_sidecar.protocol.responses import Generated
-from mlx_sidecar.tasks.task import Generate, Task, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.count import Counter
+from mlx_sidecar.tasks.task import Generate, Pause, Task, sampling_of, timing_of, usage_of
+
+_LONG_PROMPT_CHARS = 64 * 1024
 
 
 def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float) -> Task:
@@ -21,8 +25,10 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
     constraint = _constraint(request)
     if constraint is not None:
         model.check(constraint)
+    turns = _turns(request)
+    yield from _check_length(turns, model)
     job = Job(
-        prompt=model.render(_turns(request), thinking=request.thinking, raw=True),
+        prompt=model.render(turns, thinking=request.thinking, raw=True),
         max_tokens=request.max_tokens,
         sampling=sampling_of(request),
         constraint=constraint,
@@ -39,6 +45,24 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         usage=usage_of([answer]),
         timing=timing_of([answer], accepted_at),
     )
+
+
+def _check_length(turns: Sequence[Turn], model: LanguageModel) -> Generator[Pause, object, None]:
+    """A prompt is tokenized in one go, which for megabytes takes seconds: what is far too long is found out before."""
+    chars = sum(len(turn.content) for turn in turns)
+    if chars < _LONG_PROMPT_CHARS:
+        return
+    limit = model.context_length
+    counter, left = Counter(model.count), limit + limit // 16
+    for turn in turns:
+        tokens, _ = yield from counter.beginning(turn.content, left)
+        left -= tokens
+        if left < 0:
+            raise ContextTooLong(
+                f"the prompt has {chars} characters, which are more than the {limit} tokens of the context; "
+                "shorten it or load the model with a greater context_length",
+                {"prompt_chars": chars, "context_length": limit},
+            )
 
 
 def _turns(request: GenerateRequest) -> list[Turn]:

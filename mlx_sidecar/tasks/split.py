@@ -1,13 +1,17 @@
-"""Cuts a document that is longer than the context into parts that fit. Nothing is lost: the parts are the document."""
+"""Cuts a document that is longer than the context into parts that fit. Nothing is lost: the parts are the document.
+
+No step looks at more than a window of the text, so megabytes without a bound
+are cut as calmly as a book, and other requests have their turn in between.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable
-from itertools import pairwise
+from collections.abc import Callable, Generator
 
 from mlx_sidecar.engine.job import LanguageModel, Turn
 from mlx_sidecar.errors import ContextTooLong
+from mlx_sidecar.tasks.count import Counter
 from mlx_sidecar.tasks.prompts import with_document
 from mlx_sidecar.tasks.task import Pause
 
@@ -20,11 +24,12 @@ _BOUNDS = (
 )
 
 _LEAST_PART_TOKENS = 16
+_USUAL_CHARS_PER_TOKEN = 4
 _MOST_CHARS_PER_TOKEN = 12
 """A text with more characters than this for each token of the budget is taken to be too long without counting."""
 
-_CHARS_BETWEEN_PAUSES = 64 * 1024
-"""So many are counted at a time; other requests have their turn in between."""
+_FULL = 7 / 8
+"""A part that takes so much of the budget is long enough."""
 
 
 def split_document(
@@ -47,43 +52,50 @@ def split_document(
 
 def split(content: str, count: Callable[[str], int], budget: int) -> Generator[Pause, object, list[str]]:
     """Parts with at most `budget` tokens each, cut at the best bounds there are; together they are `content`."""
-    if _fits(content, count, budget):
-        return [content]
-    return (yield from _split_at(content, 0, count, budget))
+    cut = _Cut(content, count, budget)
+    at, parts = 0, list[str]()
+    while at < len(content):
+        end = yield from cut.end_of_part(at)
+        parts.append(content[at:end])
+        at = end
+    return parts or [content]
 
 
-def _fits(text: str, count: Callable[[str], int], budget: int) -> bool:
-    return len(text) <= budget * _MOST_CHARS_PER_TOKEN and count(text) <= budget
+class _Cut:
+    """One text that is cut, and how many characters of it make a token, as far as is known."""
 
+    def __init__(self, text: str, count: Callable[[str], int], budget: int) -> None:
+        self._text, self._counter, self._budget = text, Counter(count), budget
+        self._chars_per_token: float = _USUAL_CHARS_PER_TOKEN
 
-def _split_at(text: str, level: int, count: Callable[[str], int], budget: int) -> Generator[Pause, object, list[str]]:
-    """Pack the units of one kind of bound into parts; a unit that is too long is cut at the next kind."""
-    parts: list[str] = []
-    held, held_tokens, counted = "", 0, 0
-    for unit in _units(text, level):
-        counted += len(unit) + 128  # a call has its price, too
-        if counted > _CHARS_BETWEEN_PAUSES:
-            yield Pause()
-            counted = 0
-        if not _fits(unit, count, budget):
-            parts += [held] if held else []
-            *whole, held = yield from _split_at(unit, level + 1, count, budget)
-            parts += whole
-            held_tokens = count(held)
-            continue
-        tokens = count(unit)
-        if held_tokens + tokens > budget:
-            parts.append(held)
-            held, held_tokens = "", 0
-        held, held_tokens = held + unit, held_tokens + tokens
-    return [*parts, held]
+    def end_of_part(self, at: int) -> Generator[Pause, object, int]:
+        """Where the part that begins at `at` ends: at a bound from which the next one is too far."""
+        most = min(len(self._text), at + self._budget * _MOST_CHARS_PER_TOKEN)
+        # All that is left is tried first: a document that fits stays whole.
+        fits, reach, slack = at, most if most == len(self._text) else self._guess(at, most), 1.0
+        while (end := self._last_bound(at, reach)) > fits:
+            tokens, chars = yield from self._counter.beginning(self._text[at:end], self._budget)
+            self._chars_per_token = chars / max(tokens, 1)
+            if tokens <= self._budget or end == at + 1:
+                fits = end
+                if end == len(self._text) or slack < 1 or tokens >= self._budget * _FULL:
+                    break
+            else:
+                # Where the text is uneven the guess can be wrong many times: each time it becomes more careful.
+                most, slack = end - 1, slack * 0.97 if slack == 1 else slack * 0.8
+            reach = self._guess(at, most, slack)
+        return fits
 
+    def _guess(self, at: int, most: int, slack: float = 1.0) -> int:
+        """How far the budget may reach."""
+        return max(at + 1, min(most, at + int(self._budget * self._chars_per_token * slack)))
 
-def _units(text: str, level: int) -> Iterable[str]:
-    if level >= len(_BOUNDS):
-        # Not a blank in sight: halves, down to single characters.
-        middle = max(len(text) // 2, 1)
-        return [text[:middle], text[middle:]] if len(text) > 1 else [text]
-    ends = [match.end() for match in _BOUNDS[level].finditer(text)]
-    bounds = [0, *ends, len(text)]
-    return (text[start:end] for start, end in pairwise(bounds) if start < end)
+    def _last_bound(self, at: int, reach: int) -> int:
+        """The last bound of the best kind; one in the first quarter is none."""
+        if reach == len(self._text):
+            return reach
+        for bound in _BOUNDS:
+            ends = [match.end() for match in bound.finditer(self._text, at, reach)]
+            if ends and ends[-1] - at > (reach - at) // 4:
+                return ends[-1]
+        return reach

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -15,8 +15,10 @@ from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 
-_USUAL_TOKENS_PER_TAG = 8
+_LEAST_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
+_USUAL_TAG_CHARS = 10
+_SAMPLE_CHARS = 2048
 
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
@@ -27,12 +29,19 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     instruction = tags_instruction(request.max_tags, shown, only=only, language=request.language)
     constraint = TagLines(request.max_tags, vocabulary.tags if only else None)
     model.check(constraint)
-    answer_tokens = min(request.max_tags * _USUAL_TOKENS_PER_TAG, model.context_length // 4)
+    answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
     parts = yield from split_document(request.content, instruction, model, answer_tokens)
     jobs = (_job(part, instruction, constraint, request, model) for part in parts)
     results = yield from in_slices(jobs, len(parts))
     tags = _most_found([_read(result, only) for result in results], request.max_tags, vocabulary)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
+
+
+def _tokens_per_tag(content: str, model: LanguageModel) -> int:
+    """What is kept free for each. A script that the model spells byte by byte takes several tokens a letter."""
+    sample = content[:_SAMPLE_CHARS]
+    usual = model.count(sample) * _USUAL_TAG_CHARS // len(sample)
+    return max(_LEAST_TOKENS_PER_TAG, min(usual, _MOST_TOKENS_PER_TAG))
 
 
 def _job(part: str, instruction: str, constraint: TagLines, request: GenerateTags, model: LanguageModel) -> Job:
@@ -46,12 +55,20 @@ def _job(part: str, instruction: str, constraint: TagLines, request: GenerateTag
 
 
 def _read(result: JobResult, only: bool) -> list[str]:
-    """The tags of one answer. One that was cut off by the context is half a tag, and none."""
+    """The tags of one answer, each once. One that was cut off by the context is half a tag, and none."""
     lines = result.text.split("\n")
     if result.finish_reason == "length" and (only or len(lines) > 1):
         lines.pop()
     tags = [line.strip() if only else " ".join(line.split()) for line in lines]
-    return [tag for tag in tags if tag and len(tag) <= MAX_TAG_CHARS]
+    return _each_once(tag for tag in tags if tag and len(tag) <= MAX_TAG_CHARS)
+
+
+def _each_once(tags: Iterable[str]) -> list[str]:
+    """A weak model writes a tag again and again; the first of those that are alike stays."""
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(fold(tag), tag)
+    return list(first.values())
 
 
 class _Found(Struct):

@@ -43,17 +43,30 @@ Task = Generator[Wish, Any, Result]
 
 
 _JOBS_AT_ONCE = 64
+_TOKENS_BETWEEN_PAUSES = 4096
 
 
 def in_slices(
     jobs: Iterable[Job], total: int, *, begin: float = 0.0, end: float = 100.0
-) -> Generator[Wish, Sequence[JobResult], list[JobResult]]:
+) -> Generator[Wish, Any, list[JobResult]]:
     """Generate many jobs, a slice at a time: the loop isn't held up, and other requests get their places."""
     results: list[JobResult] = []
     left = iter(jobs)
-    while some := list(islice(left, _JOBS_AT_ONCE)):
+    while some := (yield from _made(islice(left, _JOBS_AT_ONCE))):
         results += yield Generate(some, done=len(results), total=total, begin=begin, end=end)
     return results
+
+
+def _made(jobs: Iterable[Job]) -> Generator[Pause, object, list[Job]]:
+    """The jobs; to make one is to tokenize its prompt."""
+    made, tokens = list[Job](), 0
+    for job in jobs:
+        if tokens > _TOKENS_BETWEEN_PAUSES:
+            yield Pause()
+            tokens = 0
+        tokens += len(job.prompt)
+        made.append(job)
+    return made
 
 
 def sampling_of(request: SampledRequest) -> Sampling:

@@ -107,16 +107,22 @@ def build_model(
     tokenizer: str | None = None,
     max_position_embeddings: int = 2048,
     seed: int = 1,
+    **changes: Any,
 ) -> Path:
-    """Write a model of that family with random weights; the same arguments give the same bytes."""
+    """Write a model of that family with random weights; the same arguments give the same bytes.
+
+    `changes` are made to its config.json.
+    """
     name = tokenizer or _TOKENIZER_OF[family]
     folder.mkdir(parents=True)
-    config = _config(folder, name, family, max_position_embeddings) | _ARCHITECTURE[family]
+    config = _config(folder, name, family, max_position_embeddings) | _ARCHITECTURE[family] | changes
     if family == "qwen2":
         config["vocab_size"] += 64  # As the real ones: the output matrix has rows that no token belongs to.
     model = _model(config)
     _randomise(model, seed)
-    if precision == "4bit":
+    if precision == "half 4bit":
+        model.set_dtype(mx.float16)
+    if precision.endswith("4bit"):
         config["quantization"] = config["quantization_config"] = _quantize(model)
     _save(folder, model, config)
     return folder
@@ -505,6 +511,13 @@ class Shelf:
         """The folder of a model that talks until it's stopped: 64,000 tokens fit its context."""
         words = Script(" alpha beta gamma delta", endless=True, max_position_embeddings=65536)
         return self.reciter("endless", words)
+
+    def slow(self) -> Path:
+        """The folder of a model whose steps take seconds on a CPU: 4 bits with 16-bit scales are its weak side."""
+        folder = self.root / "slow"
+        if folder.exists():
+            return folder
+        return build_model(folder, "llama", "half 4bit", hidden_size=160, intermediate_size=768)
 
     def broken(self, breakage: str) -> Path:
         """The folder of a model that is spoilt in the named way."""

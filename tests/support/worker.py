@@ -7,13 +7,16 @@ only a hang can reach.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter, deque
@@ -31,6 +34,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_S = 90.0
 _RAW_SEPARATORS = {"\u2028": "U+2028", "\u2029": "U+2029", "\u0085": "U+0085", "\r": "CR"}
 _BOM = b"\xef\xbb\xbf"
+_CUT = b"<no LF>"
 _TYPES = ("response", "progress", "error")
 
 
@@ -255,6 +259,8 @@ class Worker:
         self._raw: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._stderr = bytearray()
         self._threads: list[threading.Thread] = []
+        self._may_read = threading.Event()
+        self._may_read.set()
         self._finished: Finished | None = None
         self._start(self._read_stderr)
         if reading:
@@ -305,6 +311,13 @@ class Worker:
 
     def read_line(self, deadline_s: float = DEADLINE_S) -> Line:
         """The next line, checked; raises WorkerFailure when none comes in time or stdout ends."""
+        return self._take(self._read_raw(deadline_s))
+
+    def read_any(self) -> Line:
+        """The next line, held to what holds for every line, but not to the ledger: for requests written without it."""
+        return parse_line(self._read_raw(DEADLINE_S))
+
+    def _read_raw(self, deadline_s: float) -> bytes:
         try:
             raw = self._raw.get(timeout=deadline_s)
         except queue.Empty:
@@ -312,7 +325,7 @@ class Worker:
         if raw is None:
             self._raw.put(None)
             raise self._failure("stdout ended")
-        return self._take(raw)
+        return raw
 
     def _take(self, raw: bytes) -> Line:
         line = parse_line(raw)
@@ -409,6 +422,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self._may_read.set()
         self.start_reading()
         for thread in self._threads:
             thread.join(DEADLINE_S)
@@ -423,6 +437,25 @@ class Worker:
         if len(self._threads) == 1:
             self._start(self._read_stdout)
 
+    def stop_reading(self) -> None:
+        """Leave stdout unread from now on, but for what one read gets; until the end of the process."""
+        self._may_read.clear()
+
+    def unread(self) -> int:
+        """Bytes in stdout's pipe that nobody has read yet; it holds 65,536."""
+        assert self.process.stdout is not None
+        size = fcntl.ioctl(self.process.stdout.fileno(), termios.FIONREAD, bytes(4))
+        return struct.unpack("i", size)[0]  # type: ignore[no-any-return]
+
+    def whole_lines(self) -> list[Line]:
+        """After the end of the process: what it has written, held to the contract, but for a last line that was cut."""
+        self.kill()
+        lines: list[Line] = []
+        while (raw := self._raw.get(timeout=DEADLINE_S)) is not None:
+            if not raw.endswith(_CUT):
+                lines.append(self._take(raw))
+        return lines
+
     def _start(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, daemon=True)
         self._threads.append(thread)
@@ -431,6 +464,7 @@ class Worker:
     def _read_stdout(self) -> None:
         for raw in _lines(self.process.stdout):
             self._raw.put(raw)
+            self._may_read.wait()
         self._raw.put(None)
 
     def _read_stderr(self) -> None:
@@ -452,7 +486,7 @@ def _lines(pipe: IO[bytes] | None) -> Iterator[bytes]:
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
     if rest:
-        yield rest + b"<no LF>"
+        yield rest + _CUT
 
 
 def _same(left: RequestId | None, right: RequestId | None) -> bool:

@@ -39,6 +39,35 @@ def test_the_parts_are_the_document_and_each_fits(text: str, budget: int) -> Non
     assert len(parts) == 1 or "" not in parts
 
 
+def unevenly(text: str) -> int:
+    """A tokenizer whose tokens are words, and each sign of any other script."""
+    return len(text.encode()) - len(text) + len(text.split())
+
+
+@given(text=TEXTS, budget=st.integers(4, 40))
+def test_uneven_texts_are_cut_to_the_budget_too(text: str, budget: int) -> None:
+    """What one stretch takes says little of the next. A single sign that is more than the budget stays."""
+    parts = run(split(text, unevenly, budget))
+    assert "".join(parts) == text
+    assert max(map(unevenly, parts)) <= budget
+
+
+def test_megabytes_without_a_bound_are_cut_in_small_steps() -> None:
+    """Each is counted little more than once, a bounded piece at a time, with a pause between two."""
+    counted: list[int] = []
+
+    def count(text: str) -> int:
+        counted.append(len(text))
+        return by_characters(text)
+
+    text, pauses, parts = "x" * 2_000_000, 0, split("x" * 2_000_000, count, 1000)
+    while next(parts, None) is not None:
+        pauses += 1
+    assert max(counted) <= 16 * 1024
+    assert sum(counted) < 1.1 * len(text)
+    assert pauses > len(text) // (16 * 1024 + 4000)
+
+
 def test_the_best_bounds_are_taken() -> None:
     """Paragraphs before sentences, sentences before words."""
     text = "One two three. Four five six.\n\nSeven eight nine ten. Eleven twelve thirteen fourteen fifteen sixteen."

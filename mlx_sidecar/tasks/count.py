@@ -1,0 +1,30 @@
+"""Counts the tokens of long texts without holding up the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from mlx_sidecar.tasks.task import Pause
+
+_CHARS_AT_ONCE = 16 * 1024
+"""So many are counted in one call, and between two pauses."""
+
+
+class Counter:
+    """Counts pieces of texts, with a pause between them. Where a text is cut for it a token more may come out."""
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        self._count, self._since_pause = count, 0
+
+    def beginning(self, text: str, most: int) -> Generator[Pause, object, tuple[int, int]]:
+        """Tokens and characters of the text up to where it has more than `most` tokens; of all of it if it hasn't."""
+        tokens = at = 0
+        while at < len(text) and tokens <= most:
+            piece = text[at : at + _CHARS_AT_ONCE]
+            self._since_pause += len(piece)
+            if self._since_pause > _CHARS_AT_ONCE:
+                yield Pause()
+                self._since_pause = len(piece)
+            tokens += self._count(piece)
+            at += len(piece)
+        return tokens, at

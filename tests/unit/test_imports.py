@@ -1,0 +1,36 @@
+"""What loading a model imports: start-up time is a feature, and mlx_lm mustn't be able to reach the network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.support.worker import DEADLINE_S, REPOSITORY, environment
+
+LOAD = """
+import sys
+from pathlib import Path
+from mlx_sidecar.commands.services import DEMO_FOLDER
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.engine.plan import plan
+
+engine = Engine(max_rows=1, prefix_cache_bytes=0)
+for _ in engine.load(plan(DEMO_FOLDER, "demo", None, None)):
+    pass
+assert engine.facts is not None and "mlx_lm" in sys.modules
+print(*sorted({"transformers", "huggingface_hub", "torch"} & sys.modules.keys()))
+"""
+
+
+def test_a_model_is_loaded_without_what_the_worker_does_not_use_of_mlx_lm() -> None:
+    """Neither transformers nor the hub's library, in a process in which nothing else has imported them."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=environment(),
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
