@@ -14,12 +14,12 @@ type Named =
   | {
       /** A single file beside the app, as in `externalBin` of tauri.conf.json: "binaries/mlx-sidecar". */
       readonly sidecar: string;
-      readonly program?: never;
+      readonly program?: undefined;
     }
   | {
       /** A command with its path in `cmd`, such as the bundle among the app's resources. */
       readonly program: string;
-      readonly sidecar?: never;
+      readonly sidecar?: undefined;
     };
 
 export type TauriOptions = Named & {
