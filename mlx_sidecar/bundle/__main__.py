@@ -22,7 +22,7 @@ and spawn path.join(process.resourcesPath, "worker", "{name}"). In tauri.conf.js
 
   "bundle": {{ "resources": {{ "{place}/": "worker/" }} }}
 
-in the capability file, to be started by that name (tauriTransport({{ program: "{name}", … }})):
+in the capability file, to be started by that name (tauriTransport({{ program: "{name}", args: ["--model", "demo"] }})):
 
   {{ "name": "{name}", "cmd": "$RESOURCE/worker/{name}", "args": ["--model", "demo"] }}
 
