@@ -1,6 +1,6 @@
 // Shows an example's page in a headless Chromium, with the real worker behind it. Electron and Tauri themselves aren't
 // there: `ipcMain`/`ipcRenderer` and Tauri's Rust half are played here; everything else is the example's own code.
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, execSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -135,9 +135,10 @@ function serve(request, response) {
   response.writeHead(200, { "Content-Type": KINDS[extname(file)], ...policy }).end(readFileSync(file));
 }
 
-/** Tauri's page, as `npm run tauri build` and `npm run ship` want it. */
+/** Tauri's page, for development and by the words with which a shipped one is built. */
 export function build() {
-  for (const flags of [[], ["--mode", "bundle", "--outDir", "build"]]) {
-    execFileSync("npx", ["vite", "build", "--logLevel", "error", ...flags], { cwd: join(here, "tauri"), stdio: "inherit" });
+  const shipped = read("tauri/src-tauri/tauri.bundle.conf.json").build.beforeBuildCommand;
+  for (const command of ["npm run build --", `${shipped} --outDir build`]) {
+    execSync(`${command} --logLevel error`, { cwd: join(here, "tauri"), stdio: ["ignore", "ignore", "inherit"] });
   }
 }

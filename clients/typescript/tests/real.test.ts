@@ -95,7 +95,7 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     const client = sidecar(transport(WORKER, DEMO), { onWorkerEnded: ({ message }) => endings.push(message) });
     const tags = client.generateTags({ content: CONTENT });
     await client.checkAvailability();
-    await client.close();
+    await client.close({ graceMs: 30_000 }); // Ends sooner; a busy machine may be slow to write the tags.
     expect((await tags).tags.length).toBeGreaterThan(0);
     expect(endings).toEqual([]);
   });
