@@ -1,6 +1,6 @@
 // Shows an example's page in a headless Chromium, with the real worker behind it. Electron and Tauri themselves aren't
 // there: `ipcMain`/`ipcRenderer` and Tauri's Rust half are played here; everything else is the example's own code.
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, execSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -23,7 +23,7 @@ export const CHROMIUM = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/go
 
 const FLAGS = ["--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
-/** @param {"electron" | "tauri"} app @param {{ dark?: boolean, bytesPerS?: number }} options */
+/** @param {"electron" | "tauri" | "tauri, shipped"} app @param {{ dark?: boolean, bytesPerS?: number }} options */
 export async function showApp(app, { dark = false, bytesPerS = 4e6 } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "mlx-sidecar-page-"));
   const hub = spawn(join(bin, "python"), [join(here, "hub.py"), String(bytesPerS)], {
@@ -45,9 +45,8 @@ export async function showApp(app, { dark = false, bytesPerS = 4e6 } = {}) {
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
-  const stop = await (app === "electron" ? playElectron(page) : playTauri(page));
-  const path = app === "electron" ? "electron/index.html" : "tauri/dist/index.html";
-  await page.goto(`http://127.0.0.1:${server.address().port}/${path}`);
+  const stop = await (app === "electron" ? playElectron(page) : playTauri(page, app === "tauri, shipped"));
+  await page.goto(`http://127.0.0.1:${server.address().port}/${PAGES[app]}`);
   const close = async () => {
     await stop();
     await context.close();
@@ -89,9 +88,17 @@ async function playElectron(page) {
   return () => sidecar.close({ graceMs: 0 });
 }
 
+const SPAWN = read("tauri/src-tauri/capabilities/default.json").permissions.find(({ identifier }) => identifier === "shell:allow-spawn");
+
+/** What the capability allows: the launcher only where `externalBin` has it, the bundle only where it is among the resources. */
+function scopeOf(shipped) {
+  const there = SPAWN.allow.filter(({ sidecar = false }) => sidecar !== shipped);
+  return Object.fromEntries(there.map(({ name, sidecar = false }) => [name, { path: worker, sidecar }]));
+}
+
 /** The page as it is bundled, the plugin's own JavaScript in it, on the host that the client's tests use. */
-async function playTauri(page) {
-  const host = tauriHost({ "binaries/mlx-sidecar": worker }, (channel, message) => {
+async function playTauri(page, shipped) {
+  const host = tauriHost(scopeOf(shipped), (channel, message) => {
     void page.evaluate(([id, sent]) => window.__TAURI_INTERNALS__.runCallback(id, sent), [channel, message]).catch(() => {});
   });
   await page.exposeFunction("hostInvoke", (command, args) =>
@@ -111,19 +118,27 @@ async function playTauri(page) {
 }
 
 const KINDS = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
-const TAURI = JSON.parse(readFileSync(join(here, "tauri/src-tauri/tauri.conf.json"), "utf8"));
+const PAGES = { electron: "electron/index.html", tauri: "tauri/dist/index.html", "tauri, shipped": "tauri/build/index.html" };
+const TAURI = read("tauri/src-tauri/tauri.conf.json");
+
+function read(path) {
+  return JSON.parse(readFileSync(join(here, path), "utf8"));
+}
 
 /** The folder of the examples; Tauri's bundle has absolute paths, as under `tauri://localhost`, and the app's policy. */
 function serve(request, response) {
   const path = normalize(new URL(request.url, "http://localhost").pathname);
   if (path === "/favicon.ico") return void response.writeHead(204).end();
-  const file = join(here, path.startsWith("/assets/") ? `tauri/dist${path}` : path);
-  if (!existsSync(file) || !KINDS[extname(file)]) return void response.writeHead(404).end();
+  const file = [path, `tauri/dist${path}`, `tauri/build${path}`].map((each) => join(here, each)).find(existsSync);
+  if (!file || !KINDS[extname(file)]) return void response.writeHead(404).end();
   const policy = path.startsWith("/tauri/") ? { "Content-Security-Policy": TAURI.app.security.csp } : {};
   response.writeHead(200, { "Content-Type": KINDS[extname(file)], ...policy }).end(readFileSync(file));
 }
 
-/** What the pages need built: the client, and Tauri's bundle. */
+/** Tauri's page, for development and by the words with which a shipped one is built. */
 export function build() {
-  execFileSync("npx", ["vite", "build", "--logLevel", "error"], { cwd: join(here, "tauri"), stdio: "inherit" });
+  const shipped = read("tauri/src-tauri/tauri.bundle.conf.json").build.beforeBuildCommand;
+  for (const command of ["npm run build --", `${shipped} --outDir build`]) {
+    execSync(`${command} --logLevel error`, { cwd: join(here, "tauri"), stdio: ["ignore", "ignore", "inherit"] });
+  }
 }

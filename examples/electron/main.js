@@ -1,23 +1,18 @@
 // Electron's main process: owns the worker, and answers the page.
 import { app, BrowserWindow, ipcMain } from "electron";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Sidecar } from "mlx-sidecar";
 import { nodeTransport } from "mlx-sidecar/node";
 import { bridgeOver } from "../page/bridge.js";
 import { answerPage } from "./channels.js";
+import { workerPlace } from "./place.js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 
-/** In a packaged app the worker lies beside it (`extraResources`); before that, in the checkout's environment. */
-function executable() {
-  const packaged = join(process.resourcesPath, "mlx-sidecar", "mlx-sidecar");
-  return process.env.MLX_SIDECAR ?? (existsSync(packaged) ? packaged : join(here, "../../.venv/bin/mlx-sidecar"));
-}
-
+const command = workerPlace({ isPackaged: app.isPackaged, resourcesPath: process.resourcesPath });
 const sidecar = new Sidecar(
-  nodeTransport({ command: executable(), args: ["--model", "demo"], onStderr: (text) => process.stderr.write(text) }),
+  nodeTransport({ command, args: ["--model", "demo"], onStderr: (text) => process.stderr.write(text) }),
   { onWorkerEnded: (error) => console.error(error.message) },
 );
 answerPage(ipcMain, bridgeOver(sidecar));

@@ -16,13 +16,17 @@ from mlx_sidecar.flags import OneLineParser
 _WORDS = """
 {size} MB. Ship the whole folder: the program needs what lies beside it. In package.json (electron-builder):
 
-  "build": {{ "extraResources": [{{ "from": "{place}", "to": "{name}" }}] }}
+  "build": {{ "extraResources": [{{ "from": "{place}", "to": "worker" }}] }}
 
-and spawn path.join(process.resourcesPath, "{name}", "{name}"). In tauri.conf.json:
+and spawn path.join(process.resourcesPath, "worker", "{name}"). In tauri.conf.json:
 
-  "bundle": {{ "resources": {{ "{place}/": "{name}/" }} }}
+  "bundle": {{ "resources": {{ "{place}/": "worker/" }} }}
 
-and spawn "{name}/{name}" of the resource folder. externalBin is for programs that are a single file.
+in the capability file, to be started by that name (tauriTransport({{ program: "{name}", args: ["--model", "demo"] }})):
+
+  {{ "name": "{name}", "cmd": "$RESOURCE/worker/{name}", "args": ["--model", "demo"] }}
+
+externalBin is for programs that are a single file. examples/tauri and examples/electron have it all.
 """
 _WORDS_FOR_MACOS = """
 Before the app is signed and notarized, sign what is in it (not tried out yet):

@@ -1,5 +1,5 @@
 /**
- * The worker as a sidecar of a Tauri app, started by the page through `@tauri-apps/plugin-shell`.
+ * The worker of a Tauri app, started by the page through `@tauri-apps/plugin-shell`: a sidecar, or a program.
  *
  * The plugin hands over stdout `raw`: arrays of numbers, up to 8 KiB each, cut anywhere (its text mode cuts at CR too).
  * It can't close stdin or send SIGTERM, so the steps of closing are `shutdown` and `kill`. It writes to stdin on the
@@ -9,16 +9,27 @@ import { type Child, Command } from "@tauri-apps/plugin-shell";
 import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
 import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
 
-export interface TauriOptions {
-  /** As in `externalBin` of tauri.conf.json and in the capability: "binaries/mlx-sidecar". */
-  readonly sidecar: string;
+/** One of the two, by its name in the capability. */
+type Named =
+  | {
+      /** A single file beside the app, as in `externalBin` of tauri.conf.json: "binaries/mlx-sidecar". */
+      readonly sidecar: string;
+      readonly program?: undefined;
+    }
+  | {
+      /** A command with its path in `cmd`, such as the bundle among the app's resources. */
+      readonly program: string;
+      readonly sidecar?: undefined;
+    };
+
+export type TauriOptions = Named & {
   /** As the capability allows them. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   /** The worker's log, as it comes. */
   readonly onStderr?: (text: string) => void;
-}
+};
 
 export function tauriTransport(options: TauriOptions): Transport {
   return { start: (listener) => new TauriConnection(options, listener) };
@@ -94,9 +105,10 @@ class TauriConnection implements Connection {
   }
 }
 
-function commandOf({ sidecar, args = [], env, cwd }: TauriOptions): Command<Uint8Array> {
+function commandOf({ sidecar, program, args = [], env, cwd }: TauriOptions): Command<Uint8Array> {
   const where = { ...(env ? { env } : {}), ...(cwd === undefined ? {} : { cwd }) };
-  return Command.sidecar(sidecar, [...args], { encoding: "raw", ...where });
+  const options = { encoding: "raw", ...where } as const;
+  return sidecar === undefined ? Command.create(program, [...args], options) : Command.sidecar(sidecar, [...args], options);
 }
 
 /** The plugin's types say Uint8Array; what comes through its channel is an array of numbers. */

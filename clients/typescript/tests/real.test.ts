@@ -4,7 +4,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { Sidecar, type SidecarError } from "../src/index.js";
-import { folder, sidecar, TRANSPORTS, WORKER } from "./worker.js";
+import { tauriTransport } from "../src/tauri.js";
+import { allowed, folder, sidecar, TRANSPORTS, WORKER } from "./worker.js";
 
 const CONTENT =
   "The home team won the final with a goal in the last minute. For most of the match the visitors had been stronger, " +
@@ -94,8 +95,24 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     const client = sidecar(transport(WORKER, DEMO), { onWorkerEnded: ({ message }) => endings.push(message) });
     const tags = client.generateTags({ content: CONTENT });
     await client.checkAvailability();
-    await client.close();
+    await client.close({ graceMs: 30_000 }); // Ends sooner; a busy machine may be slow to write the tags.
     expect((await tags).tags.length).toBeGreaterThan(0);
     expect(endings).toEqual([]);
+  });
+});
+
+describe("what a Tauri app may start", () => {
+  const program = allowed("a program", WORKER, false);
+  const single = allowed("binaries/a sidecar", WORKER, true);
+
+  test("a program is started by its name in the capability", async () => {
+    const client = sidecar(tauriTransport({ program, args: DEMO }));
+    expect(await client.modelInfo()).toMatchObject({ model_type: "qwen3" });
+  });
+
+  test.each([{ program: single }, { sidecar: program }, { program: WORKER }])("neither goes for the other: %o", async (named) => {
+    const client = sidecar(tauriTransport(named), { restarts: 0 });
+    const refused = await client.modelInfo().catch((error: SidecarError) => error);
+    expect(refused).toMatchObject({ code: "worker_not_started", message: expect.stringContaining("not allowed") });
   });
 });

@@ -9,19 +9,20 @@ import { constants } from "node:os";
 const CHUNK_BYTES = 8192;
 
 /**
- * @param {Record<string, string>} sidecars what the capability allows, and where it is
+ * @param {Record<string, { path: string, sidecar: boolean }>} scope what the capability allows, by its name there
  * @param {(channel: number, message: object) => void} send into a channel of the page
  */
-export function tauriHost(sidecars, send) {
+export function tauriHost(scope, send) {
   /** @type {Map<number, import("node:child_process").ChildProcessWithoutNullStreams>} */
   const children = new Map();
 
   /** @type {Record<string, (args: any) => unknown>} */
   const commands = {
     "plugin:shell|spawn": ({ program, args, options, onEvent }) => {
-      if (!options.sidecar || !sidecars[program]) throw `program not allowed on the configured shell scope: ${program}`;
+      const allowed = scope[program];
+      if (!allowed || allowed.sidecar !== Boolean(options.sidecar)) throw `program not allowed on the configured shell scope: ${program}`;
       if (options.encoding !== "raw") throw "this host knows no other encoding";
-      return start(sidecars[program], args, options, channelOf(onEvent));
+      return start(allowed.path, args, options, channelOf(onEvent));
     },
     // Blocks in Rust, on the app's main thread; an unknown pid is no error.
     "plugin:shell|stdin_write": ({ pid, buffer }) => {

@@ -22,19 +22,19 @@ type Internals = { runCallback(id: number, message: object): void };
 
 export const TRANSPORTS: Record<string, (command: string, args: readonly string[]) => Transport> = {
   node: (command, args) => nodeTransport({ command, args, env: ENV }),
-  tauri: (command, args) => tauriTransport({ sidecar: allowed(command), args, env: ENV }),
+  tauri: (command, args) => tauriTransport({ sidecar: allowed(`binaries/${command}`, command, true), args, env: ENV }),
 };
 
 /** The app around the page: what the capability allows is added as it is needed. */
-const sidecars: Record<string, string> = {};
-const host = tauriHost(sidecars, (channel, message) => {
+const scope: Record<string, { path: string; sidecar: boolean }> = {};
+const host = tauriHost(scope, (channel, message) => {
   (globalThis as unknown as { __TAURI_INTERNALS__: Internals }).__TAURI_INTERNALS__.runCallback(channel, message);
 });
 mockIPC((name, args) => host.invoke(name, args));
 
-function allowed(command: string): string {
-  const name = `binaries/${command}`;
-  sidecars[name] = command;
+/** Puts a command into the capability, under this name. */
+export function allowed(name: string, path: string, sidecar: boolean): string {
+  scope[name] = { path, sidecar };
   return name;
 }
 

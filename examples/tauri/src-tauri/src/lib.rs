@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tauri::ipc::{Channel, InvokeResponseBody};
-use tauri::{Manager, RunEvent, State};
+use tauri::{AppHandle, Manager, RunEvent, State};
 use worker::{Event, Worker};
 
 const GRACE: Duration = Duration::from_secs(1);
@@ -28,10 +28,11 @@ struct Ending {
 
 /// A page that was loaded anew gets a new worker; the old one loses its stdin, and ends.
 #[tauri::command(async)]
-fn worker_start(owned: State<'_, Owned>, messages: Channel<InvokeResponseBody>) -> Result<(), String> {
-    let beside_the_app = std::env::current_exe().map_err(|problem| problem.to_string())?.with_file_name("mlx-sidecar");
+fn worker_start(app: AppHandle, owned: State<'_, Owned>, messages: Channel<InvokeResponseBody>) -> Result<(), String> {
+    let resources = app.path().resource_dir().map_err(|problem| problem.to_string())?;
+    let executable = std::env::current_exe().map_err(|problem| problem.to_string())?;
     let log = Arc::new(Mutex::new(Vec::new()));
-    let started = Worker::start(&beside_the_app, &["--model", "demo"], move |event| {
+    let started = Worker::start(&worker::place(&resources, &executable), &["--model", "demo"], move |event| {
         // A page that is gone can't be told, and the worker is drained all the same.
         let _ = match event {
             Event::Stdout(bytes) => messages.send(InvokeResponseBody::Raw(bytes)),

@@ -3,7 +3,7 @@
 //! Knows nothing of Tauri, so that it can be tested without: `rustc --edition 2021 --test src/worker.rs`.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::{Arc, Condvar, Mutex};
@@ -22,6 +22,17 @@ pub struct Worker {
     child: Arc<Mutex<Child>>,
     input: Mutex<Option<Sender<String>>>,
     ended: Arc<(Mutex<bool>, Condvar)>,
+}
+
+/// Where the worker is: a bundle among the app's resources in an app that is shipped (tauri.bundle.conf.json), before that
+/// the launcher beside the app (`externalBin` in tauri.conf.json).
+pub fn place(resources: &Path, executable: &Path) -> PathBuf {
+    let bundle = resources.join("worker").join("mlx-sidecar");
+    if bundle.is_file() {
+        bundle
+    } else {
+        executable.with_file_name("mlx-sidecar")
+    }
 }
 
 const CHUNK_BYTES: usize = 65_536;
@@ -203,6 +214,17 @@ mod tests {
         }
         worker.kill();
         assert!(!all(&events).2.unwrap().success());
+    }
+
+    #[test]
+    fn a_shipped_bundle_goes_before_a_launcher_beside_the_app() {
+        let folder = std::env::temp_dir().join(format!("mlx-sidecar-place-{}", std::process::id()));
+        let executable = folder.join("notes");
+        std::fs::create_dir_all(folder.join("worker")).unwrap();
+        assert_eq!(place(&folder, &executable), folder.join("mlx-sidecar"));
+        std::fs::write(folder.join("worker").join("mlx-sidecar"), "").unwrap();
+        assert_eq!(place(&folder, &executable), folder.join("worker").join("mlx-sidecar"));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

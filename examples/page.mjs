@@ -1,21 +1,20 @@
 // The page in a browser, the real worker behind it: as a user of either app would go through it.
 import assert from "node:assert/strict";
-import { before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { build, CHROMIUM, showApp } from "./browser.mjs";
+import { CHROMIUM, showApp } from "./browser.mjs";
 
-const skip = CHROMIUM ? false : "there is no Chromium on this machine";
+export const skip = CHROMIUM ? false : "there is no Chromium on this machine";
 if (skip) console.error(`\n!! SKIPPED: the pages of the examples: ${skip}.\n`);
 
 /** Takes the embedded model a good while. */
 const LONG = "The harbour was quiet in the morning and full of boats at noon, said the keeper of the old lighthouse. ".repeat(3000);
 
 const text = (page, id) => page.locator(`#${id}`).textContent();
-const shows = (page, id, words) => page.locator(`#${id}`, { hasText: words }).waitFor();
+export const shows = (page, id, words) => page.locator(`#${id}`, { hasText: words }).waitFor();
 
-before(() => skip || build());
-
-for (const app of ["electron", "tauri"]) {
+/** @param {"electron" | "tauri"} app */
+export function goThrough(app) {
   describe(app, { skip }, () => {
     test("a page that is loaded anew has a worker, and there is one", async (context) => {
       const { page, close, workers } = await showApp(app);

@@ -1,0 +1,3 @@
+import { goThrough } from "./page.mjs";
+
+goThrough("electron");
