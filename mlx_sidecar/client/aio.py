@@ -6,9 +6,10 @@ A client belongs to the loop in which it was first used.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
@@ -38,9 +39,10 @@ class _Call:
         self.over = False
 
     async def send(self) -> None:
-        """Send it, and wait until there is room for others."""
+        """Send it, and wait until there is room for others, or its time is up."""
         self.number = await self._exchange.open(self._ask, self._arrived.put_nowait)
-        await self._exchange.room()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._exchange.room(), self._left_s())
 
     async def next(self) -> str | Ended:
         """The next piece of text, or the end; reports the rest. Raises TimedOut, and what a callback does."""
@@ -55,11 +57,13 @@ class _Call:
                 self._ask.on_progress(happening)
 
     async def _take(self) -> Happening:
-        left_s = None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
         try:
-            return await asyncio.wait_for(self._arrived.get(), left_s)
+            return await asyncio.wait_for(self._arrived.get(), self._left_s())
         except asyncio.TimeoutError:
             raise TimedOut("the worker doesn't answer, not even that the time is up") from None
+
+    def _left_s(self) -> float | None:
+        return None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
 
     def close(self) -> None:
         """Cancel it where it has no ending yet."""
@@ -130,7 +134,9 @@ class AsyncStream(Generic[ResultT]):
         self.close()
 
 
-def _answered(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[ResultT]]:
+def _answered(
+    describe: Callable[P, Ask[ResultT]],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, ResultT]]:
     async def call(client: AsyncClient, /, *args: P.args, **options: P.kwargs) -> ResultT:
         return await client.ask(calls.made(describe, *args, **options))
 

@@ -28,7 +28,7 @@ class Looped:
         async def make() -> AsyncClient:
             return AsyncClient(*arguments, **options)
 
-        self.client = self.wait(make())
+        self.client: AsyncClient = self.wait(make())
 
     def wait(self, awaitable: Any) -> Any:
         """Its result; a hang fails the test."""

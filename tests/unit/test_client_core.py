@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pytest
@@ -90,7 +92,7 @@ def test_chunking_never_changes_what_was_said(cuts: list[int]) -> None:
     asked(core, first)
     asked(core, second)
     edges = [0, *sorted(cuts), len(SAID)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         deliver(core.feed(SAID[start:end]))
     assert first[0] == Delta(delta="a\u2028b\u2029c\u0085d")
     assert (type(outcome(first)), outcome(first).data) == (Cancelled, {"text": "ü🌿"})
@@ -147,7 +149,7 @@ def test_restarts_wait_longer_each_time_and_come_to_an_end() -> None:
     assert waits == [0.5, 1.5, 3.5]
     core.ended(10.0, 1, "broken\n")
     for _ in range(2):
-        with pytest.raises(WorkerFailed, match="4 times in a row.*broken"):
+        with pytest.raises(WorkerFailed, match=r"4 times in a row.*broken"):
             core.start_wait_s(1e9)
 
 
@@ -223,7 +225,7 @@ def test_a_code_of_a_later_version_is_told_as_it_is() -> None:
     assert {"moon_phase"}.isdisjoint(kind.code for kind in SidecarError.__subclasses__())
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "check-availability": calls.check_availability,
     "load-model": calls.load_model,
     "generate-tags": calls.tags,
