@@ -67,7 +67,8 @@ class _Error(Struct):
 
 def encode(number: int, request: Request) -> bytes:
     """The line of a request. Raises InvalidParams where a text has no place in JSON."""
-    fields = {"command": request.__struct_config__.tag, "id": number, **_given(request)}
+    # Last: a request that was read from somewhere may have an id of its own.
+    fields = {"command": request.__struct_config__.tag, **_given(request), "id": number}
     try:
         return msgspec.json.encode(fields) + b"\n"
     except UnicodeEncodeError:
