@@ -139,6 +139,22 @@ def talks_before_it_reads() -> None:
         write(say("response", request, text=text, finish_reason="stop", **USE))
 
 
+def dies_of_poison() -> None:
+    """Tags everything but what holds poison: that ends it, and what came behind that is lost with it."""
+    for request in requests():
+        if "poison" in request.get("content", ""):
+            sys.exit(9)
+        answer_tags(request)
+
+
+def answer_tags(request: Line) -> None:
+    """One tag: the document's first word."""
+    if request["command"] == "generate-tags":
+        write(say("response", request, tags=[request["content"].split()[0]], **USE))
+    else:
+        answer(request)
+
+
 def says_a_later_code() -> None:
     """Fails with a code that nobody knows yet, and warns."""
     for request in requests():
