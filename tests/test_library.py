@@ -131,6 +131,7 @@ def test_what_is_asked_is_what_has_no_record(library: Library) -> None:
     library.fill(6)
     library.write(".hidden/x.txt", "x")
     library.write("picture.png", "x")
+    library.results = library.folder / "results.txt"
     assert library.run().stderr == "mlx-sidecar: 6 answered, 0 failed\n"
     lines = library.results.read_bytes().splitlines(keepends=True)
     library.results.write_bytes(b"".join([lines[5], b"\n", *lines[1:5]]))
@@ -285,7 +286,7 @@ def test_a_document_that_ends_the_worker_is_found_out_and_the_others_are_answere
     """Those that were lost with it are asked again one by one; it isn't asked again by the next run."""
     for number in range(12):
         (tmp_path / f"{number:02}.txt").write_text("poison" if number == 2 else f"word{number}")
-    folder = Folder(tmp_path, [".txt"], "generate-tags", calls.tags)
+    folder = Folder(tmp_path, [".txt"], "generate-tags", calls.tags, tmp_path / "results")
 
     async def work(results: Results) -> Tally:
         command = [sys.executable, str(ODD_WORKER), "dies_of_poison"]

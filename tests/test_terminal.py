@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -78,6 +79,32 @@ def test_text_is_generated_from_a_prompt_or_from_stdin(shelf: Shelf, tmp_path: P
     (tmp_path / "schema").write_text('{"type": "boolean"}')
     held = run("generate", "--model", model, "--schema", str(tmp_path / "schema"), "--json", "-", stdin=b"Hello")
     assert isinstance(json.loads(held.stdout)["json"], bool)
+
+
+def test_what_a_model_writes_does_not_steer_the_terminal(shelf: Shelf) -> None:
+    """On a pipe it comes as it is, for programs."""
+    model = str(shelf.reciter("escape", Script(" alpha\x1bbeta")))
+    arguments = ["generate", "--model", model, "--temperature", "0", "Hello"]
+    it = Terminal(arguments)
+    assert it.finish() == 0
+    assert "alpha\N{REPLACEMENT CHARACTER}beta" in it.shown
+    assert "alpha\x1bbeta" in run(*arguments).stdout
+
+
+def test_a_file_may_be_called_anything(folder: Path) -> None:
+    """Also what isn't UTF-8, or holds a line break."""
+    names = [b"odd-\xff.txt", b"two\nlines.txt"]
+    for name in names:
+        (folder / os.fsdecode(name)).write_text(ROSES)
+    done = run("tags", "--model", "demo", "--json", *map(os.fsdecode, names), "no\x1b[31mne", cwd=folder)
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [
+        "odd-\udcff.txt",
+        "two\nlines.txt",
+        "no\x1b[31mne",
+    ]
+    plain = run("tags", "--model", "demo", *map(os.fsdecode, names), "no\x1bne", cwd=folder)
+    assert plain.stdout.startswith("odd-\\udcff.txt: ")
+    assert "\x1b" not in plain.stderr
 
 
 def test_models_are_listed(shelf: Shelf, tmp_path: Path) -> None:

@@ -35,11 +35,13 @@ class _Call:
         self._arrived: asyncio.Queue[Happening] = asyncio.Queue()
         timeout_s = ask.request.timeout_s
         self._give_up_at = None if timeout_s is None else time.monotonic() + timeout_s + LATE_S
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.number: int | None = None
         self.over = False
 
     async def send(self) -> None:
         """Send it, and wait until there is room for others, or its time is up."""
+        self._loop = asyncio.get_running_loop()
         self.number = await self._exchange.open(self._ask, self._arrived.put_nowait)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._exchange.room(), self._left_s())
@@ -64,6 +66,15 @@ class _Call:
 
     def _left_s(self) -> float | None:
         return None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
+
+    def let_go(self) -> None:
+        """Close it from wherever the garbage collector runs."""
+        if self._loop is None or self._loop is asyncio._get_running_loop():
+            self.close()
+        else:
+            # A loop that is closed has taken the worker with it.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.close)
 
     def close(self) -> None:
         """Cancel it where it has no ending yet."""
@@ -131,7 +142,7 @@ class AsyncStream(Generic[ResultT]):
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        self._call.let_go()
 
 
 def _answered(

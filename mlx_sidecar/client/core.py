@@ -109,7 +109,8 @@ class Core:
         happening = said.happening
         if not (isinstance(happening, Ended) and isinstance(happening.outcome, MessageTooLarge) and self._pending):
             raise NoLine(line)
-        return max(self._pending, key=lambda number: self._pending[number].size_bytes)
+        # Of a copy: the garbage collector may cancel a forgotten stream, which opens a call, at any moment.
+        return max(list(self._pending), key=lambda number: self._pending[number].size_bytes)
 
     def _note_model(self, request: Request, ended: Ended) -> None:
         if isinstance(request, LoadModel) and isinstance(ended.outcome, ModelLoaded):

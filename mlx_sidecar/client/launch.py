@@ -45,7 +45,8 @@ class Launch(Struct, frozen=True):
 
     def not_started(self, problem: OSError) -> WorkerNotStarted:
         """The exception that says so."""
-        return WorkerNotStarted(f"'{self.command[0]}' can't be started: {problem.strerror or problem}")
+        what = problem.filename or self.command[0]
+        return WorkerNotStarted(f"the worker can't be started: '{what}': {problem.strerror or problem}")
 
 
 def launch(

@@ -96,7 +96,7 @@ def decode(line: bytes) -> Said:
         value = msgspec.json.decode(line)
         head = msgspec.convert(value, _Line)
         return Said(head.id, _happening(head, value))
-    except (msgspec.DecodeError, KeyError, RecursionError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError):
         raise NoLine(line) from None
 
 

@@ -20,8 +20,11 @@ SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".org", ".adoc")
 class Folder:
     """The documents of a folder and of all folders below, hidden ones left out; links to folders aren't followed."""
 
-    def __init__(self, root: Path, suffixes: Sequence[str], command: str, ask: Callable[[str], Ask[Any]]) -> None:
-        self._root, self._command, self._ask = root, command, ask
+    def __init__(
+        self, root: Path, suffixes: Sequence[str], command: str, ask: Callable[[str], Ask[Any]], leave_out: Path
+    ) -> None:
+        """`leave_out` is the file of results, which may lie among the documents."""
+        self._root, self._command, self._ask, self._leave_out = root, command, ask, leave_out
         self._suffixes = tuple(suffix.lower() for suffix in suffixes)
 
     def to_do(self, results: Results) -> list[Path]:
@@ -34,11 +37,20 @@ class Folder:
             yield self._item(path)
 
     def _files(self) -> Iterator[Path]:
-        for folder, folders, files in os.walk(self._root):
+        unreadable: list[OSError] = []
+        for folder, folders, files in os.walk(self._root, onerror=unreadable.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                if not name.startswith(".") and name.lower().endswith(self._suffixes):
-                    yield Path(folder, name)
+                path = Path(folder, name)
+                if self._is_document(path):
+                    yield path
+        # A folder that can't be looked into is a failure as well: nobody knows what is in there.
+        yield from (Path(problem.filename) for problem in unreadable)
+
+    def _is_document(self, path: Path) -> bool:
+        if path.name.startswith(".") or not path.name.lower().endswith(self._suffixes):
+            return False
+        return path.name != self._leave_out.name or not path.exists() or not path.samefile(self._leave_out)
 
     def _is_settled(self, path: Path, results: Results) -> bool:
         subject = self._subject(path)

@@ -18,8 +18,8 @@ from mlx_sidecar.client import Client, ClientError, SidecarError
 from mlx_sidecar.flags import OneLineParser
 from mlx_sidecar.hub.cache import cache_folder
 from mlx_sidecar.protocol.responses import Availability
-from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import DEMO, parser, print_json
+from mlx_sidecar.terminal.endings import end_with, show
+from mlx_sidecar.terminal.flags import DEMO, client_without_settings, parser, print_json
 from mlx_sidecar.terminal.models import size
 from mlx_sidecar.terminal.waiting import Waiting
 
@@ -54,14 +54,12 @@ def doctor(arguments: Sequence[str]) -> NoReturn:
 
 
 def _doctor(wanted: argparse.Namespace) -> int:
-    # A bad setting in the environment isn't what is examined here.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLX_SIDECAR_")}
-    with Client(environment=environment) as client, Waiting("looking around"):
+    with client_without_settings() as client, Waiting("looking around"):
         found = _examine(client)
     if wanted.json:
         print_json(msgspec.structs.asdict(found))
     else:
-        sys.stdout.write(_report(found))
+        show(_report(found))
     return 0 if found.works else 1
 
 

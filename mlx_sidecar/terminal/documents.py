@@ -16,7 +16,7 @@ from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
 from mlx_sidecar.client.calls import Ask
 from mlx_sidecar.library.text import Unreadable, decode
 from mlx_sidecar.protocol.responses import Result
-from mlx_sidecar.terminal.endings import say
+from mlx_sidecar.terminal.endings import say, show
 from mlx_sidecar.terminal.flags import client_of, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
@@ -83,7 +83,7 @@ def _answer_one(name: str, text: str, question: Question, wanted: argparse.Names
         if wanted.json:
             print_json({"path": name, **msgspec.to_builtins(result)})
         else:
-            sys.stdout.write(f"{question.alone(result)}\n")
+            show(f"{question.alone(result)}\n")
     return 0
 
 
@@ -91,9 +91,8 @@ def stream_to_terminal(client: Client, ask: Ask[Any], waiting: Waiting) -> None:
     """Show the text as it comes."""
     for piece in client.stream(ask):
         waiting.stop()
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        show(piece)
+    show("\n")
 
 
 def _outcomes(
@@ -115,13 +114,12 @@ def _print(name: str, outcome: Result | SidecarError | ClientError, question: Qu
         if as_json:
             print_json({"path": name, **msgspec.to_builtins(outcome)})
         else:
-            sys.stdout.write(f"{question.among_others(name, outcome)}\n")
+            show(f"{question.among_others(name, outcome)}\n")
         return False
     if isinstance(outcome, WorkerEnded):
         raise outcome
     if as_json:
         print_json({"path": name, "error": outcome.message, "code": outcome.code, "retryable": outcome.retryable})
     else:
-        sys.stdout.flush()
         say(f"{name}: {outcome.message}")
     return True

@@ -15,7 +15,7 @@ from msgspec import structs
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.hub.downloads import Download, Downloads, error_of
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Advanced, Completed, Failed, Message, Order
-from mlx_sidecar.terminal.endings import let_signals_through, say
+from mlx_sidecar.terminal.endings import let_signals_through, say, show
 from mlx_sidecar.terminal.flags import parser, print_json
 
 
@@ -73,7 +73,7 @@ def _end(message: Message, as_json: bool) -> int:
         if as_json:
             print_json(structs.asdict(message))
         else:
-            sys.stdout.write(f"{message.destination}\n")
+            show(f"{message.destination}\n")
         return 0
     assert isinstance(message, Failed)
     say(str(error_of(message)))

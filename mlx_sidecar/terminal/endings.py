@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,9 +16,21 @@ _INTERRUPTED = 130
 _NOBODY_READS = 128 + signal.SIGPIPE
 
 
+_CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+"""What could move the cursor, or tell the terminal something else than text."""
+
+_CONTROLS_BUT_LINES = {number: sign for number, sign in _CONTROLS.items() if chr(number) not in "\n\t"}
+
+
 def say(message: str) -> None:
-    """One line for the person at the terminal."""
-    sys.stderr.write(f"mlx-sidecar: {message}\n")
+    """One line for the person at the terminal, whatever it quotes."""
+    sys.stderr.write(f"mlx-sidecar: {message.translate(_CONTROLS)}\n")
+
+
+def show(text: str) -> None:
+    """An answer, at once. What a model writes, or a file is called, doesn't get to steer a terminal."""
+    sys.stdout.write(text.translate(_CONTROLS_BUT_LINES) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def let_signals_through() -> None:
@@ -30,6 +43,9 @@ def end_with(body: Callable[[], int]) -> NoReturn:
     """Run a command's body and exit with what it returns, or with what its exception stands for."""
     try:
         let_signals_through()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A file's name may hold what no encoding knows.
+            sys.stdout.reconfigure(errors="backslashreplace")
         code = body()
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -52,7 +68,7 @@ def end_with(body: Callable[[], int]) -> NoReturn:
 def _said_by_the_worker(failed: WorkerEnded) -> int:
     """What is wrong with its flags, the worker says best itself."""
     if failed.exit_code == _BAD_USAGE and failed.stderr_tail.strip():
-        sys.stderr.write(f"{failed.stderr_tail.strip()}\n")
+        say(failed.stderr_tail.strip().removeprefix("mlx-sidecar: "))
         return _BAD_USAGE
     say(failed.message)
     return 1

@@ -52,6 +52,13 @@ def model_of(wanted: argparse.Namespace) -> str:
     return model or DEMO
 
 
+def client_without_settings() -> Client:
+    """A client for what needs no model; what the environment sets for workers isn't its business."""
+    return Client(
+        environment={name: value for name, value in os.environ.items() if not name.startswith("MLX_SIDECAR_")}
+    )
+
+
 def client_of(wanted: argparse.Namespace) -> Client:
     """A client with that model."""
     return Client(model_of(wanted))

@@ -39,7 +39,7 @@ def work_through(
 ) -> int:
     """Ask about every document that has no result yet."""
     model, job = model_and_job(wanted, command, options)
-    folder = Folder(Path(wanted.file[0]), [*SUFFIXES, *(wanted.ext or ())], command, ask)
+    folder = Folder(Path(wanted.file[0]), [*SUFFIXES, *(wanted.ext or ())], command, ask, Path(wanted.out))
     results = Results(Path(wanted.out), job)
     try:
         paths = folder.to_do(results)

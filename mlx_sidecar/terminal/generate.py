@@ -14,7 +14,7 @@ import msgspec
 from mlx_sidecar.client import calls
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
 from mlx_sidecar.terminal.documents import STDIN, read, stream_to_terminal
-from mlx_sidecar.terminal.endings import end_with
+from mlx_sidecar.terminal.endings import end_with, show
 from mlx_sidecar.terminal.flags import add_model, add_sampling, client_of, given, parser, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
@@ -39,7 +39,7 @@ def _generate(wanted: argparse.Namespace) -> int:
         if wanted.json:
             print_json(msgspec.to_builtins(result))
         else:
-            sys.stdout.write(f"{result.text}\n")
+            show(f"{result.text}\n")
     return 0
 
 

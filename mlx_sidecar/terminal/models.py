@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
 
-from mlx_sidecar.client import Client
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.protocol.responses import ListedModel
-from mlx_sidecar.terminal.endings import end_with, say
-from mlx_sidecar.terminal.flags import parser, print_json
+from mlx_sidecar.terminal.endings import end_with, say, show
+from mlx_sidecar.terminal.flags import client_without_settings, parser, print_json
 
 
 def models(arguments: Sequence[str]) -> NoReturn:
@@ -23,7 +21,7 @@ def models(arguments: Sequence[str]) -> NoReturn:
 
 
 def _models(wanted: argparse.Namespace) -> int:
-    with Client() as client:
+    with client_without_settings() as client:
         found = client.list_models(wanted.folder).models
     if wanted.json:
         for model in found:
@@ -33,7 +31,7 @@ def _models(wanted: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(f"{line.rstrip()}\n")
+        show(f"{line.rstrip()}\n")
     if not found:
         say(f"no models in {wanted.folder or 'the Hugging Face cache'}; `mlx-sidecar download REPO` fetches one")
     return 0
