@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,22 @@ from benchmarks.child import environment
 from benchmarks.texts import Texts
 
 WORDS = 12
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one side took: seconds, and seconds of the processor in all of its processes."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """What this takes, with the processes that it starts and waits for."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(time.perf_counter() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def write_documents(folder: Path, many: int) -> dict[str, str]:
@@ -34,18 +54,18 @@ def write_documents(folder: Path, many: int) -> dict[str, str]:
     return found
 
 
-def piped(folder: Path, documents: dict[str, str], preload: str | None) -> tuple[float, dict[str, Any]]:
-    """Seconds, and the tags of each document."""
+def piped(folder: Path, documents: dict[str, str], preload: str | None) -> tuple[Cost, dict[str, Any]]:
+    """What it takes, and the tags of each document."""
     lines = [{"command": "generate-tags", "content": content, "id": name} for name, content in documents.items()]
     requests, answers = folder / "requests.ndjson", folder / "answers.ndjson"
     requests.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     command = [sys.executable, "-m", "mlx_sidecar", "--model", "demo"]
-    begun = time.perf_counter()
     with requests.open("rb") as stdin, answers.open("wb") as stdout:
-        subprocess.run(command, stdin=stdin, stdout=stdout, env=environment(preload), check=True)
-    seconds = time.perf_counter() - begun
+        cost = cost_of(
+            lambda: subprocess.run(command, stdin=stdin, stdout=stdout, env=environment(preload), check=True)
+        )
     read = [json.loads(line) for line in answers.read_bytes().splitlines()]
-    return seconds, {line["id"]: line["tags"] for line in read if line["type"] == "response"}
+    return cost, {line["id"]: line["tags"] for line in read if line["type"] == "response"}
 
 
 def job(folder: Path, results: Path, preload: str | None) -> subprocess.Popen[bytes]:
@@ -54,12 +74,10 @@ def job(folder: Path, results: Path, preload: str | None) -> subprocess.Popen[by
     return subprocess.Popen(command, env=environment(preload), stderr=subprocess.DEVNULL)
 
 
-def job_s(folder: Path, results: Path, preload: str | None) -> float:
-    """Seconds of a whole job."""
-    begun = time.perf_counter()
+def whole_job(folder: Path, results: Path, preload: str | None) -> None:
+    """A job, to its end."""
     if job(folder, results, preload).wait() != 0:
         raise RuntimeError("the job failed")
-    return time.perf_counter() - begun
 
 
 def kill_at(process: subprocess.Popen[bytes], results: Path, size_bytes: int) -> None:
@@ -76,8 +94,13 @@ def killed_twice(folder: Path, results: Path, whole_bytes: int, preload: str | N
     """The records of a job that was killed at a third and at two thirds of its way."""
     for share in (1 / 3, 2 / 3):
         kill_at(job(folder, results, preload), results, int(whole_bytes * share))
-    job_s(folder, results, preload)
+    whole_job(folder, results, preload)
     return [json.loads(line) for line in results.read_bytes().split(b"\n")[:-1]]
+
+
+def print_row(what: str, ratios: list[float]) -> None:
+    """One figure with its spread."""
+    print(f"| {what} | {statistics.median(ratios):.3g} | {min(ratios):.3g}–{max(ratios):.3g} |", flush=True)
 
 
 def main() -> None:
@@ -90,20 +113,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         documents = write_documents(base / "documents", wanted.documents)
-        ratios, expected, seconds = [], dict[str, Any](), 0.0
+        pairs, expected = list[tuple[Cost, Cost]](), dict[str, Any]()
         for number in range(wanted.repeats):
-            results = base / f"results-{number}.ndjson"
+            run = partial(whole_job, base / "documents", base / f"results-{number}.ndjson", wanted.preload)
             if number % 2:
                 theirs, expected = piped(base, documents, wanted.preload)
-                seconds = job_s(base / "documents", results, wanted.preload)
+                pairs.append((theirs, cost_of(run)))
             else:
-                seconds = job_s(base / "documents", results, wanted.preload)
+                ours = cost_of(run)
                 theirs, expected = piped(base, documents, wanted.preload)
-            ratios.append(theirs / seconds)
-        ratio, spread = statistics.median(ratios), f"{min(ratios):.3g}–{max(ratios):.3g}"
+                pairs.append((theirs, ours))
         print(f"| {wanted.documents} documents of {WORDS} words | median | lowest–highest |\n| --- | --- | --- |")
-        print(f"| job against the same requests piped in: throughput | {ratio:.3g} | {spread} |")
-        print(f"| documents a second, in the last job | {wanted.documents / seconds:.3g} | |", flush=True)
+        print_row("throughput of a job against the same requests piped in", [a.wall_s / b.wall_s for a, b in pairs])
+        print_row("processor time of a job against the same requests piped in", [b.cpu_s / a.cpu_s for a, b in pairs])
         records = killed_twice(
             base / "documents", base / "killed.ndjson", (base / "results-0.ndjson").stat().st_size, wanted.preload
         )

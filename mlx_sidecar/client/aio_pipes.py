@@ -55,6 +55,15 @@ class Worker:
             kill_group(self.process.pid)
 
     async def _read(self) -> None:
+        try:
+            await self._read_to_the_end()
+        finally:
+            # Whatever happened: nobody waits for ever.
+            self.take(Step.END_OF_INPUT)
+            self._exchange.ended(self)
+            self.over.set()
+
+    async def _read_to_the_end(self) -> None:
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.read(READ_BYTES):
             self._exchange.said(self, chunk)
@@ -62,10 +71,6 @@ class Worker:
             self.kill()
             await self._has_ended()
         await asyncio.wait([self._draining], timeout=LINGER_S)
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self._exchange.ended(self)
-        self.over.set()
 
     async def _has_ended(self) -> bool:
         try:

@@ -39,10 +39,11 @@ class Worker:
         self._exchange = exchange
         self._outbox: queue.SimpleQueue[bytes | int | None] = queue.SimpleQueue()
         self._drain = threading.Thread(target=self._keep_the_tail, name="sidecar stderr", daemon=True)
+        # In this order: the one that waits for the end waits for the others, too.
         self._threads = [
-            threading.Thread(target=self._read, name="sidecar stdout", daemon=True),
-            threading.Thread(target=self._write, name="sidecar stdin", daemon=True),
             self._drain,
+            threading.Thread(target=self._write, name="sidecar stdin", daemon=True),
+            threading.Thread(target=self._read, name="sidecar stdout", daemon=True),
         ]
 
     def start(self) -> None:
@@ -85,6 +86,15 @@ class Worker:
                     return
 
     def _read(self) -> None:
+        try:
+            self._read_to_the_end()
+        finally:
+            # Whatever happened: nobody waits for ever.
+            self._outbox.put(None)
+            self._exchange.ended(self)
+            self.over.set()
+
+    def _read_to_the_end(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as pipe:
             while chunk := os.read(pipe.fileno(), READ_BYTES):
@@ -96,9 +106,6 @@ class Worker:
             self.process.wait()
         # Something else may hold its stderr open; what it said last is there by now.
         self._drain.join(LINGER_S)
-        self._outbox.put(None)
-        self._exchange.ended(self)
-        self.over.set()
 
     def _keep_the_tail(self) -> None:
         assert self.process.stderr is not None

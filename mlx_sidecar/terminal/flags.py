@@ -6,11 +6,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlx_sidecar.client import Client
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.wire import encode
+from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
+from mlx_sidecar.protocol.codec import Refused, decode
 from mlx_sidecar.terminal.endings import say
 
 DEMO = "demo"
@@ -42,6 +46,16 @@ def add_sampling(made: OneLineParser) -> None:
 def given(wanted: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of these options that were given."""
     return {name: value for name in names if (value := getattr(wanted, name)) is not None}
+
+
+def check_options(made: OneLineParser, ask: Callable[[str], Ask[Any]]) -> None:
+    """Exit where no document could be asked about with these options: in the worker's words, before it is started."""
+    try:
+        read = decode(encode(0, ask("x").request))
+    except InvalidParams as problem:
+        made.error(problem.message)
+    if isinstance(read, Refused):
+        made.error(read.error.message)
 
 
 def model_of(wanted: argparse.Namespace) -> str:

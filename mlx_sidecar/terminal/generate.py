@@ -5,29 +5,37 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
 from mlx_sidecar.client import calls
+from mlx_sidecar.client.calls import Ask
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.responses import Generated
 from mlx_sidecar.terminal.documents import STDIN, read, stream_to_terminal
 from mlx_sidecar.terminal.endings import end_with, show
-from mlx_sidecar.terminal.flags import add_model, add_sampling, client_of, given, parser, print_json
+from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, client_of, given, parser, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
 
 def generate(arguments: Sequence[str]) -> NoReturn:
     """Print the text."""
-    wanted = _parser().parse_args(arguments)
-    end_with(lambda: _generate(wanted))
+    made = _parser()
+    wanted = made.parse_args(arguments)
+    options = given(wanted, "system", "max_tokens", "schema", "temperature", "seed")
+
+    def ask(prompt: str) -> Ask[Generated]:
+        return calls.made(calls.generate, prompt, **options)
+
+    check_options(made, ask)
+    end_with(lambda: _generate(wanted, ask))
 
 
-def _generate(wanted: argparse.Namespace) -> int:
-    prompt = read(STDIN) if wanted.prompt == STDIN else wanted.prompt
-    ask = calls.made(calls.generate, prompt, **given(wanted, "system", "max_tokens", "schema", "temperature", "seed"))
+def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]]) -> int:
+    ask = make(read(STDIN) if wanted.prompt == STDIN else wanted.prompt)
     with client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("writing")

@@ -12,7 +12,7 @@ from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
 from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import add_model, add_sampling, given, parser
+from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
 
 
 def summarize(arguments: Sequence[str]) -> NoReturn:
@@ -24,6 +24,7 @@ def summarize(arguments: Sequence[str]) -> NoReturn:
     def ask(text: str) -> Ask[Summary]:
         return calls.made(calls.summarize, text, **options)
 
+    check_options(made, ask)
     if wanted.out is not None:
         folders.check(wanted, made)
         end_with(lambda: folders.work_through(wanted, "summarize", options, ask))

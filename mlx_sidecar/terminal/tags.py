@@ -14,7 +14,7 @@ from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
 from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import add_model, add_sampling, given, parser
+from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
 
 
 def tags(arguments: Sequence[str]) -> NoReturn:
@@ -30,6 +30,7 @@ def tags(arguments: Sequence[str]) -> NoReturn:
     def ask(text: str) -> Ask[Tags]:
         return calls.made(calls.tags, text, **options)
 
+    check_options(made, ask)
     if wanted.out is not None:
         folders.check(wanted, made)
         end_with(lambda: folders.work_through(wanted, "generate-tags", options, ask))
