@@ -16,6 +16,8 @@ from mlx_sidecar.library.results import Results, answered_line, failed_line
 WINDOW = 64
 """Requests in flight: four for each place in the worker's batch, so that it never runs dry."""
 
+_SYNC_EVERY_S = 1.0
+
 _NOT_THE_ITEMS_FAULT = {
     *("not_available", "model_not_loaded", "model_not_found", "model_invalid", "model_unsupported"),
     *("shutting_down", "cancelled", "worker_failed", "worker_not_started", "client_closed"),
@@ -40,6 +42,16 @@ class Job:
     async def run(self, items: Iterator[Item]) -> None:
         """Until every item has a record. Raises what isn't an item's fault, and OSError of the results."""
         lanes = [asyncio.create_task(self._lane(items)) for _ in range(WINDOW)]
+        syncing = asyncio.create_task(self._sync_now_and_then())
+        try:
+            await self._finish(lanes)
+            # The worker ended while these were in it. One by one: who ends it again is to blame, the others aren't.
+            for suspect in self._suspects:
+                await self._settle(suspect, alone=True)
+        finally:
+            syncing.cancel()
+
+    async def _finish(self, lanes: list[asyncio.Task[None]]) -> None:
         try:
             await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -49,9 +61,11 @@ class Job:
         for end in ends:
             if isinstance(end, Exception):
                 raise end
-        # The worker ended while these were in it. One by one: who ends it again is to blame, the others aren't.
-        for suspect in self._suspects:
-            await self._settle(suspect, alone=True)
+
+    async def _sync_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_SYNC_EVERY_S)
+            self._results.sync()
 
     async def _lane(self, items: Iterator[Item]) -> None:
         for item in items:

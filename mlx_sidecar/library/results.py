@@ -1,8 +1,8 @@
 """The file of results: one record a line, each written whole, so that a job can be killed at any moment and go on.
 
 A record says what was asked (`job`: command, options and model; the subject: a document's path, a request's id or line;
-`digest`: SHA-256 of its bytes) and holds the answer's line. What is on the disk is synced once a second and in the end:
-a killed process loses nothing that it wrote, a power failure at most the last second, which is then asked again.
+`digest`: SHA-256 of its bytes) and holds the answer's line. A killed process loses nothing that it wrote; a power failure
+takes at most what wasn't synced yet, which is then asked again. Who writes decides when to sync.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,6 @@ from msgspec import Struct
 
 from mlx_sidecar.client.failures import ClientError
 
-_SYNC_EVERY_S = 1.0
 _BEGINNING = b'{"job":"'
 """How every record begins."""
 
@@ -66,7 +64,7 @@ class Results:
         self._settled: set[tuple[Subject, str | None]] = set()
         self._subjects: set[Subject] = set()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        self._synced_at = time.monotonic()
+        self._is_synced = True
         try:
             self._lock()
             self._read()
@@ -95,19 +93,20 @@ class Results:
             os.ftruncate(self._fd, end)
             raise OSError(problem.errno, problem.strerror, str(self._path)) from None
         self._note(subject, digest, line["type"], line.get("retryable", False))
-        if time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
-            self._sync()
+        self._is_synced = False
+
+    def sync(self) -> None:
+        """See that all is on the disk."""
+        if not self._is_synced:
+            os.fsync(self._fd)
+            self._is_synced = True
 
     def close(self) -> None:
         """See that all is on the disk, and let go of the file."""
         try:
-            self._sync()
+            self.sync()
         finally:
             os.close(self._fd)
-
-    def _sync(self) -> None:
-        os.fsync(self._fd)
-        self._synced_at = time.monotonic()
 
     def _lock(self) -> None:
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):

@@ -21,9 +21,9 @@ from mlx_sidecar.terminal.flags import DEMO, model_of, print_json
 EPILOG_OF_JOBS = (
     "Results are appended as JSON lines in the order in which they are ready; whatever ends the job, the same command "
     "goes on from there and asks nothing twice. What fails is recorded with its code; failures that are retryable are "
-    "asked again by the next run, the others aren't. A kill loses nothing that was written, a power failure at most the "
-    "last second, which is asked again. One file of results belongs to one command, model and set of "
-    "options, and to one job at a time. Exit code 1 if anything failed in this run."
+    "asked again by the next run, the others aren't. A kill loses nothing that was written, a power failure the last "
+    "second or so, which is asked again. One file of results belongs to one command, model and set of options, and to "
+    "one job at a time. Exit code 1 if anything failed in this run."
 )
 
 
