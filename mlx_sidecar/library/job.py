@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
@@ -42,30 +42,25 @@ class Job:
     async def run(self, items: Iterator[Item]) -> None:
         """Until every item has a record. Raises what isn't an item's fault, and OSError of the results."""
         lanes = [asyncio.create_task(self._lane(items)) for _ in range(WINDOW)]
-        syncing = asyncio.create_task(self._sync_now_and_then())
         try:
-            await self._finish(lanes)
-            # The worker ended while these were in it. One by one: who ends it again is to blame, the others aren't.
-            for suspect in self._suspects:
-                await self._settle(suspect, alone=True)
-        finally:
-            syncing.cancel()
-
-    async def _finish(self, lanes: list[asyncio.Task[None]]) -> None:
-        try:
-            await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
+            await self._wait_for(lanes)
         finally:
             for lane in lanes:
                 lane.cancel()
-            ends = await asyncio.gather(*lanes, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
-
-    async def _sync_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(_SYNC_EVERY_S)
+            await asyncio.gather(*lanes, return_exceptions=True)
+        # The worker ended while these were in it. One by one: who ends it again is to blame, the others aren't.
+        for suspect in self._suspects:
+            await self._settle(suspect, alone=True)
             self._results.sync()
+
+    async def _wait_for(self, lanes: Iterable[asyncio.Task[None]]) -> None:
+        """Until all are through; meanwhile what came is synced now and then. Raises what one of them does."""
+        left = set(lanes)
+        while left:
+            ended, left = await asyncio.wait(left, timeout=_SYNC_EVERY_S, return_when=asyncio.FIRST_EXCEPTION)
+            self._results.sync()
+            for lane in ended:
+                lane.result()
 
     async def _lane(self, items: Iterator[Item]) -> None:
         for item in items:
@@ -74,6 +69,8 @@ class Job:
     async def _settle(self, item: Item, *, alone: bool) -> None:
         try:
             if isinstance(item.ask, Exception):
+                # Thousands of these mustn't keep the others from their answers.
+                await asyncio.sleep(0)
                 raise item.ask
             result = await self._client.ask(item.ask)
         except WorkerEnded as ended:
