@@ -35,7 +35,7 @@ from tests.support.worker import DEADLINE_S
 
 QUICK = Restarts(first_wait_s=0.01, growth=1.0)
 LONG_TEXT = {"max_tokens": 30_000}
-REQUESTS = int(os.environ.get("REQUESTS", "300"))
+REQUESTS = int(os.environ.get("REQUESTS", "200"))
 
 
 @pytest.fixture(params=KINDS)

@@ -91,9 +91,9 @@ def kill_at(process: subprocess.Popen[bytes], results: Path, lines: int) -> None
 
 def test_a_job_that_is_killed_twice_is_complete_and_exact_in_the_end(library: Library) -> None:
     """Every document once, with the tags that a job gives that nobody killed; its workers are gone as well."""
-    names = library.fill(150)
+    names = library.fill(100)
     workers: list[psutil.Process] = []
-    for lines in (40, 90):
+    for lines in (25, 60):
         job = library.start()
         while not (found := psutil.Process(job.pid).children()):
             assert job.poll() is None
@@ -112,7 +112,7 @@ def test_a_job_that_is_killed_twice_is_complete_and_exact_in_the_end(library: Li
 
 def test_ctrl_c_says_how_to_go_on(library: Library) -> None:
     """With a bar that shows the pace meanwhile, exit code 130, and no process left."""
-    names = library.fill(300)
+    names = library.fill(200)
     it = Terminal(library.arguments(), cwd=library.base)
     it.read_until("a second")
     workers = psutil.Process(it.pid).children()
@@ -121,7 +121,7 @@ def test_ctrl_c_says_how_to_go_on(library: Library) -> None:
     assert "goes on from there" in it.shown
     assert "Traceback" not in it.shown
     assert psutil.wait_procs(workers, timeout=DEADLINE_S)[1] == []
-    assert 0 < len(library.records()) < 300
+    assert 0 < len(library.records()) < 200
     assert library.run().returncode == 0
     assert Counter(record["path"] for record in library.records()) == Counter(names)
 
