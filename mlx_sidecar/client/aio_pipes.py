@@ -62,6 +62,10 @@ class Worker:
             self.take(Step.END_OF_INPUT)
             self._exchange.ended(self)
             self.over.set()
+        # What went wrong with its stdin is known by now; asyncio would complain that nobody asked.
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self.process.stdin.wait_closed(), LINGER_S)
 
     async def _read_to_the_end(self) -> None:
         assert self.process.stdout is not None
