@@ -366,6 +366,15 @@ def test_a_worker_that_closes_its_stdout_is_ended(kind: Any) -> None:
         assert gone(client.pid)
 
 
+def test_what_a_worker_leaves_behind_does_not_hide_its_end(kind: Any) -> None:
+    """A child of its that holds its stdout open goes with it."""
+    command = ["sh", "-c", "sleep 1000 & echo $! >&2; read line; exit 4"]
+    with make(kind, command=command, restarts=QUICK) as client, pytest.raises(WorkerEnded) as failed:
+        client.status()
+    assert failed.value.exit_code == 4
+    assert gone(int(failed.value.stderr_tail))
+
+
 def test_a_command_that_does_not_exist_is_told_at_once(kind: Any, tmp_path: Path) -> None:
     """By its name."""
     absent = str(tmp_path / "absent")

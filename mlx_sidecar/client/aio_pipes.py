@@ -24,6 +24,7 @@ class Worker:
         self.tail, self.over = Tail(), asyncio.Event()
         self._draining = asyncio.create_task(self._keep_the_tail())
         self._reading = asyncio.create_task(self._read())
+        self._clearing_up = asyncio.create_task(self._clear_up())
 
     def send(self, line: bytes) -> None:
         """Write this when there is room; never waits."""
@@ -59,6 +60,7 @@ class Worker:
             await self._read_to_the_end()
         finally:
             # Whatever happened: nobody waits for ever.
+            self._clearing_up.cancel()
             self.take(Step.END_OF_INPUT)
             self._exchange.ended(self)
             self.over.set()
@@ -82,6 +84,13 @@ class Worker:
         except asyncio.TimeoutError:
             return False
         return True
+
+    async def _clear_up(self) -> None:
+        # asyncio's own wait may wait for the pipes as well.
+        while self.process.returncode is None:
+            await asyncio.sleep(LINGER_S)
+        # What it started and left behind may hold its stdout open, and then its end would never show there.
+        kill_group(self.process.pid)
 
     async def _keep_the_tail(self) -> None:
         assert self.process.stderr is not None

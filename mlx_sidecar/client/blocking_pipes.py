@@ -1,4 +1,4 @@
-"""A worker's process behind three threads that only wait for its pipes, and the core behind a lock."""
+"""A worker's process behind threads that only wait for its pipes and its end, and the core behind a lock."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Worker:
             self._drain,
             threading.Thread(target=self._write, name="sidecar stdin", daemon=True),
             threading.Thread(target=self._read, name="sidecar stdout", daemon=True),
+            threading.Thread(target=self._clear_up, name="sidecar end", daemon=True),
         ]
 
     def start(self) -> None:
@@ -106,6 +107,11 @@ class Worker:
             self.process.wait()
         # Something else may hold its stderr open; what it said last is there by now.
         self._drain.join(LINGER_S)
+
+    def _clear_up(self) -> None:
+        self.process.wait()
+        # What it started and left behind may hold its stdout open, and then its end would never show there.
+        kill_group(self.process.pid)
 
     def _keep_the_tail(self) -> None:
         assert self.process.stderr is not None
