@@ -1,13 +1,18 @@
 """`python -m mlx_sidecar` and the `mlx-sidecar` command. Imports nothing heavy until signals are in hand."""
 
+import sys
 from typing import NoReturn
 
 from mlx_sidecar.lifeline import block_signals
 
 
 def main() -> NoReturn:
-    """Run the worker; from here on a signal waits until there is a thread to take it."""
+    """Run the worker, or a command for people; from here on a signal waits until there is a thread to take it."""
     block_signals()
+    if sys.argv[1:] and not sys.argv[1].startswith("-"):
+        from mlx_sidecar import terminal
+
+        terminal.run(sys.argv[1:])
     from mlx_sidecar.cli import run
 
     run()

@@ -37,6 +37,13 @@ _STDOUT_TIMEOUT_S = 1.5
 """How long an ending that can't wait gives stdout's reader to take the last lines."""
 
 
+_HINT = """\
+mlx-sidecar reads lines of JSON here and answers them, such as {"command":"check-availability"}; Ctrl-D ends it.
+For people there are: mlx-sidecar tags, summarize, generate, batch, download, models, doctor; see mlx-sidecar --help.
+"""
+"""For who starts a worker at a terminal and would wait for ever."""
+
+
 class Settings(Struct, frozen=True):
     """What the worker was started with."""
 
@@ -90,7 +97,8 @@ def _parser() -> OneLineParser:
         prog="mlx-sidecar",
         description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
         "on stdout. protocol.md says which.",
-        epilog="`mlx-sidecar download REPO` fetches a model; see `mlx-sidecar download --help`. "
+        epilog="For people: `mlx-sidecar tags FILE`, `summarize FILE`, `generate PROMPT`, `batch REQUESTS`, "
+        "`download REPO`, `models`, `doctor`; each has its --help. "
         "Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
         allow_abbrev=False,
         # Without a width argparse imports shutil, with all that it can compress, to learn the terminal's.
@@ -170,10 +178,8 @@ def _startup_request(settings: Settings) -> LoadModel | None:
 
 def run() -> NoReturn:
     """Run the worker until its end, and end the process. Signals are blocked already."""
-    if sys.argv[1:2] == ["download"]:
-        from mlx_sidecar.terminal import download
-
-        download(sys.argv[2:])
+    if not sys.argv[1:] and os.isatty(0):
+        sys.stderr.write(_HINT)
     settings = parse_settings(sys.argv[1:], os.environ)
     log, code = Log(settings.log_level), 1
     try:

@@ -15,10 +15,13 @@ _EMBEDDING_SCALE = 0.2
 _SCORE_SCALE = 0.3
 
 POINTING_LAYER = 3
-"""The layer whose first heads look for what to say next; see `start.py`."""
+"""The layer whose first heads point at what to say next where something new begins; see `start.py`."""
 
 POINTERS = 2
-"""How many heads of that layer do where something new begins; the one after them goes on where they began."""
+"""How many heads of that layer do."""
+
+FOLLOWER = 1
+"""The last layer's head that goes on where they began; the one before it recalls the token pointed at."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class Seen:
     hidden: Tensor
     before_pointing: Tensor
     pointing: Tensor
+    following: Tensor
 
 
 class Qwen3(nn.Module):
@@ -164,7 +168,8 @@ class Qwen3(nn.Module):
             before = x if len(looked) == POINTING_LAYER else before
             x, weights = layer(x, rope, hidden_from)
             looked.append(weights)
-        return Seen(self.model.norm(x), before, looked[POINTING_LAYER][:, : POINTERS + 1])
+        pointing, following = looked[POINTING_LAYER][:, :POINTERS], looked[-1][:, FOLLOWER : FOLLOWER + 1]
+        return Seen(self.model.norm(x), before, pointing, following)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary."""

@@ -20,7 +20,7 @@ from training.start import start_with_copying
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 4000
+    steps: int = 3400
     batch_tokens: int = 3072
     warm_up: int = 100
     cool_down: float = 0.25
@@ -126,7 +126,7 @@ def train(data: Path, checkpoint: Path, plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows, model = Rows(data), Qwen3(Shape())
-    start_with_copying(model, rows.line_end, torch.from_numpy(rows.kinds).float())
+    start_with_copying(model, rows.line_end, rows.turn, torch.from_numpy(rows.kinds).float())
     probe = nn.Linear(model.shape.hidden_size, 1).to(device)
     training = _Training(model.to(device), probe, _optimizers(model, probe, plan))
     training.resume(checkpoint)

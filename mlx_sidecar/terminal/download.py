@@ -1,19 +1,22 @@
-"""For people at a terminal: `mlx-sidecar download REPO`, with a progress bar. The same child as the worker's."""
+"""`mlx-sidecar download REPO`, with a progress bar. The same child as the worker's."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import queue
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from msgspec import structs
+
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.hub.downloads import Download, Downloads, error_of
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Advanced, Completed, Failed, Message, Order
+from mlx_sidecar.terminal.endings import let_signals_through, say, show
+from mlx_sidecar.terminal.flags import parser, print_json
 
 
 def download(arguments: Sequence[str]) -> NoReturn:
@@ -25,10 +28,8 @@ def download(arguments: Sequence[str]) -> NoReturn:
         Order(repo_id=wanted.repo, destination=wanted.to, revision=wanted.revision, allow_patterns=wanted.allow)
     )
     try:
-        # Signals are blocked for the worker, which waits for them; here Ctrl-C is an exception as usual.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        code = _follow(running, said, wanted.repo)
+        let_signals_through()
+        code = _follow(running, said, wanted)
     except KeyboardInterrupt:
         downloads.stop(running)
         sys.stderr.write("\nstopped; what came is kept, and the same command goes on from there\n")
@@ -37,13 +38,13 @@ def download(arguments: Sequence[str]) -> NoReturn:
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(prog="mlx-sidecar download", description="Fetch a model from the Hugging Face Hub.")
-    add = parser.add_argument
+    made = parser("download", "Fetch a model from the Hugging Face Hub. Ctrl-C keeps what came.")
+    add = made.add_argument
     add("repo", metavar="REPO", type=some_text, help="owner/name")
     add("--to", metavar="DIR", type=_folder, help="a folder; without it the Hugging Face cache")
     add("--revision", metavar="NAME", type=some_text, help="branch, tag or commit")
     add("--allow", metavar="PATTERN", type=some_text, action="append", help="only files like this; may come again")
-    return parser
+    return made
 
 
 def _folder(value: str) -> str:
@@ -53,9 +54,9 @@ def _folder(value: str) -> str:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
-def _follow(running: Download, said: queue.SimpleQueue[bytes], name: str) -> int:
+def _follow(running: Download, said: queue.SimpleQueue[bytes], wanted: argparse.Namespace) -> int:
     with _bar() as bar:
-        task = bar.add_task(name, total=None, pace="")
+        task = bar.add_task(wanted.repo, total=None, pace="")
         while True:
             running.take(said.get())
             while (message := running.next_message()) is not None:
@@ -64,15 +65,18 @@ def _follow(running: Download, said: queue.SimpleQueue[bytes], name: str) -> int
                     bar.update(task, completed=done, total=total, pace=_pace(message))
                 else:
                     bar.stop()
-                    return _end(message)
+                    return _end(message, wanted.json)
 
 
-def _end(message: Message) -> int:
+def _end(message: Message, as_json: bool) -> int:
     if isinstance(message, Completed):
-        sys.stdout.write(f"{message.destination}\n")
+        if as_json:
+            print_json(structs.asdict(message))
+        else:
+            show(f"{message.destination}\n")
         return 0
     assert isinstance(message, Failed)
-    sys.stderr.write(f"mlx-sidecar: {error_of(message)}\n")
+    say(str(error_of(message)))
     return 1
 
 
@@ -91,4 +95,4 @@ def _bar() -> Any:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[pace]}"))
-    return Progress(*columns, console=Console(stderr=True))
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())

@@ -1,0 +1,216 @@
+"""The client for threads: any number of them may call at once, and each waits for its own answer.
+
+What comes of a call is put into the call's own queue and dealt with by the thread that made it, callbacks included.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from mlx_sidecar.client import calls
+from mlx_sidecar.client.blocking_pipes import Exchange
+from mlx_sidecar.client.calls import Ask, ResultT
+from mlx_sidecar.client.failures import ClientClosed
+from mlx_sidecar.client.launch import LATE_S, launch
+from mlx_sidecar.client.restarts import Restarts
+from mlx_sidecar.client.wire import Ended, Happening
+from mlx_sidecar.errors import TimedOut
+from mlx_sidecar.protocol.responses import Delta
+
+P = ParamSpec("P")
+Self = TypeVar("Self", bound="Client")
+
+
+class _Call:
+    """One request that was sent, on the side of the thread that waits for it."""
+
+    def __init__(self, exchange: Exchange, ask: Ask[Any]) -> None:
+        self._exchange, self._ask = exchange, ask
+        self._arrived: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+        self.number = exchange.open(ask, self._arrived.put)
+        timeout_s = ask.request.timeout_s
+        self._give_up_at = None if timeout_s is None else time.monotonic() + timeout_s + LATE_S
+        self.over = False
+
+    def next(self) -> str | Ended:
+        """The next piece of text, or the end; reports the rest. Raises TimedOut, and what a callback does."""
+        while True:
+            happening = self._take()
+            if isinstance(happening, Ended):
+                self.over = True
+                return happening
+            if isinstance(happening, Delta):
+                return happening.delta
+            if self._ask.on_progress is not None:
+                self._ask.on_progress(happening)
+
+    def _take(self) -> Happening:
+        left_s = None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
+        try:
+            return self._arrived.get(timeout=left_s)
+        except queue.Empty:
+            raise TimedOut("the worker doesn't answer, not even that the time is up") from None
+
+    def close(self) -> None:
+        """Cancel it where it has no ending yet."""
+        if not self.over:
+            self.over = True
+            self._exchange.abandon(self.number)
+
+
+class Stream(Generic[ResultT]):
+    """The text of a request, piece by piece as it comes. Closing it, or letting go of it, cancels the request."""
+
+    def __init__(self, client: Client, call: _Call) -> None:
+        # The client lives as long as this: without one there is no worker.
+        self._client, self._call = client, call
+        self._ended: Ended | None = None
+
+    @property
+    def id(self) -> int:
+        """The request's id, for `cancel` and in `status`."""
+        return self._call.number
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._call.over:
+            raise StopIteration
+        try:
+            found = self._call.next()
+        except BaseException as problem:
+            self.close()
+            if isinstance(problem, Exception):
+                self._ended = Ended(problem)
+            raise
+        if isinstance(found, str):
+            return found
+        self._ended = found
+        found.result()
+        raise StopIteration
+
+    def result(self) -> ResultT:
+        """The answer, once the text is through; what of it nobody has taken yet is skipped."""
+        for _ in self:
+            pass
+        if self._ended is None:
+            raise ClientClosed("the stream was closed before its end")
+        return cast("ResultT", self._ended.result())
+
+    def close(self) -> None:
+        """Cancel the request, if it isn't through."""
+        self._call.close()
+
+    def __enter__(self) -> Stream[ResultT]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _answered(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Client, P], ResultT]:
+    def call(client: Client, /, *args: P.args, **options: P.kwargs) -> ResultT:
+        return client.ask(calls.made(describe, *args, **options))
+
+    call.__doc__, call.__name__ = describe.__doc__, describe.__name__
+    return call
+
+
+def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Client, P], Stream[ResultT]]:
+    def stream(client: Client, /, *args: P.args, **options: P.kwargs) -> Stream[ResultT]:
+        return client.stream(calls.made(describe, *args, **options))
+
+    stream.__doc__, stream.__name__ = f"{describe.__doc__} Piece by piece.", f"{describe.__name__}_stream"
+    return stream
+
+
+class Client:
+    """A worker of one's own. Starts with the first call or with `with`, and is started again after a crash.
+
+    Every call raises what the worker says of it (`mlx_sidecar.errors.SidecarError`, a class for each code), or a
+    `ClientError` where the worker didn't get to say anything.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        flags: Sequence[str] = (),
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        folder: str | None = None,
+        restarts: Restarts = Restarts(),  # noqa: B008 - frozen
+    ) -> None:
+        """`model` and `flags` go to the worker's command line, `environment` and `folder` replace this process's."""
+        self._exchange = Exchange(launch(model, flags, command, environment, folder), restarts)
+        # Who lets go of a client, or ends, without closing it leaves no process.
+        weakref.finalize(self, self._exchange.kill)
+
+    def start(self) -> None:
+        """Start the worker now, if none runs. Raises WorkerNotStarted where the command can't be run."""
+        self._exchange.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process, once one was started."""
+        return self._exchange.worker.process.pid if self._exchange.worker is not None else None
+
+    @property
+    def stderr_tail(self) -> str:
+        """The end of what the worker wrote to its log."""
+        return self._exchange.worker.tail.text if self._exchange.worker is not None else ""
+
+    def ask(self, ask: Ask[ResultT]) -> ResultT:
+        """Send a request and wait for its answer. Whatever ends the waiting early cancels the request."""
+        call = _Call(self._exchange, ask)
+        try:
+            while not isinstance(found := call.next(), Ended):
+                pass
+        finally:
+            call.close()
+        return cast("ResultT", found.result())
+
+    def stream(self, ask: Ask[ResultT]) -> Stream[ResultT]:
+        """Send a request whose text comes piece by piece."""
+        return Stream(self, _Call(self._exchange, ask.streamed()))
+
+    check_availability = _answered(calls.check_availability)
+    load_model = _answered(calls.load_model)
+    unload_model = _answered(calls.unload_model)
+    model_info = _answered(calls.model_info)
+    list_models = _answered(calls.list_models)
+    download_model = _answered(calls.download_model)
+    tags = _answered(calls.tags)
+    summarize = _answered(calls.summarize)
+    summarize_stream = _streamed(calls.summarize)
+    generate = _answered(calls.generate)
+    generate_stream = _streamed(calls.generate)
+    cancel = _answered(calls.cancel)
+    status = _answered(calls.status)
+
+    def shutdown(self, *, grace_s: float = 5.0) -> None:
+        """Let the worker finish what was asked before, within that time, and end. The same as `close`."""
+        self.close(grace_s=grace_s)
+
+    def close(self, *, grace_s: float = 5.0) -> None:
+        """End the worker: it is asked to shut down, its input ends, it gets a TERM, then a KILL, each after a while.
+
+        What other threads asked for before has `grace_s` to finish, then it is `cancelled`. Closing twice is harmless.
+        """
+        self._exchange.close(grace_s)
+
+    def __enter__(self: Self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close(grace_s=5.0 if error is None else 0.0)

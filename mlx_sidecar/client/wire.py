@@ -1,0 +1,113 @@
+"""Requests to lines, lines to what they say. No I/O; knows nothing of who asked."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mlx_sidecar.client.failures import failure
+from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.protocol.requests import Request
+from mlx_sidecar.protocol.responses import RESULTS, Delta, DownloadMeasure, Measure, Result
+
+_SHOWN_BYTES = 200
+
+
+class Ended(Struct, frozen=True):
+    """A call is over: its answer, or what to raise."""
+
+    outcome: Result | Exception
+    warnings: tuple[str, ...] = ()
+
+    def result(self) -> Result:
+        """The answer, for whoever waits for it; raises what the outcome is otherwise."""
+        for warning in self.warnings:
+            warnings.warn(warning, stacklevel=4)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+Happening = Delta | Measure | Ended
+
+
+class Said(Struct, frozen=True):
+    """What a line says, and of which call; without an id it is of a line that the worker couldn't read."""
+
+    id: str | int | None
+    happening: Happening
+
+
+class NoLine(Exception):
+    """This isn't a line of the protocol."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(repr(line[:_SHOWN_BYTES].decode("utf-8", "replace")))
+
+
+class _Line(Struct):
+    """What is read of a line before it is known what it is."""
+
+    type: str
+    command: str
+    id: str | int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class _Error(Struct):
+    error: str
+    code: str
+    retryable: bool
+    data: dict[str, Any] = {}
+
+
+def encode(number: int, request: Request) -> bytes:
+    """The line of a request. Raises InvalidParams where a text has no place in JSON."""
+    # Last: a request that was read from somewhere may have an id of its own.
+    fields = {"command": request.__struct_config__.tag, **_given(request), "id": number}
+    try:
+        return msgspec.json.encode(fields) + b"\n"
+    except UnicodeEncodeError:
+        raise InvalidParams("a text holds half of a surrogate pair, which is no character; replace it") from None
+
+
+def _given(request: Request) -> dict[str, Any]:
+    """The fields that aren't as they are without being given: those are the worker's business."""
+    defaults, values = _defaults(type(request)), msgspec.structs.asdict(request)
+    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+
+
+@functools.cache
+def _defaults(kind: type[Request]) -> dict[str, Any]:
+    found = {}
+    for field in msgspec.structs.fields(kind):
+        if not field.required:
+            found[field.name] = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    return found
+
+
+def decode(line: bytes) -> Said:
+    """What a line says. Raises NoLine."""
+    try:
+        value = msgspec.json.decode(line)
+        head = msgspec.convert(value, _Line)
+        return Said(head.id, _happening(head, value))
+    except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError):
+        raise NoLine(line) from None
+
+
+def _happening(head: _Line, value: dict[str, Any]) -> Happening:
+    if head.type == "progress":
+        if "delta" in value:
+            return msgspec.convert(value, Delta)
+        return msgspec.convert(value, DownloadMeasure if head.command == "download-model" else Measure)
+    if head.type == "response":
+        return Ended(msgspec.convert(value, RESULTS[head.command]), head.warnings)
+    if head.type == "error":
+        said = msgspec.convert(value, _Error)
+        return Ended(failure(said.code, said.error, said.retryable, said.data))
+    raise msgspec.ValidationError("no such type")

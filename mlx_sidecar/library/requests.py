@@ -1,0 +1,73 @@
+"""A file of requests, as they would be piped into a worker: which they are, and what is asked by each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.errors import InvalidRequest, MessageTooLarge
+from mlx_sidecar.library.item import MOST_BYTES, Item, digest_of
+from mlx_sidecar.library.results import Results, Subject
+from mlx_sidecar.protocol.codec import Accepted, decode
+from mlx_sidecar.protocol.requests import Generate, GenerateTags, Summarize
+from mlx_sidecar.protocol.responses import RESULTS
+
+
+class RequestsInvalid(ClientError):
+    """The file can't be worked through as it is."""
+
+    code = "requests_invalid"
+
+
+class Requests:
+    """A request is known by its id, and where it has none by its line's number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def to_do(self, results: Results) -> list[int]:
+        """The lines that have no lasting result yet. Raises RequestsInvalid where an id stands twice."""
+        wanted, seen = [], dict[Subject, int]()
+        for number, line in self._lines():
+            subject = _subject(decode(line).address.id, number)
+            if (before := seen.setdefault(subject, number)) != number:
+                raise RequestsInvalid(f"{self._path}: line {number} has the id of line {before}; give each its own")
+            if not results.has(subject, digest_of(line)):
+                wanted.append(number)
+        return wanted
+
+    def items(self, numbers: list[int]) -> Iterator[Item]:
+        """What to ask, each read when its turn comes."""
+        wanted = set(numbers)
+        for number, line in self._lines():
+            if number in wanted:
+                yield _item(line, number)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        with self._path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if stripped := line.strip():
+                    yield number, stripped
+
+
+def _subject(request_id: str | int | None, number: int) -> Subject:
+    return Subject(line=number) if request_id is None else Subject(id=request_id)
+
+
+def _item(line: bytes, number: int) -> Item:
+    read = decode(line)
+    subject, digest, command = _subject(read.address.id, number), digest_of(line), read.address.command
+    if not isinstance(read, Accepted):
+        return Item(subject, digest, command, read.error)
+    if not isinstance(read.request, Generate | GenerateTags | Summarize):
+        refusal = InvalidRequest(f"a batch takes generate-tags, summarize and generate, not '{command}'")
+        return Item(subject, digest, command, refusal)
+    if len(line) > MOST_BYTES:
+        too_large = MessageTooLarge(f"the line has {len(line)} bytes; the limit is {MOST_BYTES}")
+        return Item(subject, digest, command, too_large)
+    request = msgspec.structs.replace(read.request, id=None)
+    return Item(subject, digest, command, Ask(request, RESULTS[command]))

@@ -1,0 +1,168 @@
+"""The file of results: one record a line, each written whole, so that a job can be killed at any moment and go on.
+
+A record says what was asked (`job`: command, options and model; the subject: a document's path, a request's id or line;
+`digest`: SHA-256 of its bytes) and holds the answer's line. A killed process loses nothing that it wrote; a power
+failure takes what wasn't synced yet, which is then asked again. Who writes decides when to sync.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from mlx_sidecar.client.failures import ClientError
+
+_BEGINNING = b'{"job":"'
+"""How every record begins."""
+
+
+class ResultsInvalid(ClientError):
+    """The file isn't one that this job can go on with. Nothing in it was changed."""
+
+    code = "results_invalid"
+
+
+class ResultsBusy(ClientError):
+    """Another job writes the same file."""
+
+    code = "results_busy"
+    retryable = True
+
+
+class Subject(Struct, frozen=True):
+    """What a record is about."""
+
+    path: str | None = None
+    id: str | int | None = None
+    line: int | None = None
+
+
+class _Record(Struct):
+    """What is read of a record again."""
+
+    job: str
+    digest: str | None
+    type: str
+    path: str | None = None
+    id: str | int | None = None
+    line: int | None = None
+    retryable: bool = False
+
+
+class Results:
+    """What is there already, and the way to add to it. Holds the file's lock until it is closed."""
+
+    def __init__(self, path: Path, job: str) -> None:
+        """Open or make the file, cut off a torn last line, read the others. Raises ResultsInvalid, ResultsBusy."""
+        self._path, self._job = path, job
+        self._settled: set[tuple[Subject, str | None]] = set()
+        self._subjects: set[Subject] = set()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._is_synced = True
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def has(self, subject: Subject, digest: str | None) -> bool:
+        """Whether there is an answer, or a failure that asking again wouldn't change."""
+        return (subject, digest) in self._settled
+
+    def knows(self, subject: Subject) -> bool:
+        """Whether there is any record of this subject, with whatever digest."""
+        return subject in self._subjects
+
+    def append(self, subject: Subject, digest: str | None, line: dict[str, Any]) -> None:
+        """Add a record. Raises OSError where it can't be written; then nothing of it is in the file."""
+        named = {name: value for name, value in msgspec.structs.asdict(subject).items() if value is not None}
+        record = {"job": self._job, **named, "digest": digest, **line}
+        end = os.fstat(self._fd).st_size
+        rest = memoryview(msgspec.json.encode(record) + b"\n")
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError as problem:
+            os.ftruncate(self._fd, end)
+            raise OSError(problem.errno, problem.strerror, str(self._path)) from None
+        self._note(subject, digest, line["type"], line.get("retryable", False))
+        self._is_synced = False
+
+    def sync(self) -> None:
+        """See that all is on the disk."""
+        if not self._is_synced:
+            os.fsync(self._fd)
+            self._is_synced = True
+
+    def close(self) -> None:
+        """See that all is on the disk, and let go of the file."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._fd)
+
+    def _lock(self) -> None:
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise ResultsInvalid(f"{self._path} is no plain file; results go into one")
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ResultsBusy(f"another job is writing {self._path}; wait for it, or name another file") from None
+
+    def _read(self) -> None:
+        number, whole = 0, 0
+        with open(self._fd, "rb", closefd=False) as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    self._check_torn(line, number)
+                    break
+                whole += len(line)
+                if line.strip():
+                    self._take(line, number)
+        os.ftruncate(self._fd, whole)
+
+    def _check_torn(self, rest: bytes, number: int) -> None:
+        """A last line without an end was being written, or wasn't on the disk yet, unless it is somebody else's."""
+        if not (rest.startswith(_BEGINNING) or _BEGINNING.startswith(rest) or not rest.strip(b"\0")):
+            raise self._invalid(number)
+
+    def _take(self, line: bytes, number: int) -> None:
+        try:
+            record = msgspec.json.decode(line, type=_Record)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._invalid(number) from None
+        if record.job != self._job:
+            raise ResultsInvalid(
+                f"{self._path} holds the results of another job: another command, model or option; name another file"
+            )
+        self._note(Subject(record.path, record.id, record.line), record.digest, record.type, record.retryable)
+
+    def _note(self, subject: Subject, digest: str | None, kind: str, retryable: bool) -> None:
+        self._subjects.add(subject)
+        # The last record counts.
+        if kind == "response" or not retryable:
+            self._settled.add((subject, digest))
+        else:
+            self._settled.discard((subject, digest))
+
+    def _invalid(self, number: int) -> ResultsInvalid:
+        return ResultsInvalid(
+            f"line {number} of {self._path} is no record of a job; mend it, take it out, or name another file"
+        )
+
+
+def failed_line(command: str, code: str, message: str, retryable: bool) -> dict[str, Any]:
+    """A failure, as the wire would say it."""
+    return {"type": "error", "command": command, "error": message, "code": code, "retryable": retryable}
+
+
+def answered_line(command: str, result: Struct) -> dict[str, Any]:
+    """An answer, as the wire says it."""
+    return {"type": "response", "command": command, **cast("dict[str, Any]", msgspec.to_builtins(result))}

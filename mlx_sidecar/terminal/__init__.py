@@ -1,0 +1,50 @@
+"""For people at a terminal: `mlx-sidecar COMMAND …`, a file for each command, all over the Python client.
+
+Imported only where the first argument is a word, so a worker's start doesn't pay for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+COMMANDS = ("tags", "summarize", "generate", "batch", "download", "models", "doctor")
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Run the command that the first argument names, and end the process."""
+    name, rest = arguments[0], arguments[1:]
+    match name:
+        case "tags":
+            from mlx_sidecar.terminal.tags import tags
+
+            tags(rest)
+        case "summarize":
+            from mlx_sidecar.terminal.summarize import summarize
+
+            summarize(rest)
+        case "generate":
+            from mlx_sidecar.terminal.generate import generate
+
+            generate(rest)
+        case "batch":
+            from mlx_sidecar.terminal.batch import batch
+
+            batch(rest)
+        case "download":
+            from mlx_sidecar.terminal.download import download
+
+            download(rest)
+        case "models":
+            from mlx_sidecar.terminal.models import models
+
+            models(rest)
+        case "doctor":
+            from mlx_sidecar.terminal.doctor import doctor
+
+            doctor(rest)
+        case _:
+            there_are = f"there are {', '.join(COMMANDS)}, and without one it is a worker"
+            sys.stderr.write(f"mlx-sidecar: there is no command {name[:60]!r}; {there_are}; see mlx-sidecar --help\n")
+            sys.exit(2)

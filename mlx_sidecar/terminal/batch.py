@@ -1,0 +1,44 @@
+"""`mlx-sidecar batch REQUESTS --out RESULTS`: a file of requests, as a worker would take them, as a job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mlx_sidecar.flags import OneLineParser, some_text
+from mlx_sidecar.library.requests import Requests
+from mlx_sidecar.library.results import Results
+from mlx_sidecar.terminal.endings import end_with
+from mlx_sidecar.terminal.flags import add_model, parser
+from mlx_sidecar.terminal.job import EPILOG_OF_JOBS, model_and_job, work
+
+
+def batch(arguments: Sequence[str]) -> NoReturn:
+    """Answer every request that has no result yet."""
+    made = _parser()
+    wanted = made.parse_args(arguments)
+    if not Path(wanted.requests).is_file():
+        made.error(f"there is no file {wanted.requests!r}")
+    end_with(lambda: _batch(wanted))
+
+
+def _batch(wanted: argparse.Namespace) -> int:
+    model, job = model_and_job(wanted, "batch", {})
+    requests = Requests(Path(wanted.requests))
+    results = Results(Path(wanted.out), job)
+    try:
+        numbers = requests.to_do(results)
+        return work(wanted, model, results, requests.items(numbers), len(numbers))
+    finally:
+        results.close()
+
+
+def _parser() -> OneLineParser:
+    about = " A request is known by its id, and without one by its line; one that has changed is answered again."
+    made = parser("batch", "A file of requests, one JSON object a line.", EPILOG_OF_JOBS + about)
+    made.add_argument("requests", metavar="REQUESTS", help="generate-tags, summarize and generate, as in protocol.md")
+    made.add_argument("--out", metavar="RESULTS", required=True, type=some_text, help="append results here")
+    add_model(made)
+    return made

@@ -1,0 +1,125 @@
+"""Documents named on a command line: read, asked about together in one batch, answered in their order."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.library.text import Unreadable, decode
+from mlx_sidecar.protocol.responses import Result
+from mlx_sidecar.terminal.endings import say, show
+from mlx_sidecar.terminal.flags import client_of, print_json
+from mlx_sidecar.terminal.waiting import Waiting
+
+_AT_ONCE = 16
+"""As many as the worker's batch has places."""
+
+STDIN = "-"
+
+
+class Question(Struct, frozen=True):
+    """What is asked of each document, and how an answer reads: alone, and among others."""
+
+    ask: Callable[[str], Ask[Any]]
+    alone: Callable[[Any], str]
+    among_others: Callable[[str, Any], str]
+    streams: bool = False
+
+
+def read(name: str) -> str:
+    """A document's text. Raises Unreadable, NotText."""
+    try:
+        return decode(sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes())
+    except IsADirectoryError:
+        raise Unreadable("this is a folder; with --out FILE all its documents are asked about") from None
+    except OSError as problem:
+        raise Unreadable(f"this can't be read: {problem.strerror or problem}") from None
+
+
+def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace) -> int:
+    """Ask about each document and print the answers; 1 if one of them couldn't be answered."""
+    if len(names) == 1:
+        text = _read_or_say(names[0])
+        return 1 if text is None else _answer_one(names[0], text, question, wanted)
+    failed = 0
+    # The client is closed first: then nobody waits any more.
+    with ThreadPoolExecutor(_AT_ONCE) as threads, client_of(wanted) as client, Waiting("loading the model") as waiting:
+        client.model_info()
+        waiting.now("reading")
+        for name, outcome in zip(names, _outcomes(threads, client, names, question), strict=True):
+            waiting.stop()
+            failed += _print(name, outcome, question, wanted.json)
+    return int(failed > 0)
+
+
+def _read_or_say(name: str) -> str | None:
+    try:
+        return read(name)
+    except ClientError as problem:
+        say(f"{name}: {problem.message}")
+        return None
+
+
+def _answer_one(name: str, text: str, question: Question, wanted: argparse.Namespace) -> int:
+    with client_of(wanted) as client, Waiting("loading the model") as waiting:
+        client.model_info()
+        waiting.now("reading")
+        ask = question.ask(text)
+        ask.on_progress = waiting.report
+        if question.streams and not wanted.json and sys.stdout.isatty():
+            stream_to_terminal(client, ask, waiting)
+            return 0
+        result = client.ask(ask)
+        waiting.stop()
+        if wanted.json:
+            print_json({"path": name, **msgspec.to_builtins(result)})
+        else:
+            show(f"{question.alone(result)}\n")
+    return 0
+
+
+def stream_to_terminal(client: Client, ask: Ask[Any], waiting: Waiting) -> None:
+    """Show the text as it comes."""
+    for piece in client.stream(ask):
+        waiting.stop()
+        show(piece)
+    show("\n")
+
+
+def _outcomes(
+    threads: ThreadPoolExecutor, client: Client, names: Sequence[str], question: Question
+) -> Iterator[Result | SidecarError | ClientError]:
+    def outcome(name: str) -> Result | SidecarError | ClientError:
+        try:
+            result: Result = client.ask(question.ask(read(name)))
+        except (SidecarError, ClientError) as failed:
+            return failed
+        return result
+
+    return threads.map(outcome, names)
+
+
+def _print(name: str, outcome: Result | SidecarError | ClientError, question: Question, as_json: bool) -> bool:
+    """Whether it is a failure."""
+    if isinstance(outcome, Result):
+        if as_json:
+            print_json({"path": name, **msgspec.to_builtins(outcome)})
+        else:
+            show(f"{question.among_others(name, outcome)}\n")
+        return False
+    if isinstance(outcome, WorkerEnded):
+        raise outcome
+    if as_json:
+        print_json({"path": name, "error": outcome.message, "code": outcome.code, "retryable": outcome.retryable})
+    else:
+        say(f"{name}: {outcome.message}")
+    return True

@@ -1,0 +1,74 @@
+"""How a command ends: exit codes, one line on stderr for what went wrong, and what Ctrl-C does."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from mlx_sidecar.client import ClientError, SidecarError, WorkerEnded
+
+_BAD_USAGE = 2
+_INTERRUPTED = 130
+_NOBODY_READS = 128 + signal.SIGPIPE
+
+
+_CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+"""What could move the cursor, or tell the terminal something else than text."""
+
+_CONTROLS_BUT_LINES = {number: sign for number, sign in _CONTROLS.items() if chr(number) not in "\n\t"}
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal, whatever it quotes."""
+    sys.stderr.write(f"mlx-sidecar: {message.translate(_CONTROLS)}\n")
+
+
+def show(text: str) -> None:
+    """An answer, at once. What a model writes, or a file is called, doesn't get to steer a terminal."""
+    sys.stdout.write(text.translate(_CONTROLS_BUT_LINES) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def let_signals_through() -> None:
+    """They are blocked for the worker, which waits for them; here Ctrl-C is an exception, as usual."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def end_with(body: Callable[[], int]) -> NoReturn:
+    """Run a command's body and exit with what it returns, or with what its exception stands for."""
+    try:
+        let_signals_through()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A file's name may hold what no encoding knows.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        code = body()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has had enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _NOBODY_READS
+    except WorkerEnded as failed:
+        code = _said_by_the_worker(failed)
+    except (SidecarError, ClientError) as failed:
+        say(failed.message)
+        code = 1
+    except OSError as problem:
+        say(f"{problem.filename or ''}: {problem.strerror or problem}".removeprefix(": "))
+        code = 1
+    sys.exit(code)
+
+
+def _said_by_the_worker(failed: WorkerEnded) -> int:
+    """What is wrong with its flags, the worker says best itself."""
+    if failed.exit_code == _BAD_USAGE and failed.stderr_tail.strip():
+        say(failed.stderr_tail.strip().removeprefix("mlx-sidecar: "))
+        return _BAD_USAGE
+    say(failed.message)
+    return 1

@@ -1,0 +1,84 @@
+"""What the command lines of several commands have in common, and the client that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlx_sidecar.client import Client
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.wire import encode
+from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
+from mlx_sidecar.protocol.codec import Refused, decode
+from mlx_sidecar.terminal.endings import say
+
+DEMO = "demo"
+
+
+def parser(command: str, description: str, epilog: str | None = None) -> OneLineParser:
+    """An empty command line with `--json`."""
+    made = OneLineParser(prog=f"mlx-sidecar {command}", description=description, epilog=epilog, allow_abbrev=False)
+    made.add_argument("--json", action="store_true", help="one JSON object a line instead of plain text")
+    return made
+
+
+def add_model(made: OneLineParser) -> None:
+    """`--model`."""
+    made.add_argument(
+        "--model",
+        metavar="MODEL",
+        type=some_text,
+        help="a folder, a cached repository, or demo (MLX_SIDECAR_MODEL, else demo)",
+    )
+
+
+def add_sampling(made: OneLineParser) -> None:
+    """What every command that generates takes."""
+    made.add_argument("--temperature", metavar="N", type=number(0, 5), help="0 takes the likeliest token")
+    made.add_argument("--seed", metavar="N", type=at_least(0), help="the same seed, the same text")
+
+
+def given(wanted: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of these options that were given."""
+    return {name: value for name in names if (value := getattr(wanted, name)) is not None}
+
+
+def check_options(made: OneLineParser, ask: Callable[[str], Ask[Any]]) -> None:
+    """Exit where no document could be asked about with these options: in the worker's words, before it is started."""
+    try:
+        read = decode(encode(0, ask("x").request))
+    except InvalidParams as problem:
+        made.error(problem.message)
+    if isinstance(read, Refused):
+        made.error(read.error.message)
+
+
+def model_of(wanted: argparse.Namespace) -> str:
+    """Which model: the flag's, the environment's, or the embedded one, and then that is said."""
+    model = wanted.model or os.environ.get("MLX_SIDECAR_MODEL")
+    if model is None:
+        say("this is the embedded demonstration model, whose answers are poor; --model names a real one")
+    return model or DEMO
+
+
+def client_without_settings() -> Client:
+    """A client for what needs no model; what the environment sets for workers isn't its business."""
+    return Client(
+        environment={name: value for name, value in os.environ.items() if not name.startswith("MLX_SIDECAR_")}
+    )
+
+
+def client_of(wanted: argparse.Namespace) -> Client:
+    """A client with that model."""
+    return Client(model_of(wanted))
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()

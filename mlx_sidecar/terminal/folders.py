@@ -1,0 +1,48 @@
+"""`tags` and `summarize` with `--out`: all documents of a folder into a file of results."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.flags import OneLineParser, some_text
+from mlx_sidecar.library.folder import SUFFIXES, Folder
+from mlx_sidecar.library.results import Results
+from mlx_sidecar.terminal.job import EPILOG_OF_JOBS, model_and_job, work
+
+EPILOG = (
+    "With --out, FILE is one folder: every document in it and below it is asked about (" + " ".join(SUFFIXES) + ", and "
+    "what --ext names; hidden files and folders are left out). " + EPILOG_OF_JOBS + " A document is known by its path "
+    "below the folder and its content: one that has changed is asked about again, and the last record of a path counts."
+)
+
+
+def add_flags(made: OneLineParser) -> None:
+    """What makes a job of it."""
+    made.add_argument("--out", metavar="RESULTS", type=some_text, help="append results here, and go on from there")
+    made.add_argument(
+        "--ext", metavar=".SUFFIX", type=some_text, action="append", help="with --out: also files that end so"
+    )
+
+
+def check(wanted: argparse.Namespace, made: OneLineParser) -> None:
+    """Exit where it isn't one folder."""
+    if len(wanted.file) != 1 or not Path(wanted.file[0]).is_dir():
+        made.error("with --out, name one folder of documents")
+
+
+def work_through(
+    wanted: argparse.Namespace, command: str, options: dict[str, Any], ask: Callable[[str], Ask[Any]]
+) -> int:
+    """Ask about every document that has no result yet."""
+    model, job = model_and_job(wanted, command, options)
+    folder = Folder(Path(wanted.file[0]), [*SUFFIXES, *(wanted.ext or ())], command, ask, Path(wanted.out))
+    results = Results(Path(wanted.out), job)
+    try:
+        paths = folder.to_do(results)
+        return work(wanted, model, results, folder.items(paths), len(paths))
+    finally:
+        results.close()

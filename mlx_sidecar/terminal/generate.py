@@ -1,0 +1,72 @@
+"""`mlx-sidecar generate PROMPT`: text, on a terminal as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from mlx_sidecar.client import calls
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.responses import Generated
+from mlx_sidecar.terminal.documents import STDIN, read, stream_to_terminal
+from mlx_sidecar.terminal.endings import end_with, show
+from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, client_of, given, parser, print_json
+from mlx_sidecar.terminal.waiting import Waiting
+
+
+def generate(arguments: Sequence[str]) -> NoReturn:
+    """Print the text."""
+    made = _parser()
+    wanted = made.parse_args(arguments)
+    options = given(wanted, "system", "max_tokens", "schema", "temperature", "seed")
+
+    def ask(prompt: str) -> Ask[Generated]:
+        return calls.made(calls.generate, prompt, **options)
+
+    check_options(made, ask)
+    end_with(lambda: _generate(wanted, ask))
+
+
+def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]]) -> int:
+    ask = make(read(STDIN) if wanted.prompt == STDIN else wanted.prompt)
+    with client_of(wanted) as client, Waiting("loading the model") as waiting:
+        client.model_info()
+        waiting.now("writing")
+        if sys.stdout.isatty() and not wanted.json:
+            stream_to_terminal(client, ask, waiting)
+            return 0
+        result = client.ask(ask)
+        waiting.stop()
+        if wanted.json:
+            print_json(msgspec.to_builtins(result))
+        else:
+            show(f"{result.text}\n")
+    return 0
+
+
+def _parser() -> OneLineParser:
+    made = parser("generate", "Text from a prompt.")
+    made.add_argument("prompt", metavar="PROMPT", type=some_text, help="- is stdin")
+    made.add_argument("--system", metavar="TEXT", type=some_text, help="goes before everything else")
+    made.add_argument("--max-tokens", metavar="N", type=at_least(1), help="(512)")
+    made.add_argument("--schema", metavar="FILE", type=_json_of, help="a JSON Schema that the answer obeys")
+    add_model(made)
+    add_sampling(made)
+    return made
+
+
+def _json_of(name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(Path(name).read_bytes())
+    except (OSError, ValueError) as problem:
+        raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{name} holds no JSON object")
+    return value

@@ -1,0 +1,49 @@
+"""`mlx-sidecar summarize FILE…`: summaries of documents; with `--out`, of all documents of a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mlx_sidecar.client import calls
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.responses import Summary
+from mlx_sidecar.terminal import folders
+from mlx_sidecar.terminal.documents import Question, answer
+from mlx_sidecar.terminal.endings import end_with
+from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
+
+
+def summarize(arguments: Sequence[str]) -> NoReturn:
+    """Print a summary, on a terminal as it comes; several have their documents' names above them."""
+    made = _parser()
+    wanted = made.parse_args(arguments)
+    options = given(wanted, "style", "max_words", "language", "temperature", "seed")
+
+    def ask(text: str) -> Ask[Summary]:
+        return calls.made(calls.summarize, text, **options)
+
+    check_options(made, ask)
+    if wanted.out is not None:
+        folders.check(wanted, made)
+        end_with(lambda: folders.work_through(wanted, "summarize", options, ask))
+    question = Question(
+        ask=ask,
+        alone=lambda result: str(result.summary),
+        among_others=lambda name, result: f"==> {name} <==\n{result.summary}\n",
+        streams=True,
+    )
+    end_with(lambda: answer(wanted.file, question, wanted))
+
+
+def _parser() -> OneLineParser:
+    made = parser("summarize", "Summaries of documents.", folders.EPILOG)
+    made.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
+    made.add_argument("--style", choices=("sentence", "paragraph", "bullets"), help="(sentence)")
+    made.add_argument("--max-words", metavar="N", type=at_least(1), help="at most so many")
+    made.add_argument("--language", metavar="NAME", type=some_text, help="language of the summary")
+    add_model(made)
+    add_sampling(made)
+    folders.add_flags(made)
+    return made

@@ -1,0 +1,63 @@
+"""`mlx-sidecar tags FILE…`: tags for documents; with `--out`, for all documents of a folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mlx_sidecar.client import calls
+from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.responses import Tags
+from mlx_sidecar.terminal import folders
+from mlx_sidecar.terminal.documents import Question, answer
+from mlx_sidecar.terminal.endings import end_with
+from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
+
+
+def tags(arguments: Sequence[str]) -> NoReturn:
+    """Print tags, one a line; of several documents, a line each."""
+    made = _parser()
+    wanted = made.parse_args(arguments)
+    if wanted.only and wanted.vocabulary is None:
+        made.error("--only needs --vocabulary beside it")
+    options = given(wanted, "max_tags", "language", "temperature", "seed", "vocabulary")
+    if wanted.only:
+        options["vocabulary_mode"] = "only"
+
+    def ask(text: str) -> Ask[Tags]:
+        return calls.made(calls.tags, text, **options)
+
+    check_options(made, ask)
+    if wanted.out is not None:
+        folders.check(wanted, made)
+        end_with(lambda: folders.work_through(wanted, "generate-tags", options, ask))
+    question = Question(
+        ask=ask,
+        alone=lambda result: "\n".join(result.tags),
+        among_others=lambda name, result: f"{name}: {', '.join(result.tags)}",
+    )
+    end_with(lambda: answer(wanted.file, question, wanted))
+
+
+def _parser() -> OneLineParser:
+    made = parser("tags", "Tags for documents.", folders.EPILOG)
+    made.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
+    made.add_argument("--max-tags", metavar="N", type=at_least(1), help="at most so many (5)")
+    made.add_argument("--vocabulary", metavar="FILE", type=_lines_of, help="tags to prefer, one a line")
+    made.add_argument("--only", action="store_true", help="no tags but those of the vocabulary")
+    made.add_argument("--language", metavar="NAME", type=some_text, help="language of the tags")
+    add_model(made)
+    add_sampling(made)
+    folders.add_flags(made)
+    return made
+
+
+def _lines_of(name: str) -> list[str]:
+    try:
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,257 @@
+"""The client without its pipes: bytes in, happenings out."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from mlx_sidecar.client import calls
+from mlx_sidecar.client.core import Core, Delivery
+from mlx_sidecar.client.failures import WorkerEnded, WorkerFailed
+from mlx_sidecar.client.restarts import Restarts
+from mlx_sidecar.client.wire import Ended, Happening
+from mlx_sidecar.errors import Cancelled, Internal, MessageTooLarge, SidecarError
+from mlx_sidecar.protocol.requests import COMMANDS
+from mlx_sidecar.protocol.responses import CancelCount, Delta, Measure, ModelLoaded
+
+COUNT = {"type": "response", "command": "cancel", "cancelled": 0}
+LOADED = {
+    "type": "response",
+    "command": "load-model",
+    "model_name": "m",
+    "param_count": 1,
+    "model_type": "llama",
+    "quantization": None,
+    "context_length": 64,
+    "memory_bytes": 1,
+    "load_s": 0.1,
+    "path": "/m",
+    "adapter_path": None,
+    "success": True,
+}
+
+
+def line(fields: dict[str, Any], number: int | None = None, **more: Any) -> bytes:
+    """A line of the worker, with every character as it is."""
+    named = {} if number is None else {"id": number}
+    return json.dumps({**fields, **named, **more}, ensure_ascii=False).encode() + b"\n"
+
+
+def error(number: int | None, code: str, **more: Any) -> bytes:
+    """A line that ends a request that failed."""
+    fields = {"type": "error", "command": "cancel", "error": "so it is", "code": code, "retryable": True}
+    return line(fields, number, **more)
+
+
+def running(restarts: Restarts = Restarts()) -> Core:  # noqa: B008 - frozen
+    """A core whose worker runs."""
+    core = Core(restarts)
+    assert core.started(0.0) == b""
+    return core
+
+
+def asked(core: Core, arrived: list[Happening], content: str = "x") -> int:
+    """A call whose happenings go into that list."""
+    return core.open(calls.tags(content), arrived.append)[0]
+
+
+def deliver(deliveries: list[Delivery]) -> None:
+    """Let the receivers have it."""
+    for receiver, happening in deliveries:
+        receiver(happening)
+
+
+def outcome(arrived: list[Happening]) -> Any:
+    """What ended a call."""
+    ended = arrived[-1]
+    assert isinstance(ended, Ended)
+    return ended.outcome
+
+
+SAID = (
+    line({"type": "progress", "command": "generate", "delta": "a\u2028b\u2029c\u0085d"}, 1)
+    + b"\r\n"
+    + line({"type": "progress", "command": "generate-tags", "progress": 50}, 2)
+    + line(COUNT, 2)
+    + error(1, "cancelled", data={"text": "ü🌿"})
+)
+
+
+@given(st.lists(st.integers(0, len(SAID))))
+def test_chunking_never_changes_what_was_said(cuts: list[int]) -> None:
+    """Lines end at LF and nowhere else, and a character may be cut in two."""
+    core, first, second = running(), list[Happening](), list[Happening]()
+    asked(core, first)
+    asked(core, second)
+    edges = [0, *sorted(cuts), len(SAID)]
+    for start, end in itertools.pairwise(edges):
+        deliver(core.feed(SAID[start:end]))
+    assert first[0] == Delta(delta="a\u2028b\u2029c\u0085d")
+    assert (type(outcome(first)), outcome(first).data) == (Cancelled, {"text": "ü🌿"})
+    assert second == [Measure(progress=50), Ended(CancelCount(cancelled=0))]
+    assert core.pending == 0
+
+
+def test_bytes_one_by_one() -> None:
+    """The finest cut there is."""
+    core, arrived = running(), list[Happening]()
+    asked(core, arrived)
+    for place in range(len(SAID)):
+        deliver(core.feed(SAID[place : place + 1]))
+    assert [type(happening) for happening in arrived] == [Delta, Ended]
+
+
+def test_an_abandoned_call_is_cancelled_once_and_heard_no_more() -> None:
+    """It stays pending until the worker has ended it."""
+    core, arrived = running(), list[Happening]()
+    number = asked(core, arrived)
+    cancel = json.loads(core.abandon(number))
+    assert (cancel["command"], cancel["target"], core.pending) == ("cancel", number, 2)
+    assert core.abandon(number) == b""
+    deliver(core.feed(error(number, "cancelled") + line(COUNT, cancel["id"])))
+    assert (arrived, core.pending, core.abandon(number)) == ([], 0, b"")
+
+
+def test_when_the_worker_ends_all_that_is_pending_fails() -> None:
+    """With its exit code and its last words, each call with an exception of its own; none ends twice."""
+    core, arrived = running(), [list[Happening]() for _ in range(3)]
+    for each in arrived:
+        asked(core, each)
+    deliver(core.feed(line(COUNT, 1)))
+    deliver(core.ended(1.0, -9, "words\nlast words\n"))
+    assert [len(each) for each in arrived] == [1, 1, 1]
+    assert isinstance(outcome(arrived[0]), CancelCount)
+    failures = [outcome(each) for each in arrived[1:]]
+    assert {(type(each), each.exit_code, each.stderr_tail, each.retryable) for each in failures} == {
+        (WorkerEnded, -9, "words\nlast words\n", True)
+    }
+    assert "signal 9" in str(failures[0])
+    assert "last words" in str(failures[0])
+    assert failures[0] is not failures[1]
+
+
+def test_restarts_wait_longer_each_time_and_come_to_an_end() -> None:
+    """Three in a row, then it stays failed."""
+    core = running(Restarts(most=3, first_wait_s=1.0, growth=2.0, steady_s=100.0))
+    waits = []
+    for _ in range(3):
+        core.ended(10.0, 1, "broken\n")
+        waits.append(core.start_wait_s(10.5))
+        core.started(10.0)
+    assert waits == [0.5, 1.5, 3.5]
+    core.ended(10.0, 1, "broken\n")
+    for _ in range(2):
+        with pytest.raises(WorkerFailed, match=r"4 times in a row.*broken"):
+            core.start_wait_s(1e9)
+
+
+def test_a_worker_that_lived_long_begins_a_new_row() -> None:
+    """A crash a day is no reason to give up."""
+    core = running(Restarts(most=1, first_wait_s=1.0, steady_s=30.0))
+    for start in range(0, 1000, 100):
+        core.ended(start + 30.0, 1, "")
+        assert core.start_wait_s(start + 30.0) == 1.0
+        core.started(start + 100.0)
+
+
+def test_the_next_worker_loads_what_the_last_one_had() -> None:
+    """Unless it was let go of, or never came to be loaded."""
+    core = running()
+    load, unload = calls.load_model("/m", context_length=100), calls.unload_model()
+    number, _ = core.open(load, lambda _: None)
+    core.feed(line(LOADED, number))
+    core.ended(0.0, 1, "")
+    first = json.loads(core.started(1.0))
+    assert {**first, "id": 0} == {"command": "load-model", "model_path": "/m", "context_length": 100, "id": 0}
+    core.feed(error(core.open(calls.load_model("/n"), lambda _: None)[0], "model_invalid"))
+    core.ended(1.0, 1, "")
+    assert json.loads(core.started(2.0))["model_path"] == "/m"
+    number, _ = core.open(unload, lambda _: None)
+    core.feed(line({"type": "response", "command": "unload-model", "success": True, "freed_bytes": 1}, number))
+    core.ended(2.0, 1, "")
+    assert core.started(3.0) == b""
+    assert ModelLoaded is load.kind
+
+
+def test_lines_that_the_worker_found_too_long_fail_the_longest_calls() -> None:
+    """It couldn't read their ids."""
+    core, short, long, longer = running(), list[Happening](), list[Happening](), list[Happening]()
+    for arrived, content in ((longer, "x" * 300), (short, "x"), (long, "x" * 200)):
+        asked(core, arrived, content)
+    deliver(core.feed(error(None, "message_too_large") * 2))
+    assert (short, type(outcome(long)), type(outcome(longer))) == ([], MessageTooLarge, MessageTooLarge)
+    assert core.broken is None
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"Loading...\n", b"[1]\n", b'{"type":"ready","command":"x"}\n', b"\xff\n", error(None, "parse_error"), b"{}\n"],
+)
+def test_what_is_no_line_is_the_workers_end(junk: bytes) -> None:
+    """Nothing after it is believed, and the pending calls say what it was."""
+    core, arrived = running(), list[Happening]()
+    number = asked(core, arrived)
+    assert core.feed(junk + line(COUNT, number)) == []
+    assert core.feed(line(COUNT, number)) == []
+    assert core.broken is not None
+    deliver(core.ended(0.0, -9, ""))
+    assert "no line of the protocol" in str(outcome(arrived))
+    core.started(1.0)
+    number = asked(core, arrived)
+    deliver(core.feed(line(COUNT, number)))
+    assert isinstance(outcome(arrived), CancelCount)
+
+
+def test_a_code_of_a_later_version_is_told_as_it_is() -> None:
+    """With all that a known one has."""
+    core, arrived = running(), list[Happening]()
+    deliver(core.feed(error(asked(core, arrived), "moon_phase", data={"in_days": 3})))
+    failed = outcome(arrived)
+    assert isinstance(failed, Internal)
+    assert (failed.code, failed.retryable, failed.message, failed.data) == (
+        "moon_phase",
+        True,
+        "so it is",
+        {"in_days": 3},
+    )
+    assert {"moon_phase"}.isdisjoint(kind.code for kind in SidecarError.__subclasses__())
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "check-availability": calls.check_availability,
+    "load-model": calls.load_model,
+    "generate-tags": calls.tags,
+    "summarize": calls.summarize,
+    "download-model": calls.download_model,
+    "model-info": calls.model_info,
+    "generate": calls.generate,
+    "shutdown": calls.shutdown,
+    "cancel": calls.cancel,
+    "status": calls.status,
+    "unload-model": calls.unload_model,
+    "list-models": calls.list_models,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_of_a_request_can_be_given(command: str) -> None:
+    """With the default that the protocol has; `stream` and `progress` are what the client does with them."""
+    fields = {field.name: field for field in structs.fields(COMMANDS[command])}
+    fields = {name: field for name, field in fields.items() if name not in ("id", "stream", "progress")}
+    if command == "shutdown":
+        del fields["timeout_s"]
+    parameters = dict(inspect.signature(FUNCTIONS[command]).parameters)
+    parameters.pop("on_progress", None)
+    assert parameters.keys() == fields.keys()
+    for name, parameter in parameters.items():
+        if name != "stop" and not fields[name].required:
+            assert parameter.default == fields[name].default, name
+    assert "return" in get_type_hints(FUNCTIONS[command])
