@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,22 @@ def test_one_byte_at_a_time_is_as_good_as_all_at_once() -> None:
     at_once = run_once(data)
     assert by_id(slowly.lines) == by_id(at_once.lines)
     assert len(at_once.lines) == 3
+
+
+def test_a_line_in_tiny_writes_takes_little_memory() -> None:
+    """Each is read by itself, since the next one waits until the pipe is empty."""
+    with Worker() as worker:
+        worker.demand({"command": "status"})
+        before = _peak_kib(worker)
+        worker.ledger.sent(STATUS)
+        for _ in range(10_000):
+            worker.write(b"  ")
+            while worker.unread_by_it():
+                os.sched_yield()
+        worker.write(STATUS + b"\n")
+        assert worker.ending()["type"] == "response"
+        grown = _peak_kib(worker) - before
+    assert grown < 8 << 10
 
 
 def by_id(lines: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -26,8 +26,8 @@ class LineSplitter:
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
-        self._pieces: list[bytes] = []
-        self._held_bytes = 0
+        # One buffer: a line may come in very many pieces, and each object of its own takes a lot more than its bytes.
+        self._held = bytearray()
         self._skipping = False
         self._at_start = True
 
@@ -36,28 +36,25 @@ class LineSplitter:
         *ended, rest = chunk.split(b"\n")
         lines: list[Line] = []
         for piece in ended:
-            self._hold(piece)
-            lines += self._end_line()
+            lines += self._end_line(piece)
         self._hold(rest)
         return lines
 
     def close(self) -> list[Line]:
         """The stream is over: a last line without LF counts."""
-        return self._end_line()
+        return self._end_line(b"")
 
     def _hold(self, piece: bytes) -> None:
-        self._held_bytes += len(piece)
         # The limit is for the line without its ending; a CR and a BOM may come on top.
-        if self._held_bytes > self._max_line_bytes + len(_BOM) + 1:
+        if self._skipping or len(self._held) + len(piece) > self._max_line_bytes + len(_BOM) + 1:
             self._skipping = True
-            self._pieces.clear()
-        if piece and not self._skipping:
-            self._pieces.append(piece)
+            self._held.clear()
+        else:
+            self._held += piece
 
-    def _end_line(self) -> list[Line]:
-        line, skipped = b"".join(self._pieces), self._skipping
-        self._pieces.clear()
-        self._held_bytes, self._skipping = 0, False
+    def _end_line(self, piece: bytes) -> list[Line]:
+        line, skipped = self._whole(piece), self._skipping
+        self._skipping = False
         if self._at_start:
             line = line.removeprefix(_BOM)
             self._at_start = False
@@ -65,3 +62,12 @@ class LineSplitter:
         if skipped or len(line) > self._max_line_bytes:
             return [Oversized(self._max_line_bytes)]
         return [line] if line.strip() else []
+
+    def _whole(self, piece: bytes) -> bytes:
+        """The line whose last piece this is; most come in one."""
+        if not self._held:
+            return piece
+        self._hold(piece)
+        line = bytes(self._held)
+        self._held.clear()
+        return line

@@ -443,9 +443,11 @@ class Worker:
 
     def unread(self) -> int:
         """Bytes in stdout's pipe that nobody has read yet; it holds 65,536."""
-        assert self.process.stdout is not None
-        size = fcntl.ioctl(self.process.stdout.fileno(), termios.FIONREAD, bytes(4))
-        return struct.unpack("i", size)[0]  # type: ignore[no-any-return]
+        return _waiting_in(self.process.stdout)
+
+    def unread_by_it(self) -> int:
+        """Bytes in stdin's pipe that the worker hasn't read yet."""
+        return _waiting_in(self.process.stdin)
 
     def whole_lines(self) -> list[Line]:
         """After the end of the process: what it has written, held to the contract, but for a last line that was cut."""
@@ -475,6 +477,13 @@ class Worker:
         self.kill()
         recent = "\n".join(str(line)[:300] for line in self.transcript[-5:])
         return WorkerFailure(f"{reason}\nlast lines:\n{recent}\nstderr:\n{self.stderr[-3000:]}")
+
+
+def _waiting_in(pipe: IO[bytes] | None) -> int:
+    """Bytes in a pipe, of which one end will do."""
+    assert pipe is not None
+    size = fcntl.ioctl(pipe.fileno(), termios.FIONREAD, bytes(4))
+    return struct.unpack("i", size)[0]  # type: ignore[no-any-return]
 
 
 def _lines(pipe: IO[bytes] | None) -> Iterator[bytes]:

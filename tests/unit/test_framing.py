@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 from hypothesis import given
@@ -42,5 +43,19 @@ def test_an_endless_line_takes_no_memory() -> None:
     splitter = LineSplitter(40)
     for _ in range(1000):
         assert splitter.feed(b"x" * 1000) == []
-    assert sum(len(piece) for piece in splitter._pieces) == 0
+    assert len(splitter._held) == 0
     assert splitter.feed(b"\n{}\n") == [Oversized(40), b"{}"]
+
+
+def test_a_line_in_tiny_pieces_takes_no_more_than_its_bytes() -> None:
+    """But for what a buffer has to spare; an object for each piece would take some fifty times as much."""
+    splitter, pieces = LineSplitter(1 << 20), [b"%02d" % (n % 100) for n in range(100_000)]
+    tracemalloc.start()
+    try:
+        for piece in pieces:
+            splitter.feed(piece)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 2 * 200_000
+    assert splitter.feed(b"\n") == [b"".join(pieces)]
