@@ -198,15 +198,15 @@ def _work(settings: Settings, log: Log) -> int:
     writer = Writer(stdout, inbox)
     writer.start()
     ledger = Ledger(writer, admission.leave)
-    last_resort = LastResort(Farewell(inbox, ledger, writer))
-    last_resort.start()
-    SignalWatch(inbox, last_resort).start()
-    ParentWatch(inbox, stdout, last_resort).start()
     engine = Engine(
         max_rows=settings.max_concurrency,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         memory_limit_bytes=settings.memory_limit_bytes,
     )
+    last_resort = LastResort(Farewell(inbox, ledger, writer, engine))
+    last_resort.start()
+    SignalWatch(inbox, last_resort).start()
+    ParentWatch(inbox, stdout, last_resort).start()
     # The environment as it is now: loading a model forbids this process the hub.
     downloads = Downloads(
         lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s

@@ -51,6 +51,8 @@ class Entry(Struct, eq=False):
     round: Generate | None = None
     jobs: dict[int, Job] = field(default_factory=dict)
     results: dict[int, JobResult] = field(default_factory=dict)
+    pieces: list[str] = field(default_factory=list)
+    """What came of the text of this round, for whoever must end the request without asking the engine."""
     held: list[bytes] = field(default_factory=list)
     measured_at: float | None = None
     unsent_measure: Measure | None = None
@@ -60,6 +62,11 @@ class Entry(Struct, eq=False):
         """When the request's time is up (monotonic clock)."""
         timeout_s = self.request.timeout_s if self.request else None
         return self.accepted_at + timeout_s if timeout_s is not None else None
+
+    @property
+    def text_so_far(self) -> str:
+        """The unfinished text as far as it is certain, if it is of one piece."""
+        return "".join(self.pieces) if len(self.jobs) == 1 and not self.results else ""
 
 
 class LineWriter(Protocol):

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LAST_RESORT_S = 1.6
-"""How long the loop has to end by itself. The farewell may take 0.2 s more."""
+_LAST_RESORT_S = 1.5
+"""How long the loop has to end by itself. The farewell may take 0.4 s more, and a busy machine is slow to begin."""
 _PARENT = os.getppid()
 """As this process begins, before anything is imported that takes its time."""
 

@@ -198,7 +198,7 @@ class Worker:
                 case Generate(jobs):
                     entry.round = wish
                     tickets = self._engine.submit(jobs)
-                    entry.jobs, entry.results = dict(zip(tickets, jobs, strict=True)), {}
+                    entry.jobs, entry.results, entry.pieces = dict(zip(tickets, jobs, strict=True)), {}, []
                     self._by_ticket.update(dict.fromkeys(tickets, entry))
                 case Measure():
                     self._ledger.measure(entry, wish)
@@ -259,6 +259,8 @@ class Worker:
     def _take(self, entry: Entry, event: EngineEvent) -> None:
         match event:
             case TextCame(ticket, text):
+                if len(entry.jobs) == 1:
+                    entry.pieces.append(text)
                 if entry.jobs[ticket].streamed:
                     self._ledger.delta(entry, text)
             case JobEnded(ticket, result):

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.hub import BigFile, Fault, Hub
 from tests.support.models import Shelf
-from tests.support.worker import DEADLINE_S, Finished, Line, Worker
+from tests.support.worker import DEADLINE_S, Finished, Line, Worker, signalled
 
 TEXT: dict[str, Any] = {"command": "generate", "prompt": "x", "max_tokens": 30_000}
 STOPPED = {"cancelled", "shutting_down"}
@@ -154,8 +154,7 @@ def test_a_signal_ends_everything(
         expected = state(Scene(it, shelf, hub, tmp_path, max_tokens=30_000))
         seen = len(it.transcript)
         with gone_afterwards(it):
-            it.signal(number)
-            finished = it.drain(code)
+            finished = signalled(it, number, code)
     finally:
         it.kill()
     endings = endings_since(finished, seen)
@@ -230,8 +229,7 @@ def test_the_death_of_the_parent_ends_everything(
         expected = state(Scene(it, shelf, hub, tmp_path, max_tokens=30_000))
         seen = len(it.transcript)
         with gone_afterwards(it):
-            it.signal(signal.SIGKILL)
-            finished = it.drain(None)
+            finished = signalled(it, signal.SIGKILL, None)
     finally:
         it.kill()
     endings = endings_since(finished, seen)

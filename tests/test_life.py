@@ -15,10 +15,24 @@ import psutil
 import pytest
 
 from tests.support.models import Shelf
-from tests.support.worker import DEADLINE_S, REPOSITORY, Worker, command_line, encode, environment, parse_line, run_once
+from tests.support.worker import (
+    DEADLINE_S,
+    REPOSITORY,
+    Worker,
+    command_line,
+    encode,
+    environment,
+    in_time,
+    parse_line,
+    run_once,
+    signalled,
+)
 
 ENDLESS: dict[str, Any] = {"command": "generate", "prompt": "x", "max_tokens": 30_000, "stream": True}
 STOPPED = {"cancelled", "shutting_down"}
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
 
 
 @contextmanager
@@ -50,28 +64,26 @@ def test_end_of_input_lets_a_busy_worker_finish(shelf: Shelf) -> None:
     assert sorted(line["usage"]["output_tokens"] for line in finished.endings) == [1, 40, 150]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+@SIGNALS
 def test_a_signal_ends_an_idle_worker(number: signal.Signals, code: int) -> None:
     """Though its stdin is open and it is blocked on it."""
     worker = Worker()
     try:
         worker.demand({"command": "status"})
-        worker.signal(number)
-        finished = worker.drain(code)
+        finished = signalled(worker, number, code)
     finally:
         worker.kill()
     assert len(finished.lines) == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+@SIGNALS
 def test_a_signal_cancels_everything_and_answers_each(shelf: Shelf, number: signal.Signals, code: int) -> None:
     """What runs, what waits for its turn and what waits behind a load: one error each, then the end."""
     with busy(shelf, "a", "b") as worker:
         load = {"command": "load-model", "model_path": str(shelf.endless()), "id": "load"}
         worker.send({**ENDLESS}, {"command": "model-info"}, load, {**ENDLESS, "id": "behind"})
         worker.demand({"command": "status", "id": "all read"})
-        worker.signal(number)
-        finished = worker.drain(code)
+        finished = signalled(worker, number, code)
     stopped = [line for line in finished.endings if line.get("id") != "all read"]
     running = [line for line in stopped if line["command"] != "model-info"]
     assert len(stopped) == 6
@@ -99,24 +111,52 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         assert worker.process.returncode in expected
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_in_the_middle_of_a_long_step_answers_each(shelf: Shelf, number: signal.Signals, code: int) -> None:
-    """The step takes seconds and can't be ended: each request gets its one error all the same, unread lines too."""
+@contextmanager
+def deep_in_a_step(shelf: Shelf) -> Iterator[Worker]:
+    """A worker whose text "early" has begun, in a step that takes seconds and can't be ended; killed afterwards."""
     worker = Worker("--model", str(shelf.slow()))
     try:
         worker.demand({"command": "model-info", "id": "loaded"})
+        worker.send({**ENDLESS, "id": "early"})
+        worker.read_until("early", "progress")
         text = {**ENDLESS, "prompt": "alpha beta " * 400}
-        worker.send(*({**text, "id": name} for name in ("a", "b", "c", "d")), text, {"command": "model-info"})
+        worker.send(*({**text, "id": name} for name in ("a", "b", "c")), text, {"command": "model-info"})
         while worker.demand({"command": "status", "id": "begun"})["running"] < 5:
             pass
-        worker.send({"command": "status", "id": "unread"}, {"command": "status"}, {"command": "nonsense"})
-        worker.signal(number)
-        finished = worker.drain(code)
+        yield worker
     finally:
         worker.kill()
+
+
+@SIGNALS
+def test_a_signal_in_the_middle_of_a_long_step_answers_each(shelf: Shelf, number: signal.Signals, code: int) -> None:
+    """Each request gets its one error all the same, with what came of its text; unread lines too."""
+    with deep_in_a_step(shelf) as worker:
+        worker.send({"command": "status", "id": "unread"}, {"command": "status"}, {"command": "nonsense"})
+        finished = signalled(worker, number, code)
     endings = [line for line in finished.endings if line.get("id") not in ("loaded", "begun")]
     assert len(endings) == 9
     assert {line.get("code") for line in endings if line["command"] == "generate"} == {"cancelled"}
+    (early,) = (line for line in endings if line.get("id") == "early")
+    streamed = "".join(line["delta"] for line in worker.progress("early"))
+    assert streamed
+    assert early["data"]["text"].startswith(streamed)
+
+
+@SIGNALS
+def test_a_signal_in_the_middle_of_a_long_step_ends_it_in_time_whatever_is_unread(
+    shelf: Shelf, number: signal.Signals, code: int
+) -> None:
+    """Reading four of the longest lines that there may be takes longer than all the time that there is."""
+    with deep_in_a_step(shelf) as worker:
+        padding = b'"x":[' + b'{"a":1.5},' * 1_500_000
+        worker.write(b"".join(b'{"command":"generate",%b1],"id":%d}\n' % (padding, n) for n in range(4)))
+        with in_time():
+            worker.signal(number)
+            assert worker.process.wait(DEADLINE_S) == code
+        refused = 0
+        while refused < 4:
+            refused += worker.read_any().get("code") == "shutting_down"
 
 
 def test_a_closed_stdout_ends_a_busy_worker(shelf: Shelf) -> None:

@@ -26,7 +26,7 @@ class Engine:
         self._next_ticket = 1
         self.is_loading = False
         self.previous_model = "none"
-        """What the latest load that didn't succeed has left of the model before it: kept, released, or none."""
+        """What a load leaves of the model before it, if it ends now or has failed: kept, released, or none."""
 
     @property
     def busy(self) -> bool:
@@ -62,16 +62,14 @@ class Engine:
         from mlx_sidecar.engine import load
         from mlx_sidecar.engine.memory import Budget
 
-        # Not the model itself: it couldn't be let go then.
-        self.is_loading, had_one = True, self._model is not None
+        self.is_loading = True
+        self.previous_model = "kept" if self._model is not None else "none"
         budget = Budget(self._memory_limit_bytes)
         try:
             self._make_room(wanted.folder.weight_bytes, budget)
             loaded: LoadedModel = yield from load.steps(wanted, budget)
-        except BaseException as problem:  # a cancel, too, which closes this generator
-            self.previous_model = "none" if not had_one else "kept" if self._model else "released"
-            if isinstance(problem, SidecarError):
-                problem.data["previous_model"] = self.previous_model
+        except SidecarError as problem:
+            problem.data["previous_model"] = self.previous_model
             raise
         finally:
             self.is_loading = False
@@ -154,7 +152,8 @@ class Engine:
                 "close other programs or choose a smaller model",
                 {"needed_bytes": needed_bytes, "available_bytes": room + held},
             )
-        if needed_bytes > room:
+        if needed_bytes > room and self._model is not None:
+            self.previous_model = "released"
             self.unload()
 
     def _install(self, loaded: LoadedModel, budget: Budget) -> None:

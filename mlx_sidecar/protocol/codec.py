@@ -70,6 +70,20 @@ def decode(line: Line) -> Accepted | Refused:
         return Refused(address, error)
 
 
+class _Envelope(Struct, frozen=True):
+    command: Any = None
+    id: Any = None
+
+
+def address_of(line: bytes) -> Address:
+    """Whom an answer to this line would name, without making objects of the rest: in a small part of the time."""
+    try:
+        found = msgspec.structs.asdict(msgspec.json.decode(line, type=_Envelope))
+        return Address(_command_or_unknown(found), _read_id(found))
+    except (msgspec.DecodeError, SidecarError, UnicodeDecodeError, RecursionError):
+        return Address()
+
+
 def _command_or_unknown(value: dict[str, Any]) -> str:
     command = value.get("command")
     return command[:_ECHOED_CHARS] if isinstance(command, str) else UNKNOWN_COMMAND

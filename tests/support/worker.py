@@ -32,6 +32,8 @@ RequestId = str | int
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_S = 90.0
+ENDS_WITHIN_S = 2.0
+"""Contract §6, from a signal or the parent's death to the end of the process. Not a measure of speed: a promise."""
 _RAW_SEPARATORS = {"\u2028": "U+2028", "\u2029": "U+2029", "\u0085": "U+0085", "\r": "CR"}
 _BOM = b"\xef\xbb\xbf"
 _CUT = b"<no LF>"
@@ -532,6 +534,22 @@ def run_cli(*flags: str, env: Mapping[str, str] | None = None) -> subprocess.Com
         cwd=REPOSITORY,
         check=False,
     )
+
+
+def signalled(worker: Worker, number: signal.Signals, returncode: int | None) -> Finished:
+    """Signal a worker, or its parent, and read to its end, which must come within the time that the contract gives."""
+    with in_time():
+        worker.signal(number)
+        return worker.drain(returncode)
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Demand that the end comes within the time that the contract gives."""
+    began = time.monotonic()
+    yield
+    took_s = time.monotonic() - began
+    assert took_s <= ENDS_WITHIN_S, f"it took {took_s:.2f} s"
 
 
 class Server:
