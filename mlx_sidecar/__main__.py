@@ -1,9 +1,9 @@
-"""`python -m mlx_sidecar` and the `mlx-sidecar` command. Imports nothing heavy until signals are in hand."""
+"""`python -m mlx_sidecar` and the `mlx-sidecar` command. Imports nothing of its own until signals are in hand."""
 
 import sys
 from typing import NoReturn
 
-from mlx_sidecar.lifeline import block_signals
+from mlx_sidecar.outset import block_signals
 
 
 def main() -> NoReturn:

@@ -16,22 +16,15 @@ import time
 from collections.abc import Callable
 
 from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
+from mlx_sidecar.outset import PARENT, SIGNALS
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LAST_RESORT_S = 1.5
 """How long the loop has to end by itself. The farewell may take 0.4 s more, and a busy machine is slow to begin."""
-_PARENT = os.getppid()
-"""As this process begins, before anything is imported that takes its time."""
 
 
 def exit_code(number: int) -> int:
     """0 for a polite request to end, 130 for Ctrl-C, as shells expect."""
     return 130 if number == signal.SIGINT else 0
-
-
-def block_signals() -> None:
-    """Keep signals from all threads, so that one thread can wait for them. Call before any other thread starts."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 class LastResort(threading.Thread):
@@ -80,7 +73,7 @@ class ParentWatch(threading.Thread):
     def __init__(self, inbox: Inbox, stdout_fd: int, last_resort: LastResort) -> None:
         super().__init__(name="parent", daemon=True)
         self._inbox, self._stdout_fd, self._last_resort = inbox, stdout_fd, last_resort
-        self._parent = _PARENT
+        self._parent = PARENT
 
     def run(self) -> None:
         """Report what comes first of the two, then be done."""

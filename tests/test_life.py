@@ -111,6 +111,38 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         assert worker.process.returncode in expected
 
 
+SIGNALLED_EARLY = """\
+import os, runpy, sys
+
+class Interruption:
+    def find_spec(self, name, path=None, target=None):
+        if name == "msgspec":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), int(number))
+
+number, start = sys.argv[1:]
+sys.argv[1:] = []
+sys.meta_path.insert(0, Interruption())
+runpy.run_path(start, run_name="__main__")
+"""
+"""Starts the worker and sends it a signal when it comes to import the first package that isn't its own."""
+
+
+@pytest.mark.parametrize("start", ["__main__.py", "bundle/start.py"])
+@SIGNALS
+def test_a_signal_while_the_worker_starts_is_obeyed_when_it_can_be(
+    number: signal.Signals, code: int, start: str
+) -> None:
+    """Its stdin is open, so nothing else ends it."""
+    begun = started(SIGNALLED_EARLY, str(int(number)), str(REPOSITORY / "mlx_sidecar" / start), stderr=subprocess.PIPE)
+    try:
+        assert begun.wait(DEADLINE_S) == code
+    finally:
+        begun.kill()
+        said = begun.communicate()
+    assert said == (b"", b"")
+
+
 @contextmanager
 def deep_in_a_step(shelf: Shelf) -> Iterator[Worker]:
     """A worker whose text "early" has begun, in a step that takes seconds and can't be ended; killed afterwards."""
@@ -196,13 +228,13 @@ for line in iter(sys.stdin.buffer.readline, b''):
 """
 
 
-def started(script: str, *command: str) -> subprocess.Popen[bytes]:
+def started(script: str, *command: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """A process of Python's that is to start this command."""
     return subprocess.Popen(
         [sys.executable, "-c", script, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         env=environment(),
         cwd=REPOSITORY,
         bufsize=0,

@@ -6,9 +6,8 @@ import json
 import os
 from typing import Any
 
-import pytest
-
 from mlx_sidecar.commands.services import DEMO_FOLDER
+from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.plan import plan
 from mlx_sidecar.farewell import Farewell
@@ -19,12 +18,17 @@ from mlx_sidecar.protocol.framing import Line, Oversized
 from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.stdio import Writer
 
+DEMO = plan(DEMO_FOLDER, "demo", None, None)
+SPARE_BYTES = 256 << 20
+"""What a budget keeps beside weights and caches."""
+
 
 class Scene:
     """The real parts around a farewell, and a pipe to read what it says."""
 
-    def __init__(self) -> None:
-        self.inbox, self.engine = Inbox(), Engine(max_rows=1, prefix_cache_bytes=0)
+    def __init__(self, memory_limit_bytes: int | None = None) -> None:
+        self.inbox = Inbox()
+        self.engine = Engine(max_rows=1, prefix_cache_bytes=0, memory_limit_bytes=memory_limit_bytes)
         self.out, self._end = os.pipe()
         self.writer = Writer(self._end, self.inbox)
         self.writer.start()
@@ -40,14 +44,9 @@ class Scene:
             return [json.loads(line) for line in pipe]
 
 
-@pytest.fixture
-def scene() -> Scene:
-    """A worker's parts without its loop."""
-    return Scene()
-
-
-def test_lines_that_nobody_has_read_are_refused_in_their_order(scene: Scene) -> None:
+def test_lines_that_nobody_has_read_are_refused_in_their_order() -> None:
     """Whatever their length, by their command and id; what can't be read is refused for that."""
+    scene = Scene()
     padding = b'"x":[' + b'{"a":1},' * 20_000 + b"1],"
     lines: list[Line] = [
         b'{"command":"status",' + padding + b'"id":"long"}',
@@ -70,16 +69,29 @@ def test_lines_that_nobody_has_read_are_refused_in_their_order(scene: Scene) -> 
     ]
 
 
-def test_loads_say_what_they_leave_of_the_model_before(scene: Scene) -> None:
+def test_loads_say_what_they_leave_of_the_model_before() -> None:
     """One that is going on while a model is there, and one that waits."""
-    demo = plan(DEMO_FOLDER, "demo", None, None)
-    for _ in scene.engine.load(demo):
+    scene = Scene()
+    said = farewell_while_loading(scene)
+    assert [line["data"] for line in said] == [{"text": "", "previous_model": "kept"}] * 2
+
+
+def test_a_load_that_had_to_let_the_model_go_says_so() -> None:
+    """There is room for one and a half."""
+    room = device.memory_use()[0] + SPARE_BYTES + DEMO.folder.weight_bytes * 3 // 2
+    said = farewell_while_loading(Scene(memory_limit_bytes=room))
+    assert [line["data"]["previous_model"] for line in said] == ["released", "none"]
+
+
+def farewell_while_loading(scene: Scene) -> list[dict[str, Any]]:
+    """What is said to a load that has begun, and to one that waits, after another one has been through."""
+    for _ in scene.engine.load(DEMO):
         pass
-    loading = scene.engine.load(demo)
+    loading = scene.engine.load(DEMO)
     next(loading)
     for phase in (Phase.RUNNING, Phase.WAITING):
         entry = scene.ledger.open(Address("load-model", phase.name), 0)
         entry.request, entry.phase = LoadModel(model_path="demo"), phase
     said = scene.say_farewell()
     loading.close()
-    assert [line["data"] for line in said] == [{"text": "", "previous_model": "kept"}] * 2
+    return said

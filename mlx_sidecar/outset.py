@@ -1,0 +1,13 @@
+"""What can't wait: signals in hand, and the parent's number. Imported before anything else, and imports nothing."""
+
+import os
+import signal
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PARENT = os.getppid()
+"""As this process begins, before anything is imported that takes its time."""
+
+
+def block_signals() -> None:
+    """Keep signals from all threads, so that one thread can wait for them. Call before any other thread starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
