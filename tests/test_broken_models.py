@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.models import BREAKAGES, RAN, Script, Shelf
-from tests.support.worker import Server, run_once
+from tests.support.worker import Server, Worker, run_once
 
 HELLO = Script(" alpha beta gamma delta.")
 ASK = {"command": "generate", "prompt": "x", "temperature": 0}
@@ -38,6 +40,18 @@ def test_a_broken_folder_without_a_model_before_leaves_none(shelf: Shelf, name: 
     assert failed["code"] in BREAKAGES[name].codes
     assert refused["code"] == "model_not_loaded"
     assert (loaded["success"], text["text"]) == (True, "alpha beta gamma delta.")
+
+
+def test_folders_that_cannot_be_read_to_their_end_are_listed_as_incomplete(shelf: Shelf, tmp_path: Path) -> None:
+    """Nobody writes to a pipe there, and a device has no end: the list comes all the same."""
+    kinds = [name for name in BREAKAGES if name.startswith(("pipe", "endless", "huge"))]
+    for name in kinds:
+        (tmp_path / name).symlink_to(shelf.broken(name))
+    manifest = shutil.copytree(shelf.family("llama"), tmp_path / "manifest")
+    os.mkfifo(manifest / ".mlx-sidecar.json")
+    with Worker() as worker:
+        listed = worker.demand({"command": "list-models", "folder": str(tmp_path)})["models"]
+    assert {each["name"]: each["complete"] for each in listed} == dict.fromkeys([*kinds, "manifest"], False)
 
 
 def test_a_path_that_is_not_there_is_not_found(server: Server, shelf: Shelf, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,32 @@ import pytest
 from tests.support.downloads import DOWNLOAD, assert_whole, tiny_hub, worker
 from tests.support.hub import Fault
 from tests.support.models import Shelf
-from tests.support.worker import DEADLINE_S, Worker
+from tests.support.worker import DEADLINE_S, Worker, command_line, encode, environment, parse_line
 
 FAULTY = """
 import sys
 sys.argv = ["mlx-sidecar", *sys.argv[4:]]
 def bug(*arguments, **options):
     raise ZeroDivisionError("a bug")
+def fails(*arguments):
+    raise OSError(5, "Input/output error")
 from pkgutil import resolve_name
 room, _, name = "mlx_sidecar.{room}".rpartition(".")
-setattr(resolve_name(room), name, bug)
+setattr(resolve_name(room), name, {fault})
 from mlx_sidecar.__main__ import main
 main()
 """
 TEXT: dict[str, Any] = {"command": "generate", "prompt": "x", "max_tokens": 200, "stream": True, "id": "text"}
+FILE_BYTES = 20 * 512
 DOCUMENT = "Ships carry tea. They sail at night."
 
 
-def faulty(room: str, *flags: str) -> Worker:
-    """A worker with a bug in this place; `under` gets the command that would start a sound one."""
-    return Worker(*flags, under=[sys.executable, "-c", FAULTY.format(room=room)])
+def faulty(room: str, *flags: str, fault: str = "bug") -> Worker:
+    """A worker with a bug in this place; `under` gets the command that would start a sound one.
+
+    `fault` is what is put there, as an expression.
+    """
+    return Worker(*flags, under=[sys.executable, "-c", FAULTY.format(room=room, fault=fault)])
 
 
 def ends_well(it: Worker) -> None:
@@ -40,8 +47,8 @@ def ends_well(it: Worker) -> None:
     it.demand({"command": "status", "id": "after"})
     it.close_stdin()
     assert it.process.wait(DEADLINE_S) == 0
+    it.kill()  # Reads stderr to its end.
     assert "ZeroDivisionError" in it.stderr
-    it.kill()
 
 
 TAGS: dict[str, Any] = {"command": "generate-tags", "content": DOCUMENT}
@@ -87,6 +94,33 @@ def test_a_bug_in_a_constraint_leaves_the_batch_alone(shelf: Shelf) -> None:
         it.kill()
 
 
+@pytest.mark.parametrize(
+    ("room", "fault", "sampling"),
+    [
+        ("engine.sampling.make_repetition_penalty", "lambda *_: bug", {"repetition_penalty": 1.5}),
+        ("engine.sampling.Draws.next", "bug", {"temperature": 1}),
+        ("engine.sampling.apply_min_p", "bug", {"temperature": 1, "min_p": 0.1}),
+    ],
+    ids=["processor", "draw", "filter"],
+)
+def test_a_bug_in_one_requests_sampling_leaves_the_batch_alone(
+    shelf: Shelf, room: str, fault: str, sampling: dict[str, Any]
+) -> None:
+    """It breaks the step of all; the one to blame is found, and the text beside it goes on to its end."""
+    it = faulty(room, fault=fault)
+    try:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        it.send({**TEXT, "temperature": 0})
+        it.read_until("text", "progress")
+        assert it.ask({**TEXT, "temperature": 0, **sampling, "id": "meets it"})["code"] == "internal"
+        text = it.ending("text")
+        assert text["usage"]["output_tokens"] == 200
+        assert "".join(line["delta"] for line in it.progress("text") if "delta" in line) == text["text"]
+        ends_well(it)
+    finally:
+        it.kill()
+
+
 def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
     """There is nothing to go on with, and the app may start another; each request is told."""
     it = faulty("turns.Turns.now")
@@ -100,7 +134,13 @@ def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["engine.text.TextStream.finish", "engine.batch.Batch.remove", "engine.prefix_cache.PrefixCache.longest"]
+    "room",
+    [
+        "engine.text.TextStream.finish",
+        "engine.batch.Batch.remove",
+        "engine.chooser.Chooser.leave",
+        "engine.prefix_cache.PrefixCache.longest",
+    ],
 )
 def test_a_bug_while_a_request_is_cancelled_or_let_in_is_survived(shelf: Shelf, room: str) -> None:
     """One ending for each request, and the worker answers on."""
@@ -118,9 +158,12 @@ def test_a_bug_while_a_request_is_cancelled_or_let_in_is_survived(shelf: Shelf, 
         it.kill()
 
 
-def test_a_step_that_always_fails_ends_each_request(shelf: Shelf) -> None:
+@pytest.mark.parametrize(
+    "room", ["engine.batch.fair_order", "engine.chooser.choose", "engine.chooser.Chooser.__call__"]
+)
+def test_a_step_that_always_fails_ends_each_request(shelf: Shelf, room: str) -> None:
     """Whoever is next is blamed, so nobody waits for ever; and the worker answers on."""
-    it = faulty("engine.batch.fair_order")
+    it = faulty(room)
     try:
         it.demand({"command": "load-model", "model_path": str(shelf.endless())})
         it.send({**TEXT, "id": 1}, {**TEXT, "id": 2})
@@ -128,6 +171,47 @@ def test_a_step_that_always_fails_ends_each_request(shelf: Shelf) -> None:
         ends_well(it)
     finally:
         it.kill()
+
+
+def test_a_write_that_fails_ends_the_worker(shelf: Shelf) -> None:
+    """As a stdout that is closed does: whatever it would compute, nobody can be told."""
+    it = faulty("stdio.os.write", "--model", str(shelf.endless()), fault="fails")
+    try:
+        it.send({**TEXT, "max_tokens": 30_000})
+        assert it.process.wait(DEADLINE_S) == 0
+    finally:
+        it.kill()
+    assert "Traceback" not in it.stderr
+
+
+def test_a_write_that_fails_halfway_ends_the_worker_behind_whole_lines(shelf: Shelf, tmp_path: Path) -> None:
+    """A file that may grow no more, in the middle of a line: all before it is whole."""
+    limited = [
+        "sh",
+        "-c",
+        f'ulimit -f {FILE_BYTES // 512}; exec "$@"',
+        "sh",
+        *command_line(["--model"]),
+        str(shelf.endless()),
+    ]
+    # Python would cut the files that it keeps of modules, too.
+    env = environment(PYTHONDONTWRITEBYTECODE="1")
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        it = subprocess.Popen(limited, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE, env=env)
+    try:
+        assert it.stdin is not None
+        it.stdin.write(encode({**TEXT, "max_tokens": 30_000}))
+        it.stdin.flush()
+        assert it.wait(DEADLINE_S) == 0
+        assert it.stderr is not None
+        assert b"Traceback" not in it.stderr.read()
+    finally:
+        it.kill()
+        it.communicate()
+    *whole, torn = output.read_bytes().split(b"\n")
+    assert (output.stat().st_size, torn != b"") == (FILE_BYTES, True)
+    assert "".join(parse_line(line)["delta"] for line in whole).startswith("alpha beta gamma delta alpha")
 
 
 def test_a_download_whose_process_is_killed_is_an_error_and_goes_on(tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ def test_carriage_returns_blank_lines_a_bom_and_a_missing_last_lf_are_tolerated(
     assert kinds(data) == [("status", None)] * 3
 
 
+def test_a_line_of_ascii_white_space_is_blank_and_of_any_other_is_not() -> None:
+    """Page breaks and vertical tabs, too; a no-break space, or a NUL, is a line that isn't JSON."""
+    blank = b" \t\n\x0b\n\x0c\n \x0c\t\x0b\r\n"
+    assert kinds(blank + STATUS + b"\n\xc2\xa0\n\x00\n\x1f\n") == [
+        ("status", None),
+        *[("unknown", "parse_error")] * 3,
+    ]
+
+
 def test_only_one_bom_is_tolerated() -> None:
     """A second BOM, or one in a later line, is not JSON."""
     bom = b"\xef\xbb\xbf"

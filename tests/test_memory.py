@@ -67,3 +67,32 @@ def test_a_model_that_memory_cannot_hold_is_refused_before_it_is_read(shelf: She
         line = it.ask({"command": "load-model", "model_path": str(shelf.family("llama"))})
         assert line["code"] == "out_of_memory"
         assert line["data"]["needed_bytes"] > line["data"]["available_bytes"]
+
+
+def test_a_model_that_leaves_no_memory_for_a_request_is_refused(shelf: Shelf) -> None:
+    """With both numbers, in the sentence too: what can answer nothing isn't loaded."""
+    with limited(shelf.endless(), 100) as it:
+        line = it.ask({"command": "load-model", "model_path": str(shelf.endless())})
+        assert (line["code"], line["data"]["previous_model"]) == ("out_of_memory", "none")
+        needed, available = (line["data"][f"{which}_bytes"] for which in ("needed", "available"))
+        assert needed == 256 * PER_TOKEN > available
+        assert f"takes {needed // 1024} KiB beside the model, and {available // 1024} KiB can be had" in line["error"]
+
+
+def test_a_context_that_memory_holds_is_promised_and_no_longer_one(shelf: Shelf) -> None:
+    """Also where that is a short one; a request that fills it is answered."""
+    with limited(shelf.endless(), 600, "--prefix-cache-bytes", "0") as it:
+        loaded = it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        assert loaded["context_length"] == 512
+        text = it.demand({**TEXT, "max_tokens": 1000})
+        assert text["usage"]["input_tokens"] + text["usage"]["output_tokens"] == 512
+
+
+def test_what_the_model_before_takes_is_the_next_ones_room(shelf: Shelf) -> None:
+    """Both fit, but no request beside both: by then the old one is gone."""
+    weights = (shelf.endless() / "model.safetensors").stat().st_size
+    with limited(shelf.endless(), weights // PER_TOKEN + 100) as it:
+        load = {"command": "load-model", "model_path": str(shelf.endless())}
+        first = it.demand(load)
+        assert abs(it.demand(load)["context_length"] - first["context_length"]) <= 256
+        assert it.demand({**TEXT, "max_tokens": 300})["usage"]["output_tokens"] == 300

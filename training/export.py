@@ -14,6 +14,10 @@ from tokenizers import Tokenizer
 from training.model import Shape
 from training.tokenizer import CONTEXT, save_tokenizer
 
+_DESCRIPTION = (
+    "a demonstration model: it picks tags and a sentence out of a short English text; for real work load a real model, "
+    "download-model fetches one"
+)
 _CARD = Path(__file__).with_name("CARD.md")
 
 
@@ -21,6 +25,7 @@ def _config(end: int, pad: int) -> dict[str, object]:
     return {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
+        "description": _DESCRIPTION,
         **asdict(Shape()),
         "hidden_act": "silu",
         "attention_bias": False,

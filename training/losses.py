@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.model import Qwen3, Seen
+from training.model import POINTERS, Qwen3, Seen
 from training.rows import Batch
 
 _LEAST_CHANCE = 1e-4
@@ -54,8 +54,8 @@ def losses(model: Qwen3, probe: nn.Linear, batch: Batch, reading_share: float) -
         reading=spoken(reading) if reading.any() else torch.zeros(()),
         repeat=_repeat_loss(model, seen.hidden, batch.repeats),
         choice=_choice_loss(model, seen.hidden, batch.choices),
-        pointing=_pointing_loss(seen.pointing, batch.begins, batch.begin_sources),
-        following=_pointing_loss(seen.following, batch.follows, batch.follow_sources),
+        pointing=_pointing_loss(seen.pointing[:, :POINTERS], batch.begins, batch.begin_sources),
+        following=_pointing_loss(seen.pointing[:, POINTERS:], batch.follows, batch.follow_sources),
         tagged=_tagged_loss(probe, seen, batch),
     )
 

@@ -15,13 +15,10 @@ _EMBEDDING_SCALE = 0.2
 _SCORE_SCALE = 0.3
 
 POINTING_LAYER = 3
-"""The layer whose first heads point at what to say next where something new begins; see `start.py`."""
+"""The layer whose first heads look for what to say next; see `start.py`."""
 
 POINTERS = 2
-"""How many heads of that layer do."""
-
-FOLLOWER = 1
-"""The last layer's head that goes on where they began; the one before it recalls the token pointed at."""
+"""How many heads of that layer do where something new begins; the one after them goes on where they began."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,6 @@ class Seen:
     hidden: Tensor
     before_pointing: Tensor
     pointing: Tensor
-    following: Tensor
 
 
 class Qwen3(nn.Module):
@@ -168,8 +164,13 @@ class Qwen3(nn.Module):
             before = x if len(looked) == POINTING_LAYER else before
             x, weights = layer(x, rope, hidden_from)
             looked.append(weights)
-        pointing, following = looked[POINTING_LAYER][:, :POINTERS], looked[-1][:, FOLLOWER : FOLLOWER + 1]
-        return Seen(self.model.norm(x), before, pointing, following)
+        return Seen(self.model.norm(x), before, looked[POINTING_LAYER][:, : POINTERS + 1])
+
+    @torch.no_grad()
+    def speak_up(self, gain: float) -> None:
+        """Make what the pointing heads pass on weigh more."""
+        attention = self.model.layers[POINTING_LAYER].self_attn
+        attention.o_proj.weight[:, : POINTERS * attention.head_dim] *= gain
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROWS = 70000
-STEPS = 3400
+STEPS = 3900
 HELD_OUT = 300
 _SEED = 11
 

@@ -86,7 +86,6 @@ class Rows:
         self.kinds: NDArray[np.int8] = stored["kinds"]
         tokenizer = Tokenizer.from_file(str(path.with_name("tokenizer.json")))
         self.line_end: int = tokenizer.token_to_id("Ċ")
-        self.turn: int = tokenizer.token_to_id("<|im_start|>")
         self._end: int = tokenizer.token_to_id("<|im_end|>")
         self._bullet: int = tokenizer.token_to_id("-")
 

@@ -8,15 +8,13 @@ from the first step, and so that what is to be said next can be pointed at:
   one looks for the last two tokens at once, so that a common word doesn't lead into another sentence. After a line's
   end they find the lines written before, whose beginnings a list must not repeat: there, and only there, the
   feed-forward turns what they found into its opposite.
-- In layer 2 a head gathers the beginnings of those lines, negated, for the next layers to look away from.
-- Where a line begins, the pointing layer's first heads note what training makes them look at: where the next line comes
-  from. Everywhere else their note is set to a mark that means nothing.
-- In the last layer one head recalls the token of the document that is most like that note, so that nothing is said that
-  isn't there, and one more head copies, and learns to tell which of several like places goes on.
+- In layer 2 a head gathers the beginnings of those lines, for the next layer to look away from.
+- The pointing layer's first heads pass on the tokens that training makes them look at: where the next line comes from.
+  The head after them begins as another one that copies, and learns to tell which of several like places goes on.
 
-A part of every token's embedding, and the notes on its predecessors, are never written to: what is pointed at arrives
-as it is. What the copying heads look for stays as it is, and so does what belongs to them in the embedding; training is
-free to change all the rest.
+A part of every token's embedding is never written to before that, so that what is pointed at is passed on as it is.
+What the copying heads look for stays as it is, and so does what belongs to them in the embedding; training is free to
+change all the rest.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ import torch
 from torch import Tensor
 
 from training.data import WORD_KINDS
-from training.model import FOLLOWER, POINTERS, POINTING_LAYER, Attention, FeedForward, Qwen3, Shape
+from training.model import POINTERS, POINTING_LAYER, Attention, FeedForward, Qwen3, Shape
 
 _ALL = slice(None)
 _SLOW = 11
@@ -38,9 +36,6 @@ _NOTE_GAIN = 0.15
 _COPY_GAIN = 1.0
 _GATHER_GAIN = 1.0
 _POINT_GAIN = 4.0
-_RECALL_GAIN = 6.0
-_NOTHING_GATE = 3.0
-_NOTHING_GAIN = 0.3
 _FOLLOW_GAIN = 4.0
 _OPPOSITE_GAIN = 0.25
 _COPIED = 56
@@ -152,31 +147,14 @@ def _find(attention: Attention, head: int, layout: _Layout, *, two: bool) -> Non
 
 
 def _point(attention: Attention, head: int, reading: Tensor, layout: _Layout, shape: Shape) -> None:
-    """Let a head look where what was gathered doesn't, and note the token that it looks at."""
-    _compare(attention, head, reading, layout)
-    _pass_on(attention, head, _stream(shape, reading, layout.clean), layout.notes[2], _POINT_GAIN)
-
-
-def _recall(attention: Attention, head: int, reading: Tensor, layout: _Layout, shape: Shape) -> None:
-    """Aim a head at the token that was noted, and pass it on as it is."""
-    _compare(attention, head, reading, layout)
-    clean = torch.eye(layout.clean.stop - layout.clean.start)
-    _pass_on(attention, head, _stream(shape, clean, layout.clean), layout.clean, _RECALL_GAIN)
-
-
-def _compare(attention: Attention, head: int, reading: Tensor, layout: _Layout) -> None:
+    """Let a head look away from what was gathered, and pass on a part of the tokens that it looks at."""
     rows = _clear(attention, head).start + layout.slow
-    attention.q_proj.weight[rows, layout.notes[2]] = torch.eye(len(rows))
+    attention.q_proj.weight[rows, layout.notes[2]] = -torch.eye(len(rows))
     attention.k_proj.weight[rows, layout.clean] = reading
-
-
-def _note_nothing(mlp: FeedForward, line_end: Tensor, nothing: Tensor, layout: _Layout) -> None:
-    """One unit that notes `nothing` wherever no line ends."""
-    for projection in (mlp.gate_proj, mlp.up_proj):
-        projection.weight[0] = 0.0
-        projection.weight[0, -1] = _NOTHING_GATE
-    mlp.gate_proj.weight[0, layout.tokens] = -_NOTHING_GATE * line_end / line_end.norm()
-    mlp.down_proj.weight[layout.notes[2], 0] = _NOTHING_GAIN * nothing / nothing.norm()
+    width = (layout.clean.stop - layout.clean.start + POINTERS - 1) // POINTERS
+    first = layout.clean.start + head * width
+    part = slice(first, min(first + width, layout.clean.stop))
+    _pass_on(attention, head, _stream(shape, torch.eye(part.stop - part.start), part), part, _POINT_GAIN)
 
 
 def _oppose(mlp: FeedForward, line_end: Tensor, layout: _Layout) -> None:
@@ -192,11 +170,10 @@ def _oppose(mlp: FeedForward, line_end: Tensor, layout: _Layout) -> None:
 
 
 @torch.no_grad()
-def start_with_copying(model: Qwen3, line_end: int, nothing: int, kinds: Tensor) -> None:
-    """Lay out the layers as told above.
+def start_with_copying(model: Qwen3, line_end: int, kinds: Tensor) -> None:
+    """Lay out the first layers as told above.
 
-    The line end and the token that stands for nothing are tokens' numbers; `kinds` (vocabulary, WORD_KINDS) holds -1, 0
-    or 1 for each token.
+    The line end is a token's number; `kinds` (vocabulary, WORD_KINDS) holds -1, 0 or 1 for each token.
     """
     shape, layout = model.shape, _layout(model.shape)
     embedding = model.model.embed_tokens.weight
@@ -205,7 +182,7 @@ def start_with_copying(model: Qwen3, line_end: int, nothing: int, kinds: Tensor)
     embedding[:, layout.tokens.stop :] = 0.0
     embedding[:, layout.kinds] = _CONSTANT * kinds
     embedding[:, -1] = _CONSTANT
-    note, match, gather, point, recall = (layer.self_attn for layer in model.model.layers)
+    note, match, gather, point = (model.model.layers[number].self_attn for number in range(POINTING_LAYER + 1))
     one, two, around = layout.readings
     _look_back(note, 0, 1, _SHARP, shape)
     _look_back(note, 1, 1, _SHARP, shape)
@@ -222,23 +199,21 @@ def start_with_copying(model: Qwen3, line_end: int, nothing: int, kinds: Tensor)
     _oppose(model.model.layers[1].mlp, mark, layout)
     reading = _orthonormal(len(layout.slow), layout.clean.stop - layout.clean.start)
     _find(gather, 0, layout, two=False)
-    _pass_on(gather, 0, _stream(shape, reading, layout.clean), layout.notes[2], -_GATHER_GAIN)
+    _pass_on(gather, 0, _stream(shape, reading, layout.clean), layout.notes[2], _GATHER_GAIN)
+    gather.q_norm.weight.fill_(_MATCH_SCALE)
+    gather.k_norm.weight.fill_(_MATCH_SCALE)
     for head in range(POINTERS):
         _point(point, head, reading, layout, shape)
-    _note_nothing(model.model.layers[POINTING_LAYER].mlp, mark, reading @ embedding[nothing, layout.clean], layout)
-    _recall(recall, 0, reading, layout, shape)
-    _find(recall, FOLLOWER, layout, two=True)
+    _find(point, POINTERS, layout, two=True)
     clean = torch.eye(layout.clean.stop - layout.clean.start)
-    _pass_on(recall, FOLLOWER, _stream(shape, clean, layout.clean), layout.clean, _FOLLOW_GAIN)
-    for attention in (gather, point, recall):
-        attention.q_norm.weight.fill_(_MATCH_SCALE)
-        attention.k_norm.weight.fill_(_MATCH_SCALE)
+    _pass_on(point, POINTERS, _stream(shape, clean, layout.clean), layout.clean, _FOLLOW_GAIN)
+    point.q_norm.weight.fill_(_MATCH_SCALE)
+    point.k_norm.weight.fill_(_MATCH_SCALE)
     _keep_looking(note, 4, _LOOK_BACK_SCALE)
     _keep_looking(match, 2, _MATCH_SCALE)
-    for attention, heads in ((note, 4), (match, 2), (point, POINTERS), (recall, FOLLOWER + 1)):
+    for attention, heads in ((note, 4), (match, 2), (point, POINTERS + 1)):
         _keep(attention.v_proj.weight, rows=slice(0, heads * shape.head_dim))
-        if attention is not recall:
-            _keep(attention.o_proj.weight, columns=slice(0, heads * shape.head_dim))
+        _keep(attention.o_proj.weight, columns=slice(0, heads * shape.head_dim))
     _keep_to_read(model, layout)
     _keep(embedding, rows=slice(line_end, line_end + 1))
     _keep(embedding, columns=slice(layout.tokens.stop, layout.kinds.start))
@@ -255,8 +230,8 @@ def _keep_looking(attention: Attention, heads: int, scale: float) -> None:
 
 
 def _keep_to_read(model: Qwen3, layout: _Layout) -> None:
-    """Let nothing before the last layer write to what that layer reads and passes on, but the notes themselves."""
-    for number, layer in enumerate(model.model.layers[:-1]):
+    """Let nothing before the pointing layer write to what that layer reads and passes on, but the notes themselves."""
+    for number, layer in enumerate(model.model.layers[:POINTING_LAYER]):
         for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
             for part in (layout.clean, *layout.notes[:2]):
                 if number > 0 or part is layout.clean or projection is layer.mlp.down_proj:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from mlx_sidecar.engine.chooser import Chooser
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, PrefixCacheUse, TextCame
 from mlx_sidecar.engine.loaded import LoadedModel
-from mlx_sidecar.engine.memory import Budget
+from mlx_sidecar.engine.memory import Budget, needed_and_available
 from mlx_sidecar.engine.prefill import PIECE_TOKENS, Prefill, fair_order, has_room, may_overtake
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, always_trims, has_state, trimmed
 from mlx_sidecar.engine.row import Row
@@ -184,9 +184,10 @@ class Batch:
         if not self._rows:
             available = needed - missing
         tokens = prefill.row.most_tokens
+        takes, there_is = needed_and_available(needed, available)
         problem = OutOfMemory(
-            f"{tokens} tokens of prompt and answer take {needed // 2**20} MiB, and {available // 2**20} MiB can be "
-            "had; ask for fewer max_tokens, shorten the prompt, or choose a smaller model",
+            f"{tokens} tokens of prompt and answer take {takes}, and {there_is} can be had; ask for fewer max_tokens, "
+            "shorten the prompt, or choose a smaller model",
             {"needed_bytes": needed, "available_bytes": available},
         )
         return JobFailed(prefill.row.ticket, problem)

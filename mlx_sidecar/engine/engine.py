@@ -67,7 +67,9 @@ class Engine:
         budget = Budget(self._memory_limit_bytes)
         try:
             self._make_room(wanted.folder.weight_bytes, budget)
-            loaded: LoadedModel = yield from load.steps(wanted, budget)
+            # What the old model takes is the new one's when it answers.
+            held = self._model.facts.memory_bytes if self._model else 0
+            loaded: LoadedModel = yield from load.steps(wanted, budget, held)
         except SidecarError as problem:
             problem.data["previous_model"] = self.previous_model
             raise
@@ -144,12 +146,14 @@ class Engine:
             )
 
     def _make_room(self, needed_bytes: int, budget: Budget) -> None:
+        from mlx_sidecar.engine.memory import needed_and_available
+
         held = self._model.facts.memory_bytes if self._model else 0
         room = budget.room()
         if needed_bytes > room + held:
+            needed, there_is = needed_and_available(needed_bytes, room + held)
             raise OutOfMemory(
-                f"the model needs {needed_bytes // 2**20} MiB, and {(room + held) // 2**20} MiB can be had; "
-                "close other programs or choose a smaller model",
+                f"the model needs {needed}, and {there_is} can be had; close other programs or choose a smaller model",
                 {"needed_bytes": needed_bytes, "available_bytes": room + held},
             )
         if needed_bytes > room and self._model is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, look_through, open_file, read_file
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
 
 _MAX_HEADER_BYTES = 100_000_000
@@ -45,6 +46,7 @@ def check(path: Path) -> ModelFolder:
         raise ModelNotFound(f"the model folder '{path}' {what}; give the folder that holds config.json")
     config = read_config(path)
     _refuse_code(path, config)
+    look_through(path)
     tokenizer_config = read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").exists() else {}
     if "auto_map" in tokenizer_config:
         raise ModelUnsupported(
@@ -65,10 +67,10 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path, most_bytes: int = MOST_SETTINGS_BYTES) -> dict[str, Any]:
     """A JSON object out of a model folder."""
     try:
-        value = json.loads(file.read_bytes())
+        value = json.loads(read_file(file, most_bytes))
     except FileNotFoundError:
         raise ModelInvalid(f"{file} is missing", {"file": file.name}) from None
     except (OSError, ValueError, RecursionError) as problem:
@@ -152,8 +154,12 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
 
     Source of the layout: https://huggingface.co/docs/safetensors#format
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    try:
+        stream = open_file(file)
+    except OSError as problem:
+        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+    with stream:
+        size = os.fstat(stream.fileno()).st_size
         header_bytes = int.from_bytes(stream.read(8), "little")
         if size < 8 or header_bytes > min(size - 8, _MAX_HEADER_BYTES):
             raise ModelInvalid(f"{file} is cut off or no safetensors file; fetch it again", {"file": file.name})

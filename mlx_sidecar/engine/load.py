@@ -28,8 +28,11 @@ _KV_SHARE = 0.5
 """The part of the free memory that the context of one sequence may take."""
 
 
-def steps(wanted: LoadPlan, budget: Budget) -> Generator[float, None, Any]:
-    """Load; yields the part of the weights that is read, 0 to 1, and returns a LoadedModel."""
+def steps(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[float, None, Any]:
+    """Load; yields the part of the weights that is read, 0 to 1, and returns a LoadedModel.
+
+    `held_bytes` is what the model takes that goes when this one is there.
+    """
     started = time.monotonic()
     yield 0.0
     import_mlx_lm()
@@ -41,7 +44,7 @@ def steps(wanted: LoadPlan, budget: Budget) -> Generator[float, None, Any]:
         if wanted.adapter_path is not None:
             network = _with_adapter(network, wanted.adapter_path)
         vocabulary_size, cost = _try_out(network)
-        context_length = _context_length(wanted, cost, budget.room())
+        context_length = _context_length(wanted, cost, budget.room() + held_bytes)
     yield 1.0
     with _reasons(wanted.folder):
         return _finish(wanted, network, config, vocabulary_size, cost, context_length, started)
@@ -176,15 +179,23 @@ def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:
 
 def _context_length(wanted: LoadPlan, cost: RowCost, room_bytes: int) -> int:
     """The model's own, as far as memory holds it, or what was asked for. Raises OutOfMemory."""
+    most = cost.most_tokens(room_bytes)
+    _check_room(cost.bytes(1), room_bytes, "the shortest request", "close other programs or choose a smaller model", {})
+    if wanted.context_length is not None:
+        needed, what = cost.bytes(wanted.context_length), f"a context of {wanted.context_length} tokens"
+        _check_room(needed, room_bytes, what, "load it with a smaller context_length", {"most_tokens": most})
+        return wanted.context_length
     own = stated_context_length(wanted.folder.config) or _UNKNOWN_CONTEXT_LENGTH
-    if wanted.context_length is None:
-        most = cost.most_tokens(int(room_bytes * _KV_SHARE))
-        return own if most is None else max(min(own, most), min(own, _LEAST_CONTEXT_LENGTH))
-    needed = cost.bytes(wanted.context_length)
-    if needed > room_bytes:
+    share = cost.most_tokens(int(room_bytes * _KV_SHARE))
+    return own if most is None or share is None else min(own, max(share, min(most, _LEAST_CONTEXT_LENGTH)))
+
+
+def _check_room(needed_bytes: int, room_bytes: int, what: str, advice: str, more: dict[str, Any]) -> None:
+    from mlx_sidecar.engine.memory import needed_and_available
+
+    if needed_bytes > room_bytes:
+        takes, there_is = needed_and_available(needed_bytes, room_bytes)
         raise OutOfMemory(
-            f"a context of {wanted.context_length} tokens takes {needed // 2**20} MiB beside the model, and "
-            f"{room_bytes // 2**20} MiB can be had; load it with a smaller context_length",
-            {"needed_bytes": needed, "available_bytes": room_bytes, "most_tokens": cost.most_tokens(room_bytes)},
+            f"{what} takes {takes} beside the model, and {there_is} can be had; {advice}",
+            {"needed_bytes": needed_bytes, "available_bytes": room_bytes, **more},
         )
-    return wanted.context_length

@@ -6,6 +6,7 @@ makes all others as long as itself.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,17 @@ class RowCost(Struct, frozen=True):
     def most_tokens(self, room_bytes: int) -> int | None:
         """How long a sequence may be within so many bytes; None where none of it grows for ever."""
         endless = self.per_token.get(0, 0)
-        others = self.bytes(10**9) - endless * (-(-(10**9) // _STEP_TOKENS) * _STEP_TOKENS)
-        return max(0, room_bytes - others) // endless if endless else None
+        if not endless:
+            return None
+        steps = range(1, room_bytes // (endless * _STEP_TOKENS) + 1)
+        return _STEP_TOKENS * bisect_right(steps, room_bytes, key=lambda step: self.bytes(step * _STEP_TOKENS))
+
+
+def needed_and_available(needed_bytes: int, available_bytes: int) -> tuple[str, str]:
+    """The two in words, in a unit in which the one is more than the other."""
+    in_mib = available_bytes >= 10 * 2**20
+    size, unit = (2**20, "MiB") if in_mib else (2**10, "KiB")
+    return f"{-(-needed_bytes // size)} {unit}", f"{available_bytes // size} {unit}"
 
 
 def row_cost(cache: Cache) -> RowCost:

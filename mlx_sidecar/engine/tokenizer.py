@@ -20,6 +20,7 @@ import tokenizers
 
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.folder import ModelFolder
+from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, MOST_TOKENIZER_BYTES, read_file
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
 
 _GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
@@ -156,7 +157,7 @@ def _read_verbatim(folder: ModelFolder) -> tokenizers.Tokenizer | None:
     changes = ("add_bos_token", "add_eos_token", "split_special_tokens", "add_prefix_space", "chat_template_type")
     if any(settings.get(name) for name in changes):
         return None
-    raw = folders.read_json(file)
+    raw = folders.read_json(file, MOST_TOKENIZER_BYTES)
     if kind in _QWEN2_CLASSES and not _is_qwen2(raw):
         return None
     backend = _parse(file)
@@ -207,7 +208,10 @@ def _template(path: Path, configured: Any) -> str | None:
     """The chat template: a file of its own wins, as in transformers; of several, the one named default."""
     file = path / "chat_template.jinja"
     if file.exists():
-        return file.read_text(encoding="utf-8")
+        try:
+            return read_file(file, MOST_SETTINGS_BYTES).decode("utf-8")
+        except (OSError, ValueError) as problem:
+            raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
     if isinstance(configured, list):
         named = {entry.get("name"): entry.get("template") for entry in configured if isinstance(entry, dict)}
         configured = named.get("default")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlx_sidecar.engine.model_file import read_file
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 
@@ -48,6 +49,6 @@ def manifest_of(folder: Path) -> Plan | None:
 
 def read_manifest(path: Path) -> Plan | None:
     """A manifest; None where there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.DecodeError), path.open("rb") as stream:
-        return msgspec.json.decode(stream.read(_MOST_MANIFEST_BYTES), type=Plan)
+    with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.DecodeError):
+        return msgspec.json.decode(read_file(path, _MOST_MANIFEST_BYTES), type=Plan)
     return None

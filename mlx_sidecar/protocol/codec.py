@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -24,6 +25,7 @@ _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
 _MOST_WARNINGS = 8
 _SHOWN_CHARS = 60
 _ECHOED_CHARS = 128
+_LONG_BYTES = 64 * 1024
 
 
 class Address(Struct, frozen=True):
@@ -55,7 +57,7 @@ def decode(line: Line) -> Accepted | Refused:
         problem = f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes"
         return Refused(Address(), MessageTooLarge(problem))
     try:
-        value = orjson.loads(line)
+        value = _parsed(line)
     except orjson.JSONDecodeError as problem:
         return Refused(Address(), ParseError(f"the line is not valid JSON: {problem}"))
     address = Address()
@@ -82,6 +84,17 @@ def address_of(line: bytes) -> Address:
         return Address(_command_or_unknown(found), _read_id(found))
     except (msgspec.DecodeError, SidecarError, UnicodeDecodeError, RecursionError):
         return Address()
+
+
+def _parsed(line: bytes) -> Any:
+    """A long line may make millions of containers, and none of them is garbage: collecting takes most of the time."""
+    if len(line) < _LONG_BYTES or not gc.isenabled():
+        return orjson.loads(line)
+    gc.disable()
+    try:
+        return orjson.loads(line)
+    finally:
+        gc.enable()
 
 
 def _command_or_unknown(value: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
@@ -434,6 +435,40 @@ class _Trap:
         return Path.touch, (self.path,)
 
 
+OPENED = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "model.safetensors",
+    "model.safetensors.index.json",
+)
+"""What is opened in a model's folder where it is there, by the worker or by mlx-lm and transformers."""
+
+
+def _in_place_of(name: str, put: Callable[[Path], None]) -> Breakage:
+    """Something else than a file of a sound size has that name."""
+
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        put(folder / name)
+
+    return Breakage(spoil, _INVALID, (f"/{name} can't be read",))
+
+
+def _endless_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _huge_hole(path: Path) -> None:
+    """Takes nothing on the disk."""
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
 RAN = "custom-code-ran"
 """The file that the custom code of a broken folder would create beside itself."""
 
@@ -481,6 +516,9 @@ BREAKAGES: dict[str, Breakage] = {
     "tokenizer_bad_json": Breakage(_tokenizer_bad_json, _INVALID, ("tokenizer.json",)),
     "tokenizer_wrong_content": Breakage(_tokenizer_wrong_content, _INVALID, ("tokenizer.json",)),
     "pickle_only": Breakage(_pickle_only, _EITHER, ("safetensors", "pytorch_model.bin")),
+    **{f"pipe {name}": _in_place_of(name, os.mkfifo) for name in OPENED},
+    **{f"endless {name}": _in_place_of(name, _endless_device) for name in OPENED},
+    **{f"huge {name}": _in_place_of(name, _huge_hole) for name in OPENED if not name.endswith("safetensors")},
 }
 
 

@@ -147,7 +147,9 @@ def test_memory_that_others_have_taken_fails_the_request_and_not_the_worker(shel
     assert isinstance(ended, JobEnded)
     assert isinstance(failed, JobFailed)
     assert isinstance(failed.problem, OutOfMemory)
-    assert failed.problem.data["needed_bytes"] > failed.problem.data["available_bytes"] == 0
+    needed = failed.problem.data["needed_bytes"]
+    assert needed > failed.problem.data["available_bytes"] == 0
+    assert f"take {needed // 1024} KiB, and 0 KiB can be had" in failed.problem.message
     batch._budget = Budget(None)
     engine.submit(jobs()[:1])
     assert any(isinstance(event, JobEnded) for _ in range(40) for event in engine.step())
