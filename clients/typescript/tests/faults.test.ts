@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { Sidecar, SidecarError } from "../src/index.js";
 import { random } from "./random.js";
+import { Watched } from "./watched.js";
 import { script, sidecar, TRANSPORTS, WORKER } from "./worker.js";
 
 const CONTENT = "The old lighthouse keeper retired in spring. A young engineer from the harbour took over the lamp and the logs.";
@@ -30,9 +31,10 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
 
 describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
   test("1,000 requests with random cancels: each is settled once, and the worker has none left", async () => {
-    const client = sidecar(transport(WORKER, DEMO), { maxInFlight: 64 });
+    const wire = new Watched(transport(WORKER, DEMO));
+    const client = sidecar(wire, { maxInFlight: 64 });
     const next = random(11);
-    let settlements = 0;
+    const settlements: number[] = Array(1000).fill(0);
     const outcomes = Array.from({ length: 1000 }, async (_, n) => {
       const abort = new AbortController();
       const options = { signal: abort.signal };
@@ -42,15 +44,21 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
         : kind === 1 ? client.checkAvailability(options)
         : kind === 2 ? client.generateStream({ prompt: "x", choices: ["a b c", "d e f"] }, options).result
         : client.modelInfo(options);
-      const outcome = codeOf(call).finally(() => settlements++);
+      const count = (): number => settlements[n]!++;
+      void call.then(count, count);
+      const outcome = codeOf(call);
       if (next(3) === 1) setTimeout(() => abort.abort(), next(2000));
       else if (next(10) === 1) abort.abort();
       return outcome;
     });
     const codes = await Promise.all(outcomes);
-    expect(settlements).toBe(1000);
+    expect(settlements).toEqual(Array(1000).fill(1));
     expect(new Set(codes)).toEqual(new Set(["cancelled", "worked"]));
     expect(await client.status()).toMatchObject({ running: 0, queued: 0 });
+    await client.close();
+    const once = new Map([...wire.written].map((id) => [id, 1]));
+    expect(once.size).toBeGreaterThan(500);
+    expect(wire.endings).toEqual(once);
     console.info(`1,000 settled, ${codes.filter((code) => code === "cancelled").length} of them cancelled`);
   });
 
