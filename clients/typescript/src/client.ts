@@ -2,6 +2,7 @@ import { Aborts } from "./aborts.js";
 import { type Call, Calls, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
+import { lineOf } from "./request_line.js";
 import { type Begun, TextStream } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type { Transport } from "./transport.js";
@@ -227,13 +228,7 @@ export class Sidecar {
   }
 
   #lineOf(request: object): string {
-    const line = `${JSON.stringify(request, wellFormed)}\n`;
-    const { maxLineBytes = 1 << 24 } = this.#options;
-    // One UTF-16 unit is at most three bytes; only a long line is measured.
-    if (line.length * 3 > maxLineBytes && new TextEncoder().encode(line).length - 1 > maxLineBytes) {
-      throw new SidecarError(`the request has more than ${maxLineBytes} bytes`, "message_too_large", false);
-    }
-    return line;
+    return lineOf(request, this.#options.maxLineBytes ?? 1 << 24);
   }
 
   /** Writes what may be written, one line after the other; there is one of these at a time. */
@@ -290,9 +285,4 @@ function report<M>(line: ProgressLine, onProgress?: (measure: M) => void, onDelt
 
 function closed(): SidecarError {
   return new SidecarError("the client was closed", "client_closed", false);
-}
-
-/** Half a surrogate pair isn't text: the worker would refuse the line, and couldn't say whose it was. */
-function wellFormed(_key: string, value: unknown): unknown {
-  return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\uFFFD") : value;
 }

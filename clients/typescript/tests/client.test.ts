@@ -31,6 +31,13 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
 
 const TAGS = { content: "a text" };
 
+/** Objects in objects, so many. */
+function nested(levels: number): { [name: string]: unknown } {
+  let value = {};
+  for (let level = 1; level < levels; level++) value = { a: value };
+  return value;
+}
+
 test("a call is written once, with an id, and ends with its response", async () => {
   const sidecar = client();
   const call = sidecar.generateTags({ content: "a text", max_tags: 3 });
@@ -267,6 +274,20 @@ test("an error that names no request fails those that were sent, so that none wa
 test("half a surrogate pair is sent as U+FFFD, whole ones and U+2028 as they are", () => {
   void client().generateTags({ content: "a\ud83d b\ude00 \ud83d\ude00 \u2028" });
   expect(transport.worker.requests[0]!.content).toBe("a\ufffd b\ufffd \ud83d\ude00 \u2028");
+});
+
+test("that is so in names as well, and a backslash before such letters stays one", () => {
+  const schema = { "a\ud83d": 1, "\ud83d\ude00": "\\ud83d \ude00 \\\ud83d" };
+  void client().generate({ prompt: "x", schema });
+  expect(transport.worker.requests[0]!.schema).toEqual({ "a\ufffd": 1, "\ud83d\ude00": "\\ud83d \ufffd \\\ufffd" });
+});
+
+test("a request that is nested deeper than the worker reads fails alone", async () => {
+  const sidecar = client();
+  expect(await codeOf(sidecar.generate({ prompt: "x", schema: nested(1024) }))).toBe("invalid_params");
+  expect(await codeOf(sidecar.generate({ prompt: "x", schema: nested(100_000) }))).toBe("invalid_params");
+  void sidecar.generate({ prompt: "x", schema: nested(1023) });
+  expect(transport.worker.requests.map(({ id }) => id)).toEqual([3]);
 });
 
 test("a request that can't be written as JSON, or is too long, fails alone", async () => {
