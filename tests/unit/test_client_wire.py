@@ -1,4 +1,4 @@
-"""A request of the Python client as a line: one that the worker couldn't read would fail all calls, so it never leaves."""
+"""Requests of the Python client as lines: what the worker couldn't read would fail all calls, so it never leaves."""
 
 from __future__ import annotations
 

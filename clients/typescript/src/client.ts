@@ -1,4 +1,5 @@
 import { Aborts } from "./aborts.js";
+import { callBack } from "./callbacks.js";
 import { type Call, Calls, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
@@ -245,7 +246,7 @@ export class Sidecar {
   }
 
   #receive(text: string): void {
-    if (!this.#calls.receive(text) && text.trim()) this.#options.onNoise?.(text);
+    if (!this.#calls.receive(text) && text.trim()) callBack(() => this.#options.onNoise?.(text));
     void this.#write();
   }
 
@@ -256,7 +257,7 @@ export class Sidecar {
 
   #ended(error: SidecarError): void {
     this.#calls.failAll(this.#closing ? closed() : error);
-    if (!this.#closing) this.#options.onWorkerEnded?.(error);
+    if (!this.#closing) callBack(() => this.#options.onWorkerEnded?.(error));
   }
 
   /** Which model the next worker has to load. */

@@ -1,6 +1,7 @@
 /** The worker as a child process of Node or of Electron's main process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Socket } from "node:net";
+import { callBack } from "./callbacks.js";
 import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
 
 export interface NodeOptions {
@@ -69,7 +70,7 @@ class NodeConnection implements Connection {
     const decoder = new TextDecoder();
     stderr?.on("data", (chunk: Buffer) => {
       this.#stderr.push(chunk);
-      onStderr?.(decoder.decode(chunk, { stream: true }));
+      callBack(() => onStderr?.(decoder.decode(chunk, { stream: true })));
     });
     stdin?.on("drain", () => this.#roomToWrite());
     // A pipe that breaks says what the end of the process says better.

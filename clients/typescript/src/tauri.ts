@@ -6,6 +6,7 @@
  * app's main thread: one line after the other, and never more than the worker takes (`maxInFlight`).
  */
 import { type Child, Command } from "@tauri-apps/plugin-shell";
+import { callBack } from "./callbacks.js";
 import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
 import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
 
@@ -86,7 +87,7 @@ class TauriConnection implements Connection {
 
   #log(chunk: Uint8Array, { onStderr }: TauriOptions): void {
     this.#stderr.push(chunk);
-    onStderr?.(this.#decoder.decode(chunk, { stream: true }));
+    callBack(() => onStderr?.(this.#decoder.decode(chunk, { stream: true })));
   }
 
   /** The plugin has lost the process, and won't say how it ends. */

@@ -29,6 +29,19 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
     (error: SidecarError) => error.code,
   );
 
+/** What would have ended the app, by the time that everything due has happened. */
+async function uncaughtErrors(): Promise<unknown[]> {
+  const others = process.listeners("uncaughtException");
+  const seen: unknown[] = [];
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", (error) => seen.push(error));
+  await settled();
+  await settled();
+  process.removeAllListeners("uncaughtException");
+  for (const other of others) process.on("uncaughtException", other);
+  return seen;
+}
+
 const TAGS = { content: "a text" };
 
 /** Objects in objects, so many. */
@@ -253,6 +266,25 @@ test("lines that aren't the protocol's are reported and change nothing", async (
   transport.worker.answer("generate-tags", { tags: ["a"] });
   expect((await call).tags).toEqual(["a"]);
   expect(noise.length).toBe(8);
+});
+
+test("what onNoise throws is the app's to see, and loses no answer of the same chunk", async () => {
+  const uncaught = uncaughtErrors();
+  const call = client({ onNoise: (line) => { throw new RangeError(line); } }).generateTags(TAGS);
+  const answer = JSON.stringify({ type: "response", command: "generate-tags", id: 1, tags: ["a"] });
+  transport.worker.bytes(new TextEncoder().encode(`noise\n${answer}\n`));
+  expect((await call).tags).toEqual(["a"]);
+  expect(await uncaught).toEqual([new RangeError("noise")]);
+});
+
+test("what onWorkerEnded throws is the app's to see, and the worker counts as ended", async () => {
+  const uncaught = uncaughtErrors();
+  const sidecar = client({ onWorkerEnded: ({ code }) => { throw new RangeError(code); } });
+  const call = codeOf(sidecar.generateTags(TAGS));
+  transport.worker.end({ exitCode: 1 });
+  expect(await call).toBe("worker_ended");
+  expect(await uncaught).toEqual([new RangeError("worker_ended")]);
+  await sidecar.close();
 });
 
 test("a second end of the same call is ignored", async () => {
