@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { Aborts } from "./aborts.js";
 import { callBack } from "./callbacks.js";
 import { type Call, Calls, type ProgressLine } from "./calls.js";
