@@ -111,6 +111,35 @@ test("leaving the loop cancels the request", async () => {
   expect(await codeOf(stream.result)).toBe("cancelled");
 });
 
+test("leaving it before the first piece was asked for cancels the request, and while one is waited for ends the wait", async () => {
+  const sidecar = client();
+  const [early, waiting] = [sidecar.generateStream({ prompt: "x" }), sidecar.generateStream({ prompt: "y" })];
+  await settled();
+  await early[Symbol.asyncIterator]().return!();
+  expect(await codeOf(early.result)).toBe("cancelled");
+  const pieces = waiting[Symbol.asyncIterator]();
+  const asked = [pieces.next(), pieces.next()];
+  await settled();
+  await pieces.return!();
+  expect(await Promise.all(asked)).toEqual(Array(2).fill({ done: true, value: undefined }));
+  await settled();
+  expect(transport.worker.requests.map(({ target }) => target)).toEqual([undefined, undefined, 1, 2]);
+});
+
+test("pieces that are asked for before they come are given in order, then the failure, once", async () => {
+  const stream = client().generateStream({ prompt: "x" });
+  const pieces = stream[Symbol.asyncIterator]();
+  const asked = [1, 2, 3, 4].map(() => pieces.next().catch((error: SidecarError) => error.code));
+  for (const delta of ["a", "b"]) transport.worker.say({ type: "progress", command: "generate", id: 1, delta });
+  transport.worker.end({ exitCode: 1 });
+  expect(await Promise.all(asked)).toEqual([
+    { done: false, value: "a" },
+    { done: false, value: "b" },
+    "worker_ended",
+    { done: true, value: undefined },
+  ]);
+});
+
 test("a stream that is left and forgotten leaves no rejection behind", async () => {
   const stream = client().generateStream({ prompt: "x" });
   transport.worker.say({ type: "progress", command: "generate", id: 1, delta: "enough" });
