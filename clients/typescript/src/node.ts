@@ -81,6 +81,8 @@ class NodeConnection implements Connection {
     if (this.#ended) return;
     this.#ended = true;
     this.#roomToWrite();
+    // A grandchild that holds the pipes would keep the app alive.
+    for (const stream of this.#child.stdio ?? []) stream?.destroy();
     const { exitCode, signalCode } = this.#child;
     const ending = { exitCode, signal: signalCode, stderr: String(this.#stderr) };
     this.#listener.end(notStarted === undefined ? ending : { ...ending, notStarted });

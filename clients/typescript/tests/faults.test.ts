@@ -130,8 +130,19 @@ test("an app that has nothing open ends by itself, and with it the worker", asyn
   await vi.waitUntil(() => !isAlive(pid), { timeout: 20_000, interval: 200 });
 });
 
-function startApp(code: string): ChildProcessByStdio<Writable, Readable, null> {
-  const app = spawn(process.execPath, ["--input-type=module", "-e", code, WORKER], { stdio: ["pipe", "pipe", "inherit"] });
+test("a child of the worker's that holds its pipes doesn't keep the app alive after close()", async () => {
+  const app = startApp(APP_THAT_CLOSES, script(PARENT));
+  const ended = new Promise((resolve) => app.on("exit", resolve));
+  const grandchild = Number(await first(app.stdout));
+  onTestFinished(() => void process.kill(grandchild, "SIGKILL"));
+  expect(await ended).toBe(0);
+  expect(isAlive(grandchild)).toBe(true);
+});
+
+type Command = [command: string, args: string[]];
+
+function startApp(code: string, [command, args]: Command = [WORKER, []]): ChildProcessByStdio<Writable, Readable, null> {
+  const app = spawn(process.execPath, ["--input-type=module", "-e", code, command, ...args], { stdio: ["pipe", "pipe", "inherit"] });
   onTestFinished(() => void app.kill("SIGKILL"));
   return app;
 }
@@ -146,6 +157,25 @@ const APP_THAT_ENDS = `
   await new Promise((resolve) => process.stdin.once("data", resolve));
   process.stdin.unref();`;
 const APP = `${APP_THAT_ENDS}\nsetInterval(() => {}, 1000);`;
+
+/** Ends with its stdin, and leaves a child behind. */
+const PARENT = `
+  const child = require("node:child_process").spawn("sleep", ["50"], { stdio: ["ignore", "inherit", "inherit"] });
+  child.unref();
+  console.log(child.pid);
+  process.stdin.resume();`;
+const APP_THAT_CLOSES = `
+  const { Sidecar } = await import(${BUILT} + "index.js");
+  const { nodeTransport } = await import(${BUILT} + "node.js");
+  const [, command, ...args] = process.argv;
+  let told;
+  const begun = new Promise((resolve) => (told = resolve));
+  const client = new Sidecar(nodeTransport({ command, args }), { onNoise: (pid) => told(pid) });
+  client.start();
+  const alive = setInterval(() => {}, 1000);
+  console.log(await begun);
+  await client.close({ graceMs: 0 });
+  clearInterval(alive);`;
 
 const first = (stream: NodeJS.ReadableStream): Promise<Buffer> =>
   new Promise((resolve, reject) => {
