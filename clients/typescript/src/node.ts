@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Socket } from "node:net";
 import { callBack } from "./callbacks.js";
-import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
+import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
 
 export interface NodeOptions {
   /** The executable: a path, or a name that is looked up in PATH. */
@@ -75,6 +75,7 @@ class NodeConnection implements Connection {
     stdin?.on("drain", () => this.#roomToWrite());
     // A pipe that breaks says what the end of the process says better.
     for (const stream of [stdin, stdout, stderr]) stream?.on("error", () => this.#roomToWrite());
+    stdin?.on("error", () => setTimeout(() => this.kill(), DEAF_MS).unref());
   }
 
   #end(notStarted?: string): void {

@@ -8,7 +8,7 @@
 import { type Child, Command } from "@tauri-apps/plugin-shell";
 import { callBack } from "./callbacks.js";
 import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
-import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
+import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
 
 /** One of the two, by its name in the capability. */
 type Named =
@@ -63,7 +63,7 @@ class TauriConnection implements Connection {
     // Each waits for the one before: two calls into Tauri may overtake each other.
     this.#written = this.#written.then(async () => {
       await this.#spawned;
-      if (!this.#ended) await this.#child?.write(line).catch(() => {}); // The end of the process tells it better.
+      if (!this.#ended) await this.#child?.write(line).catch(() => this.#killSoon());
     });
     return this.#written;
   }
@@ -78,6 +78,11 @@ class TauriConnection implements Connection {
 
   kill(): void {
     void this.#spawned.then(() => this.#child?.kill()).catch(() => {});
+  }
+
+  /** It didn't take what was written; its end says it better. */
+  #killSoon(): void {
+    setTimeout(() => this.#ended || this.kill(), DEAF_MS);
   }
 
   #began(child: Child): void {

@@ -99,6 +99,16 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     expect(endings).toBe(4);
   });
 
+  test("a process that closes its stdin and lives on is ended, and its calls fail", async () => {
+    const deaf = transport("/bin/sh", ["-c", "exec 0<&-; echo deaf; exec sleep 50"]);
+    const noise = vi.fn();
+    const client = sidecar(deaf, { onNoise: noise });
+    client.start();
+    await vi.waitUntil(() => noise.mock.calls.length > 0, { timeout: 20_000 });
+    const call = client.status();
+    await expect(call).rejects.toMatchObject({ code: "worker_ended", data: { exit_code: null } });
+  });
+
   test("a process that talks nonsense on stdout and stderr without end, and reads nothing, can be closed", async () => {
     const noise = vi.fn();
     const talking = script(`process.on("SIGTERM", () => {});
