@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { Aborts } from "./aborts.js";
 import { callBack } from "./callbacks.js";
-import { type Call, Calls, type ProgressLine } from "./calls.js";
+import { type Call, Calls, type Outcome, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
 import { lineOf } from "./request_line.js";
@@ -37,6 +37,8 @@ export interface SidecarOptions {
   readonly maxLineBytes?: number;
   /** A worker ended that wasn't asked to. Its calls have failed; the next call starts another. */
   readonly onWorkerEnded?: (error: SidecarError) => void;
+  /** The model couldn't be loaded again after a restart. Calls that miss it fail with this until `loadModel` works. */
+  readonly onReloadFailed?: (error: SidecarError) => void;
   /** A line on stdout that isn't the protocol's. */
   readonly onNoise?: (line: string) => void;
 }
@@ -55,6 +57,7 @@ export class Sidecar {
   readonly #supervisor: Supervisor;
   readonly #aborts = new Aborts();
   #model: Params<"load-model"> | undefined;
+  #reloadFailed: SidecarError | undefined;
   #writing = false;
   #closing: Promise<void> | undefined;
 
@@ -178,7 +181,7 @@ export class Sidecar {
         onEnd: (outcome) => {
           stopClock();
           unwatch?.();
-          if ("error" in outcome) return reject(outcome.error);
+          if ("error" in outcome) return reject(this.#explained(outcome.error));
           this.#note(command, given);
           resolve(outcome.line as Responses[C]);
         },
@@ -188,10 +191,13 @@ export class Sidecar {
   }
 
   /** A request that nobody waits for. */
-  #tell(request: { command: "cancel" | "shutdown" | "load-model"; [field: string]: unknown }): void {
+  #tell(
+    request: { command: "cancel" | "shutdown" | "load-model"; [field: string]: unknown },
+    onEnd: (outcome: Outcome) => void = () => {},
+  ): void {
     const id = this.#calls.nextId();
     const line = this.#lineOf({ ...request, id });
-    this.#open({ id, line, urgent: true, onProgress: () => {}, onEnd: () => {} });
+    this.#open({ id, line, urgent: true, onProgress: () => {}, onEnd });
   }
 
   #open(call: Call): void {
@@ -252,8 +258,22 @@ export class Sidecar {
   }
 
   #started(): void {
-    if (this.#model) this.#tell({ ...this.#model, command: "load-model" });
+    this.#reloadFailed = undefined;
+    if (this.#model) this.#tell({ ...this.#model, command: "load-model" }, (outcome) => this.#reloaded(outcome));
     void this.#write();
+  }
+
+  #reloaded(outcome: Outcome): void {
+    const error = "error" in outcome ? (outcome.error as SidecarError) : undefined;
+    // The end of the process is told in its own way.
+    if (!error || error.code === "worker_ended" || error.code === "client_closed") return;
+    this.#reloadFailed = error;
+    callBack(() => this.#options.onReloadFailed?.(error));
+  }
+
+  /** That no model is loaded is no news to who had loaded one: why it isn't any more is. */
+  #explained(error: unknown): unknown {
+    return (error instanceof SidecarError && error.code === "model_not_loaded" && this.#reloadFailed) || error;
   }
 
   #ended(error: SidecarError): void {
@@ -263,6 +283,7 @@ export class Sidecar {
 
   /** Which model the next worker has to load. */
   #note<C extends Command>(command: C, params: Params<C>): void {
+    if (command === "load-model" || command === "unload-model") this.#reloadFailed = undefined;
     if (command === "load-model") this.#model = params;
     if (command === "unload-model") this.#model = undefined;
   }

@@ -473,6 +473,33 @@ test("the model that was loaded is loaded again in the next process, before anyt
   ]);
 });
 
+test("a model that can't be loaded again is reported, and calls that miss it fail with the reason until one is loaded", async () => {
+  const reported: SidecarError[] = [];
+  const sidecar = client({ backoffMs: [0], onReloadFailed: (error) => reported.push(error) });
+  const refuse = (command: string, code: string): void =>
+    transport.worker.say({ type: "error", command, id: transport.worker.id(command), error: "x", code, retryable: false });
+  const tags = async (): Promise<string> => {
+    const call = codeOf(sidecar.generateTags(TAGS));
+    await vi.waitUntil(() => transport.worker.requests.at(-1)?.command === "generate-tags");
+    refuse("generate-tags", "model_not_loaded");
+    return call;
+  };
+  const load = sidecar.loadModel({ model_path: "/a/model" });
+  transport.worker.answer("load-model");
+  await load;
+  transport.worker.end({ exitCode: 1 });
+  sidecar.start();
+  refuse("load-model", "model_not_found");
+  expect(await tags()).toBe("model_not_found");
+  expect(await tags()).toBe("model_not_found");
+  expect(reported.map(({ code }) => code)).toEqual(["model_not_found"]);
+  const unload = sidecar.unloadModel();
+  await settled();
+  transport.worker.answer("unload-model");
+  await unload;
+  expect(await tags()).toBe("model_not_loaded");
+});
+
 test("a transport that throws is a worker that couldn't be started", async () => {
   const sidecar = new Sidecar({ start: () => { throw new TypeError("no such thing"); } });
   await expect(sidecar.status()).rejects.toMatchObject({ code: "worker_not_started", message: /no such thing/ });
