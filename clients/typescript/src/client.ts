@@ -141,6 +141,7 @@ export class Sidecar {
   cancelAll(): void {
     this.#calls.failWaiting(SidecarError.cancelled(undefined));
     if (this.#calls.size) this.#tell({ command: "cancel" });
+    this.#rest();
   }
 
   /**
@@ -212,7 +213,7 @@ export class Sidecar {
     const sent = this.#calls.isSent(id);
     this.#calls.settle(id, { error });
     if (sent) this.#tell({ command: "cancel", target: id });
-    this.#holdWhileBusy();
+    this.#rest();
   }
 
   /** The worker keeps the time of what it has; the client that of what waits, and of a worker that doesn't answer. */
@@ -249,7 +250,7 @@ export class Sidecar {
       await connection.write(call.line);
     }
     this.#writing = false;
-    this.#holdWhileBusy();
+    this.#rest();
   }
 
   #receive(text: string): void {
@@ -288,7 +289,9 @@ export class Sidecar {
     if (command === "unload-model") this.#model = undefined;
   }
 
-  #holdWhileBusy(): void {
+  /** With nothing open, the worker is no reason for the app to stay alive, nor is there one to start another. */
+  #rest(): void {
+    if (this.#calls.size === 0) this.#supervisor.wantNoMore();
     this.#supervisor.connection?.hold?.(this.#calls.size > 0);
   }
 

@@ -446,6 +446,31 @@ test("three restarts in a row, each later than the one before; then calls fail a
   expect((await call).tags).toEqual([]);
 });
 
+const LEAVE: Record<string, (sidecar: Sidecar, abort: AbortController) => void> = {
+  "is aborted": (_, abort) => abort.abort(),
+  "is ended by cancelAll": (sidecar) => sidecar.cancelAll(),
+};
+
+for (const [how, leave] of Object.entries(LEAVE)) {
+  test(`when the only call ${how} during the wait before a restart, nothing is waited for and nothing started`, async () => {
+    vi.useFakeTimers();
+    const sidecar = client();
+    const first = codeOf(sidecar.status());
+    transport.worker.end();
+    expect(await first).toBe("worker_ended");
+    const abort = new AbortController();
+    const left = codeOf(sidecar.status({ signal: abort.signal }));
+    leave(sidecar, abort);
+    expect(await left).toBe("cancelled");
+    expect(vi.getTimerCount()).toBe(0);
+    const next = codeOf(sidecar.status());
+    await vi.advanceTimersByTimeAsync(250);
+    expect(transport.workers.length).toBe(2);
+    transport.worker.answer("status");
+    expect(await next).toBe("worked");
+  });
+}
+
 test("a process that lived long begins the counting anew", async () => {
   vi.useFakeTimers();
   const sidecar = client();
