@@ -136,6 +136,28 @@ def test_download_at_a_terminal(program: Path, hub: Hub, tmp_path: Path) -> None
     assert_whole(hub, tmp_path / "to")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tags", "news.txt", "--model", "demo"],
+        ["summarize", "news.txt", "--model", "demo", "--json"],
+        ["tags", ".", "--out", "results.jsonl", "--model", "demo"],
+        ["models"],
+        ["doctor"],
+    ],
+    ids=" ".join,
+)
+def test_commands_for_people_ask_a_worker_that_is_the_bundle_too(
+    program: Path, tmp_path: Path, command: list[str]
+) -> None:
+    """There is no Python and no other worker in this environment that they could start."""
+    (tmp_path / "news.txt").write_text(NEWS)
+    ended = subprocess.run(
+        [program, *command], env={}, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_no_child_outlives_a_bundle_that_is_killed(program: Path, hub: Hub, tmp_path: Path) -> None:
     """The process that was spawned is the worker itself, so nothing stands between."""
     hold = Fault("*.safetensors", hold=1000)
@@ -292,7 +314,7 @@ def test_it_holds_the_worker_and_nothing_of_its_tests(program: Path) -> None:
     ours = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in sources()}
     found = {name for name in modules if name.split(".")[0] == "mlx_sidecar"}
     assert found - ours == set()
-    assert {"mlx_sidecar.worker", "mlx_sidecar.terminal", "mlx_sidecar.hub.child"} <= found
+    assert {name for name in ours if name.split(".")[1:2] == ["terminal"]} | {"mlx_sidecar.hub.child"} <= found
     foreign = ("tests", "training", "benchmarks", "pytest", "hypothesis", "PyInstaller", "pip", "setuptools", "torch")
     assert [name for name in modules if name.split(".")[0] in (*foreign, "tkinter", "PIL", "matplotlib")] == []
     files = [path.relative_to(program.parent) for path in program.parent.rglob("*")]
@@ -304,7 +326,7 @@ def sources() -> Iterator[Path]:
     """The package's modules that the worker can come to import."""
     for path in (REPOSITORY / "mlx_sidecar").rglob("*.py"):
         place = path.relative_to(REPOSITORY)
-        if place.parts[1] != "bundle" and place.name != "__main__.py":
+        if place.parts[1] != "bundle":
             yield place
 
 

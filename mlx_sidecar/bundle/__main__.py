@@ -14,19 +14,8 @@ from mlx_sidecar.engine import device
 from mlx_sidecar.flags import OneLineParser
 
 _WORDS = """
-{size} MB. Ship the whole folder: the program needs what lies beside it. In package.json (electron-builder):
-
-  "build": {{ "extraResources": [{{ "from": "{place}", "to": "worker" }}] }}
-
-and spawn path.join(process.resourcesPath, "worker", "{name}"). In tauri.conf.json:
-
-  "bundle": {{ "resources": {{ "{place}/": "worker/" }} }}
-
-in the capability file, to be started by that name (tauriTransport({{ program: "{name}", args: ["--model", "demo"] }})):
-
-  {{ "name": "{name}", "cmd": "$RESOURCE/worker/{name}", "args": ["--model", "demo"] }}
-
-externalBin is for programs that are a single file. examples/tauri and examples/electron have it all.
+{size} MB. Ship the whole folder: the program in it, {name}, needs what lies beside it.
+"A bundle" in the README says what Electron's and Tauri's packagers have to be told.
 """
 _WORDS_FOR_MACOS = """
 Before the app is signed and notarized, sign what is in it (not tried out yet):

@@ -1,4 +1,4 @@
-"""What a bundle starts with: the worker, or one of the processes that start themselves by `sys.executable`.
+"""What a bundle starts with: the worker, a command for people, or a process that starts itself by `sys.executable`.
 
 In a bundle that is this program, not Python, so `-c` and `-m` mean nothing to
 it. This script is no part of the package: the worker never imports it.
@@ -44,11 +44,11 @@ def _serve_multiprocessing() -> None:
 
 _give_the_environment_back()
 if sys.argv[1:] == [CHILD_ARGUMENT]:
-    from mlx_sidecar.hub.child import main
+    from mlx_sidecar.hub.child import main as fetch
 
-    main()
+    fetch()
 _serve_multiprocessing()
 
-from mlx_sidecar.cli import run  # noqa: E402
+from mlx_sidecar.__main__ import main  # noqa: E402
 
-run()
+main()

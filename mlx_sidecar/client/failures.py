@@ -46,7 +46,8 @@ class WorkerEnded(ClientError):
 class WorkerFailed(ClientError):
     """The worker ended again and again, so it isn't started any more; make a new client to try once more."""
 
-    code = "worker_failed"
+    # As the TypeScript client has it: to a program both say that there is no worker.
+    code = "worker_not_started"
 
     def __init__(self, times: int, last: WorkerEnded) -> None:
         self.times, self.last = times, last

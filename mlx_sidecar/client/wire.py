@@ -15,6 +15,9 @@ from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.protocol.responses import RESULTS, Delta, DownloadMeasure, Measure, Result
 
 _SHOWN_BYTES = 200
+_MOST_LEVELS = 1024
+"""As deep as the worker reads JSON. It can't say whose a deeper line is, which would fail everybody's calls."""
+_TOO_DEEP = f"the request is nested deeper than {_MOST_LEVELS}"
 
 
 class Ended(Struct, frozen=True):
@@ -66,13 +69,27 @@ class _Error(Struct):
 
 
 def encode(number: int, request: Request) -> bytes:
-    """The line of a request. Raises InvalidParams where a text has no place in JSON."""
+    """The line of a request. Raises InvalidParams where the worker couldn't read it."""
     # Last: a request that was read from somewhere may have an id of its own.
     fields = {"command": request.__struct_config__.tag, **_given(request), "id": number}
     try:
-        return msgspec.json.encode(fields) + b"\n"
+        line = msgspec.json.encode(fields) + b"\n"
     except UnicodeEncodeError:
         raise InvalidParams("a text holds half of a surrogate pair, which is no character; replace it") from None
+    except RecursionError:
+        raise InvalidParams(_TOO_DEEP) from None
+    if _levels(fields) > _MOST_LEVELS:
+        raise InvalidParams(_TOO_DEEP)
+    return line
+
+
+def _levels(value: Any) -> int:
+    """How deep that is nested; not by recursion, of which Python has less than the worker reads."""
+    levels, within = 0, [value]
+    while within := [each for each in within if isinstance(each, dict | list | tuple)]:
+        levels += 1
+        within = [part for each in within for part in (each.values() if isinstance(each, dict) else each)]
+    return levels
 
 
 def _given(request: Request) -> dict[str, Any]:

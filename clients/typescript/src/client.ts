@@ -1,7 +1,10 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { Aborts } from "./aborts.js";
-import { type Call, Calls, type ProgressLine } from "./calls.js";
+import { callBack } from "./callbacks.js";
+import { type Call, Calls, type Outcome, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
+import { lineOf } from "./request_line.js";
 import { type Begun, TextStream } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type { Transport } from "./transport.js";
@@ -34,6 +37,8 @@ export interface SidecarOptions {
   readonly maxLineBytes?: number;
   /** A worker ended that wasn't asked to. Its calls have failed; the next call starts another. */
   readonly onWorkerEnded?: (error: SidecarError) => void;
+  /** The model couldn't be loaded again after a restart. Calls that miss it fail with this until `loadModel` works. */
+  readonly onReloadFailed?: (error: SidecarError) => void;
   /** A line on stdout that isn't the protocol's. */
   readonly onNoise?: (line: string) => void;
 }
@@ -52,6 +57,7 @@ export class Sidecar {
   readonly #supervisor: Supervisor;
   readonly #aborts = new Aborts();
   #model: Params<"load-model"> | undefined;
+  #reloadFailed: SidecarError | undefined;
   #writing = false;
   #closing: Promise<void> | undefined;
 
@@ -135,6 +141,7 @@ export class Sidecar {
   cancelAll(): void {
     this.#calls.failWaiting(SidecarError.cancelled(undefined));
     if (this.#calls.size) this.#tell({ command: "cancel" });
+    this.#rest();
   }
 
   /**
@@ -175,7 +182,7 @@ export class Sidecar {
         onEnd: (outcome) => {
           stopClock();
           unwatch?.();
-          if ("error" in outcome) return reject(outcome.error);
+          if ("error" in outcome) return reject(this.#explained(outcome.error));
           this.#note(command, given);
           resolve(outcome.line as Responses[C]);
         },
@@ -185,10 +192,13 @@ export class Sidecar {
   }
 
   /** A request that nobody waits for. */
-  #tell(request: { command: "cancel" | "shutdown" | "load-model"; [field: string]: unknown }): void {
+  #tell(
+    request: { command: "cancel" | "shutdown" | "load-model"; [field: string]: unknown },
+    onEnd: (outcome: Outcome) => void = () => {},
+  ): void {
     const id = this.#calls.nextId();
     const line = this.#lineOf({ ...request, id });
-    this.#open({ id, line, urgent: true, onProgress: () => {}, onEnd: () => {} });
+    this.#open({ id, line, urgent: true, onProgress: () => {}, onEnd });
   }
 
   #open(call: Call): void {
@@ -203,7 +213,7 @@ export class Sidecar {
     const sent = this.#calls.isSent(id);
     this.#calls.settle(id, { error });
     if (sent) this.#tell({ command: "cancel", target: id });
-    this.#holdWhileBusy();
+    this.#rest();
   }
 
   /** The worker keeps the time of what it has; the client that of what waits, and of a worker that doesn't answer. */
@@ -227,13 +237,7 @@ export class Sidecar {
   }
 
   #lineOf(request: object): string {
-    const line = `${JSON.stringify(request, wellFormed)}\n`;
-    const { maxLineBytes = 1 << 24 } = this.#options;
-    // One UTF-16 unit is at most three bytes; only a long line is measured.
-    if (line.length * 3 > maxLineBytes && new TextEncoder().encode(line).length - 1 > maxLineBytes) {
-      throw new SidecarError(`the request has more than ${maxLineBytes} bytes`, "message_too_large", false);
-    }
-    return line;
+    return lineOf(request, this.#options.maxLineBytes ?? 1 << 24);
   }
 
   /** Writes what may be written, one line after the other; there is one of these at a time. */
@@ -246,31 +250,48 @@ export class Sidecar {
       await connection.write(call.line);
     }
     this.#writing = false;
-    this.#holdWhileBusy();
+    this.#rest();
   }
 
   #receive(text: string): void {
-    if (!this.#calls.receive(text) && text.trim()) this.#options.onNoise?.(text);
+    if (!this.#calls.receive(text) && text.trim()) callBack(() => this.#options.onNoise?.(text));
     void this.#write();
   }
 
   #started(): void {
-    if (this.#model) this.#tell({ ...this.#model, command: "load-model" });
+    this.#reloadFailed = undefined;
+    if (this.#model) this.#tell({ ...this.#model, command: "load-model" }, (outcome) => this.#reloaded(outcome));
     void this.#write();
+  }
+
+  #reloaded(outcome: Outcome): void {
+    const error = "error" in outcome ? (outcome.error as SidecarError) : undefined;
+    // The end of the process is told in its own way.
+    if (!error || error.code === "worker_ended" || error.code === "client_closed") return;
+    this.#reloadFailed = error;
+    callBack(() => this.#options.onReloadFailed?.(error));
+  }
+
+  /** That no model is loaded is no news to who had loaded one: why it isn't any more is. */
+  #explained(error: unknown): unknown {
+    return (error instanceof SidecarError && error.code === "model_not_loaded" && this.#reloadFailed) || error;
   }
 
   #ended(error: SidecarError): void {
     this.#calls.failAll(this.#closing ? closed() : error);
-    if (!this.#closing) this.#options.onWorkerEnded?.(error);
+    if (!this.#closing) callBack(() => this.#options.onWorkerEnded?.(error));
   }
 
   /** Which model the next worker has to load. */
   #note<C extends Command>(command: C, params: Params<C>): void {
+    if (command === "load-model" || command === "unload-model") this.#reloadFailed = undefined;
     if (command === "load-model") this.#model = params;
     if (command === "unload-model") this.#model = undefined;
   }
 
-  #holdWhileBusy(): void {
+  /** With nothing open, the worker is no reason for the app to stay alive, nor is there one to start another. */
+  #rest(): void {
+    if (this.#calls.size === 0) this.#supervisor.wantNoMore();
     this.#supervisor.connection?.hold?.(this.#calls.size > 0);
   }
 
@@ -290,9 +311,4 @@ function report<M>(line: ProgressLine, onProgress?: (measure: M) => void, onDelt
 
 function closed(): SidecarError {
   return new SidecarError("the client was closed", "client_closed", false);
-}
-
-/** Half a surrogate pair isn't text: the worker would refuse the line, and couldn't say whose it was. */
-function wellFormed(_key: string, value: unknown): unknown {
-  return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\uFFFD") : value;
 }

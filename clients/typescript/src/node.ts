@@ -1,7 +1,8 @@
 /** The worker as a child process of Node or of Electron's main process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Socket } from "node:net";
-import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
+import { callBack } from "./callbacks.js";
+import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
 
 export interface NodeOptions {
   /** The executable: a path, or a name that is looked up in PATH. */
@@ -69,17 +70,20 @@ class NodeConnection implements Connection {
     const decoder = new TextDecoder();
     stderr?.on("data", (chunk: Buffer) => {
       this.#stderr.push(chunk);
-      onStderr?.(decoder.decode(chunk, { stream: true }));
+      callBack(() => onStderr?.(decoder.decode(chunk, { stream: true })));
     });
     stdin?.on("drain", () => this.#roomToWrite());
     // A pipe that breaks says what the end of the process says better.
     for (const stream of [stdin, stdout, stderr]) stream?.on("error", () => this.#roomToWrite());
+    stdin?.on("error", () => setTimeout(() => this.kill(), DEAF_MS).unref());
   }
 
   #end(notStarted?: string): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#roomToWrite();
+    // A grandchild that holds the pipes would keep the app alive.
+    for (const stream of this.#child.stdio ?? []) stream?.destroy();
     const { exitCode, signalCode } = this.#child;
     const ending = { exitCode, signal: signalCode, stderr: String(this.#stderr) };
     this.#listener.end(notStarted === undefined ? ending : { ...ending, notStarted });

@@ -22,16 +22,14 @@ export class TextStream<Result> implements AsyncIterable<string> {
   }
 
   /** The pieces in order; together they are exactly the text. Leaving the loop early cancels the request. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<string, void, void> {
-    try {
-      while (this.#pieces.length || !this.#ended) {
-        if (this.#pieces.length) yield this.#pieces.shift()!;
-        else await new Promise<void>((resolve) => this.#wake.push(resolve));
-      }
-      await this.result;
-    } finally {
-      this.#cancel();
-    }
+  [Symbol.asyncIterator](): AsyncIterableIterator<string, undefined> {
+    return new Pieces(() => this.#next(), this.result, this.#cancel);
+  }
+
+  /** The next piece; undefined where there is none to come. */
+  async #next(): Promise<string | undefined> {
+    while (!this.#pieces.length && !this.#ended) await new Promise<void>((resolve) => this.#wake.push(resolve));
+    return this.#pieces.shift();
   }
 
   #push(text: string): void {
@@ -46,6 +44,52 @@ export class TextStream<Result> implements AsyncIterable<string> {
 
   #wakeAll(): void {
     for (const wake of this.#wake.splice(0)) wake();
+  }
+}
+
+type Step = IteratorResult<string, undefined>;
+
+const OVER: Step = { done: true, value: undefined };
+
+/** One loop over the pieces. Not a generator: one that was never asked for a piece doesn't hear that it is left. */
+class Pieces implements AsyncIterableIterator<string, undefined> {
+  readonly #next: () => Promise<string | undefined>;
+  readonly #result: Promise<unknown>;
+  readonly #cancel: () => void;
+  /** Who asks before the last one was answered waits until it was. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #over = false;
+
+  constructor(next: () => Promise<string | undefined>, result: Promise<unknown>, cancel: () => void) {
+    this.#next = next;
+    this.#result = result;
+    this.#cancel = cancel;
+  }
+
+  next(): Promise<Step> {
+    const take = (): Promise<Step> => this.#take();
+    const taken = this.#turn.then(take, take);
+    this.#turn = taken;
+    return taken;
+  }
+
+  return(): Promise<Step> {
+    this.#over = true;
+    this.#cancel();
+    return Promise.resolve(OVER);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async #take(): Promise<Step> {
+    const piece = this.#over ? undefined : await this.#next();
+    if (this.#over) return OVER;
+    if (piece !== undefined) return { done: false, value: piece };
+    this.#over = true;
+    await this.#result;
+    return OVER;
   }
 }
 

@@ -56,6 +56,12 @@ export class Supervisor {
     this.#timer = setTimeout(() => this.#start(), wait);
   }
 
+  /** Nobody waits for a process any more: none is started after the wait. */
+  wantNoMore(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
   /** Forgets what was, and starts at once. */
   startAnew(): void {
     if (this.#connection || this.#stopped) return;
@@ -66,7 +72,7 @@ export class Supervisor {
   /** Brings the process to its end: by itself within `graceMs`, by EOF, by SIGTERM, by SIGKILL. */
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.wantNoMore();
     const steps: Array<[step: (connection: Connection) => boolean, ms: number]> = [
       [() => true, graceMs],
       [(connection) => connection.endInput(), AFTER_EOF_MS],
@@ -80,8 +86,7 @@ export class Supervisor {
   }
 
   #start(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.wantNoMore();
     const lines = new Lines();
     const begun = Date.now();
     let end = (): void => {};

@@ -6,8 +6,9 @@
  * app's main thread: one line after the other, and never more than the worker takes (`maxInFlight`).
  */
 import { type Child, Command } from "@tauri-apps/plugin-shell";
+import { callBack } from "./callbacks.js";
 import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
-import { type Connection, type Listener, Tail, type Transport } from "./transport.js";
+import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
 
 /** One of the two, by its name in the capability. */
 type Named =
@@ -62,7 +63,7 @@ class TauriConnection implements Connection {
     // Each waits for the one before: two calls into Tauri may overtake each other.
     this.#written = this.#written.then(async () => {
       await this.#spawned;
-      if (!this.#ended) await this.#child?.write(line).catch(() => {}); // The end of the process tells it better.
+      if (!this.#ended) await this.#child?.write(line).catch(() => this.#killSoon());
     });
     return this.#written;
   }
@@ -79,6 +80,11 @@ class TauriConnection implements Connection {
     void this.#spawned.then(() => this.#child?.kill()).catch(() => {});
   }
 
+  /** It didn't take what was written; its end says it better. */
+  #killSoon(): void {
+    setTimeout(() => this.#ended || this.kill(), DEAF_MS);
+  }
+
   #began(child: Child): void {
     this.#child = child;
     if (!this.#ended) noteStarted(child.pid);
@@ -86,7 +92,7 @@ class TauriConnection implements Connection {
 
   #log(chunk: Uint8Array, { onStderr }: TauriOptions): void {
     this.#stderr.push(chunk);
-    onStderr?.(this.#decoder.decode(chunk, { stream: true }));
+    callBack(() => onStderr?.(this.#decoder.decode(chunk, { stream: true })));
   }
 
   /** The plugin has lost the process, and won't say how it ends. */

@@ -36,6 +36,12 @@ export interface Transport {
   start(listener: Listener): Connection;
 }
 
+/**
+ * A process that doesn't read its stdin any more, and can't be asked anything, is killed after so long. One that is about
+ * to end by itself tells more.
+ */
+export const DEAF_MS = 1000;
+
 /** The last bytes of a stream that must be read but is seldom looked at. */
 export class Tail {
   readonly #limit: number;

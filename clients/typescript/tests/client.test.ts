@@ -29,7 +29,27 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
     (error: SidecarError) => error.code,
   );
 
+/** What would have ended the app, by the time that everything due has happened. */
+async function uncaughtErrors(): Promise<unknown[]> {
+  const others = process.listeners("uncaughtException");
+  const seen: unknown[] = [];
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", (error) => seen.push(error));
+  await settled();
+  await settled();
+  process.removeAllListeners("uncaughtException");
+  for (const other of others) process.on("uncaughtException", other);
+  return seen;
+}
+
 const TAGS = { content: "a text" };
+
+/** Objects in objects, so many. */
+function nested(levels: number): { [name: string]: unknown } {
+  let value = {};
+  for (let level = 1; level < levels; level++) value = { a: value };
+  return value;
+}
 
 test("a call is written once, with an id, and ends with its response", async () => {
   const sidecar = client();
@@ -89,6 +109,35 @@ test("leaving the loop cancels the request", async () => {
   for await (const _ of stream) break;
   expect(transport.worker.requests.at(-1)).toMatchObject({ command: "cancel", target: 1 });
   expect(await codeOf(stream.result)).toBe("cancelled");
+});
+
+test("leaving it before the first piece was asked for cancels the request, and while one is waited for ends the wait", async () => {
+  const sidecar = client();
+  const [early, waiting] = [sidecar.generateStream({ prompt: "x" }), sidecar.generateStream({ prompt: "y" })];
+  await settled();
+  await early[Symbol.asyncIterator]().return!();
+  expect(await codeOf(early.result)).toBe("cancelled");
+  const pieces = waiting[Symbol.asyncIterator]();
+  const asked = [pieces.next(), pieces.next()];
+  await settled();
+  await pieces.return!();
+  expect(await Promise.all(asked)).toEqual(Array(2).fill({ done: true, value: undefined }));
+  await settled();
+  expect(transport.worker.requests.map(({ target }) => target)).toEqual([undefined, undefined, 1, 2]);
+});
+
+test("pieces that are asked for before they come are given in order, then the failure, once", async () => {
+  const stream = client().generateStream({ prompt: "x" });
+  const pieces = stream[Symbol.asyncIterator]();
+  const asked = [1, 2, 3, 4].map(() => pieces.next().catch((error: SidecarError) => error.code));
+  for (const delta of ["a", "b"]) transport.worker.say({ type: "progress", command: "generate", id: 1, delta });
+  transport.worker.end({ exitCode: 1 });
+  expect(await Promise.all(asked)).toEqual([
+    { done: false, value: "a" },
+    { done: false, value: "b" },
+    "worker_ended",
+    { done: true, value: undefined },
+  ]);
 });
 
 test("a stream that is left and forgotten leaves no rejection behind", async () => {
@@ -248,6 +297,25 @@ test("lines that aren't the protocol's are reported and change nothing", async (
   expect(noise.length).toBe(8);
 });
 
+test("what onNoise throws is the app's to see, and loses no answer of the same chunk", async () => {
+  const uncaught = uncaughtErrors();
+  const call = client({ onNoise: (line) => { throw new RangeError(line); } }).generateTags(TAGS);
+  const answer = JSON.stringify({ type: "response", command: "generate-tags", id: 1, tags: ["a"] });
+  transport.worker.bytes(new TextEncoder().encode(`noise\n${answer}\n`));
+  expect((await call).tags).toEqual(["a"]);
+  expect(await uncaught).toEqual([new RangeError("noise")]);
+});
+
+test("what onWorkerEnded throws is the app's to see, and the worker counts as ended", async () => {
+  const uncaught = uncaughtErrors();
+  const sidecar = client({ onWorkerEnded: ({ code }) => { throw new RangeError(code); } });
+  const call = codeOf(sidecar.generateTags(TAGS));
+  transport.worker.end({ exitCode: 1 });
+  expect(await call).toBe("worker_ended");
+  expect(await uncaught).toEqual([new RangeError("worker_ended")]);
+  await sidecar.close();
+});
+
 test("a second end of the same call is ignored", async () => {
   const call = client().generateTags(TAGS);
   transport.worker.answer("generate-tags", { tags: ["first"] });
@@ -267,6 +335,20 @@ test("an error that names no request fails those that were sent, so that none wa
 test("half a surrogate pair is sent as U+FFFD, whole ones and U+2028 as they are", () => {
   void client().generateTags({ content: "a\ud83d b\ude00 \ud83d\ude00 \u2028" });
   expect(transport.worker.requests[0]!.content).toBe("a\ufffd b\ufffd \ud83d\ude00 \u2028");
+});
+
+test("that is so in names as well, and a backslash before such letters stays one", () => {
+  const schema = { "a\ud83d": 1, "\ud83d\ude00": "\\ud83d \ude00 \\\ud83d" };
+  void client().generate({ prompt: "x", schema });
+  expect(transport.worker.requests[0]!.schema).toEqual({ "a\ufffd": 1, "\ud83d\ude00": "\\ud83d \ufffd \\\ufffd" });
+});
+
+test("a request that is nested deeper than the worker reads fails alone", async () => {
+  const sidecar = client();
+  expect(await codeOf(sidecar.generate({ prompt: "x", schema: nested(1024) }))).toBe("invalid_params");
+  expect(await codeOf(sidecar.generate({ prompt: "x", schema: nested(100_000) }))).toBe("invalid_params");
+  void sidecar.generate({ prompt: "x", schema: nested(1023) });
+  expect(transport.worker.requests.map(({ id }) => id)).toEqual([3]);
 });
 
 test("a request that can't be written as JSON, or is too long, fails alone", async () => {
@@ -364,6 +446,31 @@ test("three restarts in a row, each later than the one before; then calls fail a
   expect((await call).tags).toEqual([]);
 });
 
+const LEAVE: Record<string, (sidecar: Sidecar, abort: AbortController) => void> = {
+  "is aborted": (_, abort) => abort.abort(),
+  "is ended by cancelAll": (sidecar) => sidecar.cancelAll(),
+};
+
+for (const [how, leave] of Object.entries(LEAVE)) {
+  test(`when the only call ${how} during the wait before a restart, nothing is waited for and nothing started`, async () => {
+    vi.useFakeTimers();
+    const sidecar = client();
+    const first = codeOf(sidecar.status());
+    transport.worker.end();
+    expect(await first).toBe("worker_ended");
+    const abort = new AbortController();
+    const left = codeOf(sidecar.status({ signal: abort.signal }));
+    leave(sidecar, abort);
+    expect(await left).toBe("cancelled");
+    expect(vi.getTimerCount()).toBe(0);
+    const next = codeOf(sidecar.status());
+    await vi.advanceTimersByTimeAsync(250);
+    expect(transport.workers.length).toBe(2);
+    transport.worker.answer("status");
+    expect(await next).toBe("worked");
+  });
+}
+
 test("a process that lived long begins the counting anew", async () => {
   vi.useFakeTimers();
   const sidecar = client();
@@ -389,6 +496,33 @@ test("the model that was loaded is loaded again in the next process, before anyt
     { command: "load-model", model_path: "/a/model", context_length: 2048 },
     { command: "generate-tags", content: "a text" },
   ]);
+});
+
+test("a model that can't be loaded again is reported, and calls that miss it fail with the reason until one is loaded", async () => {
+  const reported: SidecarError[] = [];
+  const sidecar = client({ backoffMs: [0], onReloadFailed: (error) => reported.push(error) });
+  const refuse = (command: string, code: string): void =>
+    transport.worker.say({ type: "error", command, id: transport.worker.id(command), error: "x", code, retryable: false });
+  const tags = async (): Promise<string> => {
+    const call = codeOf(sidecar.generateTags(TAGS));
+    await vi.waitUntil(() => transport.worker.requests.at(-1)?.command === "generate-tags");
+    refuse("generate-tags", "model_not_loaded");
+    return call;
+  };
+  const load = sidecar.loadModel({ model_path: "/a/model" });
+  transport.worker.answer("load-model");
+  await load;
+  transport.worker.end({ exitCode: 1 });
+  sidecar.start();
+  refuse("load-model", "model_not_found");
+  expect(await tags()).toBe("model_not_found");
+  expect(await tags()).toBe("model_not_found");
+  expect(reported.map(({ code }) => code)).toEqual(["model_not_found"]);
+  const unload = sidecar.unloadModel();
+  await settled();
+  transport.worker.answer("unload-model");
+  await unload;
+  expect(await tags()).toBe("model_not_loaded");
 });
 
 test("a transport that throws is a worker that couldn't be started", async () => {

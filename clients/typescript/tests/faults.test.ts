@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { Sidecar, SidecarError } from "../src/index.js";
 import { random } from "./random.js";
+import { Watched } from "./watched.js";
 import { script, sidecar, TRANSPORTS, WORKER } from "./worker.js";
 
 const CONTENT = "The old lighthouse keeper retired in spring. A young engineer from the harbour took over the lamp and the logs.";
@@ -30,9 +31,10 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
 
 describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
   test("1,000 requests with random cancels: each is settled once, and the worker has none left", async () => {
-    const client = sidecar(transport(WORKER, DEMO), { maxInFlight: 64 });
+    const wire = new Watched(transport(WORKER, DEMO));
+    const client = sidecar(wire, { maxInFlight: 64 });
     const next = random(11);
-    let settlements = 0;
+    const settlements: number[] = Array(1000).fill(0);
     const outcomes = Array.from({ length: 1000 }, async (_, n) => {
       const abort = new AbortController();
       const options = { signal: abort.signal };
@@ -42,15 +44,21 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
         : kind === 1 ? client.checkAvailability(options)
         : kind === 2 ? client.generateStream({ prompt: "x", choices: ["a b c", "d e f"] }, options).result
         : client.modelInfo(options);
-      const outcome = codeOf(call).finally(() => settlements++);
+      const count = (): number => settlements[n]!++;
+      void call.then(count, count);
+      const outcome = codeOf(call);
       if (next(3) === 1) setTimeout(() => abort.abort(), next(2000));
       else if (next(10) === 1) abort.abort();
       return outcome;
     });
     const codes = await Promise.all(outcomes);
-    expect(settlements).toBe(1000);
+    expect(settlements).toEqual(Array(1000).fill(1));
     expect(new Set(codes)).toEqual(new Set(["cancelled", "worked"]));
     expect(await client.status()).toMatchObject({ running: 0, queued: 0 });
+    await client.close();
+    const once = new Map([...wire.written].map((id) => [id, 1]));
+    expect(once.size).toBeGreaterThan(500);
+    expect(wire.endings).toEqual(once);
     console.info(`1,000 settled, ${codes.filter((code) => code === "cancelled").length} of them cancelled`);
   });
 
@@ -64,7 +72,9 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     const killed = performance.now();
     process.kill(pid, "SIGKILL");
     expect(new Set((await rejected).slice(1))).toEqual(new Set(["worker_ended"]));
-    console.info(`1,000 calls rejected ${Math.round(performance.now() - killed)} ms after the kill`);
+    const ms = performance.now() - killed;
+    console.info(`1,000 calls rejected ${Math.round(ms)} ms after the kill`);
+    expect(ms).toBeLessThan(1000); // Promised.
     expect((await client.generateTags({ content: CONTENT })).tags.length).toBeGreaterThan(0);
     expect(ended.map(({ data }) => data)).toEqual([expect.objectContaining({ exit_code: null, stderr: "" })]);
   });
@@ -87,6 +97,16 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     }
     await expect(client.status()).rejects.toMatchObject({ code: "worker_not_started", message: /4 times.*no such flag/ });
     expect(endings).toBe(4);
+  });
+
+  test("a process that closes its stdin and lives on is ended, and its calls fail", async () => {
+    const deaf = transport("/bin/sh", ["-c", "exec 0<&-; echo deaf; exec sleep 50"]);
+    const noise = vi.fn();
+    const client = sidecar(deaf, { onNoise: noise });
+    client.start();
+    await vi.waitUntil(() => noise.mock.calls.length > 0, { timeout: 20_000 });
+    const call = client.status();
+    await expect(call).rejects.toMatchObject({ code: "worker_ended", data: { exit_code: null } });
   });
 
   test("a process that talks nonsense on stdout and stderr without end, and reads nothing, can be closed", async () => {
@@ -120,8 +140,19 @@ test("an app that has nothing open ends by itself, and with it the worker", asyn
   await vi.waitUntil(() => !isAlive(pid), { timeout: 20_000, interval: 200 });
 });
 
-function startApp(code: string): ChildProcessByStdio<Writable, Readable, null> {
-  const app = spawn(process.execPath, ["--input-type=module", "-e", code, WORKER], { stdio: ["pipe", "pipe", "inherit"] });
+test("a child of the worker's that holds its pipes doesn't keep the app alive after close()", async () => {
+  const app = startApp(APP_THAT_CLOSES, script(PARENT));
+  const ended = new Promise((resolve) => app.on("exit", resolve));
+  const grandchild = Number(await first(app.stdout));
+  onTestFinished(() => void process.kill(grandchild, "SIGKILL"));
+  expect(await ended).toBe(0);
+  expect(isAlive(grandchild)).toBe(true);
+});
+
+type Command = [command: string, args: string[]];
+
+function startApp(code: string, [command, args]: Command = [WORKER, []]): ChildProcessByStdio<Writable, Readable, null> {
+  const app = spawn(process.execPath, ["--input-type=module", "-e", code, command, ...args], { stdio: ["pipe", "pipe", "inherit"] });
   onTestFinished(() => void app.kill("SIGKILL"));
   return app;
 }
@@ -136,6 +167,25 @@ const APP_THAT_ENDS = `
   await new Promise((resolve) => process.stdin.once("data", resolve));
   process.stdin.unref();`;
 const APP = `${APP_THAT_ENDS}\nsetInterval(() => {}, 1000);`;
+
+/** Ends with its stdin, and leaves a child behind. */
+const PARENT = `
+  const child = require("node:child_process").spawn("sleep", ["50"], { stdio: ["ignore", "inherit", "inherit"] });
+  child.unref();
+  console.log(child.pid);
+  process.stdin.resume();`;
+const APP_THAT_CLOSES = `
+  const { Sidecar } = await import(${BUILT} + "index.js");
+  const { nodeTransport } = await import(${BUILT} + "node.js");
+  const [, command, ...args] = process.argv;
+  let told;
+  const begun = new Promise((resolve) => (told = resolve));
+  const client = new Sidecar(nodeTransport({ command, args }), { onNoise: (pid) => told(pid) });
+  client.start();
+  const alive = setInterval(() => {}, 1000);
+  console.log(await begun);
+  await client.close({ graceMs: 0 });
+  clearInterval(alive);`;
 
 const first = (stream: NodeJS.ReadableStream): Promise<Buffer> =>
   new Promise((resolve, reject) => {

@@ -53,6 +53,18 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     expect((await stream.result).text).toBe(text);
   });
 
+  test("schemas that are no text, or as deep as a line may be, fail nobody else's call", async () => {
+    const client = demo();
+    const good = client.generateTags({ content: CONTENT });
+    let deep: { [name: string]: unknown } = {};
+    for (let levels = 2; levels < 1024; levels++) deep = { items: deep };
+    const bad = [{ type: "object", properties: { "\ud800": { type: "string" } } }, deep, { items: deep }].map((schema) =>
+      client.generate({ prompt: "x", schema, max_tokens: 1 }).catch((error: SidecarError) => error.code),
+    );
+    expect(await Promise.all(bad)).not.toContain("parse_error");
+    expect((await good).tags.length).toBeGreaterThan(0);
+  });
+
   test("lines of 5 MB in both directions", async () => {
     const description = "ü\u2028x".repeat(900_000);
     const model = folder();

@@ -28,7 +28,7 @@ export function tauriHost(scope, send) {
     "plugin:shell|stdin_write": ({ pid, buffer }) => {
       const child = children.get(pid);
       const bytes = typeof buffer === "string" ? buffer : Buffer.from(buffer);
-      return child && new Promise((done) => child.stdin.write(bytes, () => done(null)));
+      return child && new Promise((done, fail) => child.stdin.write(bytes, (error) => (error ? fail(String(error)) : done(null))));
     },
     "plugin:shell|kill": ({ pid }) => {
       const child = children.get(pid);
