@@ -14,12 +14,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
-from mlx_sidecar.client import AsyncClient, Restarts, calls
+from mlx_sidecar.client import AsyncClient, calls
 from mlx_sidecar.library.folder import Folder
-from mlx_sidecar.library.job import Job, Tally
+from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results, ResultsInvalid, Subject
 from tests.support.clients import ODD_WORKER
 from tests.support.models import Shelf
@@ -282,26 +283,34 @@ def test_an_id_that_stands_twice_is_refused_before_anything_is_asked(library: Li
 # Inside
 
 
-def test_a_document_that_ends_the_worker_is_found_out_and_the_others_are_answered(tmp_path: Path) -> None:
-    """Those that were lost with it are asked again one by one; it isn't asked again by the next run."""
-    for number in range(12):
-        (tmp_path / f"{number:02}.txt").write_text("poison" if number == 2 else f"word{number}")
+POISONS = {"one": {2}, "side by side": {0, 1, 2, 3, 4}, "all over": {3, 40, 81, 150, 199}}
+
+
+@pytest.mark.parametrize("poisons", POISONS.values(), ids=POISONS)
+def test_documents_that_end_the_worker_are_found_out_and_the_others_are_answered(
+    tmp_path: Path, poisons: set[int]
+) -> None:
+    """What was lost with them is asked again one by one; they aren't asked again by the next run."""
+    many = max(poisons) + 10
+    for number in range(many):
+        (tmp_path / f"{number:03}.txt").write_text("poison" if number in poisons else f"word{number}")
     folder = Folder(tmp_path, [".txt"], "generate-tags", calls.tags, tmp_path / "results")
 
     async def work(results: Results) -> Tally:
         command = [sys.executable, str(ODD_WORKER), "dies_of_poison"]
-        async with AsyncClient(command=command, restarts=Restarts(first_wait_s=0.01)) as client:
+        restarts = msgspec.structs.replace(RESTARTS, first_wait_s=0.01, growth=1.0)
+        async with AsyncClient(command=command, restarts=restarts) as client:
             tally = Tally()
             await Job(client, results, lambda _: None, tally).run(folder.items(folder.to_do(results)))
         return tally
 
     results = Results(tmp_path / "results", "job")
-    assert asyncio.run(work(results)) == Tally(answered=11, failed=1)
+    assert asyncio.run(work(results)) == Tally(answered=many - len(poisons), failed=len(poisons))
     assert folder.to_do(results) == []
     results.close()
     records = [json.loads(line) for line in (tmp_path / "results").read_text().splitlines()]
     assert {record["path"]: record.get("tags") or record["code"] for record in records} == {
-        f"{number:02}.txt": "worker_ended" if number == 2 else [f"word{number}"] for number in range(12)
+        f"{number:03}.txt": "worker_ended" if number in poisons else [f"word{number}"] for number in range(many)
     }
 
 
