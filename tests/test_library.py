@@ -170,6 +170,40 @@ def test_failures_are_recorded_with_their_codes_and_asked_again_where_that_can_h
     assert (last["path"], last["type"]) == ("link.txt", "response")
 
 
+def test_what_is_no_document_holds_nobody_up(library: Library) -> None:
+    """Pipes are recorded as what they are and not waited for, and what is far too long isn't read, now or later."""
+    library.write("good.txt", "Rivers.")
+    os.mkfifo(library.folder / "pipe.txt")
+    with (library.folder / "huge.txt").open("wb") as stream:
+        stream.truncate(200 * 2**30)
+    assert library.run().stderr == "mlx-sidecar: 1 answered, 2 failed\n"
+    codes = {record["path"]: record.get("code") for record in library.records()}
+    assert codes == {"good.txt": None, "pipe.txt": "unreadable", "huge.txt": "message_too_large"}
+    assert library.run().stderr == "mlx-sidecar: 0 answered, 1 failed\n"
+
+
+def test_a_document_that_was_changed_back_is_asked_about_again(library: Library) -> None:
+    """The last record of a path is of what the path holds."""
+    for text in ("Rivers.", "Bridges.", "Rivers."):
+        library.write("a.txt", text)
+        assert library.run().stderr == "mlx-sidecar: 1 answered, 0 failed\n"
+    first, second, third = library.records()
+    assert first["digest"] == third["digest"] != second["digest"]
+
+
+def test_every_name_has_a_path_of_its_own(library: Library) -> None:
+    """Also one that spells out how another one, which isn't UTF-8, is written."""
+    for name in (b"n-\xff.txt", rb"n-\xff.txt", rb"n-\\xff.txt"):
+        (library.folder / os.fsdecode(name)).write_text("x")
+    assert library.run().stderr == "mlx-sidecar: 3 answered, 0 failed\n"
+    assert library.run().stderr == "mlx-sidecar: there is nothing left to do\n"
+    assert {record["path"] for record in library.records()} == {
+        r"n-\xff.txt",
+        r"n-\\xff.txt",
+        r"n-\\\\xff.txt",
+    }
+
+
 def test_one_file_belongs_to_one_job(library: Library, shelf: Shelf) -> None:
     """Another option, command or model doesn't mix with what is there."""
     library.fill(2)
@@ -312,6 +346,24 @@ def test_documents_that_end_the_worker_are_found_out_and_the_others_are_answered
     assert {record["path"]: record.get("tags") or record["code"] for record in records} == {
         f"{number:03}.txt": "worker_ended" if number in poisons else [f"word{number}"] for number in range(many)
     }
+
+
+def test_the_last_record_of_a_subject_counts(tmp_path: Path) -> None:
+    """While it is written, and when it is read again."""
+    subject, results = Subject(path="a.txt"), Results(tmp_path / "results", "job")
+    lines: list[tuple[str, Record, bool]] = [
+        ("a", {"type": "response"}, True),
+        ("a", {"type": "error", "retryable": True}, False),
+        ("a", {"type": "error", "retryable": False}, True),
+        ("b", {"type": "response"}, False),
+    ]
+    for digest, line, settled in lines:
+        results.append(subject, digest, line)
+        assert (results.has(subject, "a"), results.knows(subject)) == (settled, True)
+        results.close()
+        results = Results(tmp_path / "results", "job")
+        assert results.has(subject, "a") == settled
+    results.close()
 
 
 def test_a_results_file_must_be_a_file(tmp_path: Path) -> None:
