@@ -86,7 +86,7 @@ class Folder:
 def _read(path: Path) -> bytes:
     """A document's bytes, with a bound in size and time. Raises OSError, Unreadable, MessageTooLarge."""
     # Opening a pipe would wait for somebody to write.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         found = os.fstat(stream.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise Unreadable("this can't be read: it is no plain file")

@@ -1,8 +1,9 @@
 """The file of results: one record a line, each written whole, so that a job can be killed at any moment and go on.
 
 A record says what was asked (`job`: command, options and model; the subject: a document's path, a request's id or line;
-`digest`: SHA-256 of its bytes, none where they weren't read) and holds the answer's line. A killed process loses nothing that it wrote; a power
-failure takes what wasn't synced yet, which is then asked again. Who writes decides when to sync.
+`digest`: SHA-256 of its bytes, none where they weren't read) and holds the answer's line. A killed process loses
+nothing that it wrote; a power failure takes what wasn't synced yet, which is then asked again. Who writes decides when
+to sync.
 """
 
 from __future__ import annotations
