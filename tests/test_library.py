@@ -21,6 +21,7 @@ import pytest
 from mlx_sidecar.client import AsyncClient, calls
 from mlx_sidecar.library.folder import Folder
 from mlx_sidecar.library.job import RESTARTS, Job, Tally
+from mlx_sidecar.library.requests import Requests, RequestsInvalid
 from mlx_sidecar.library.results import Results, ResultsInvalid, Subject
 from tests.support.clients import ODD_WORKER
 from tests.support.models import Shelf
@@ -279,7 +280,7 @@ def test_a_file_of_requests_is_answered_line_by_line(library: Library) -> None:
     """Each by its id, or by its line where it has none; what can't be asked is recorded, too."""
     requests = library.base / "requests.ndjson"
     lines = [
-        '{"command":"generate","prompt":"x","max_tokens":2,"id":"a"}',
+        '\ufeff{"command":"generate","prompt":"x","max_tokens":2,"max_token":9,"id":"a"}',
         '{"command":"generate","prompt":"x","max_tokens":2}',
         "",
         '{"command":"summarize","content":"x","max_words":3,"id":1}',
@@ -287,7 +288,7 @@ def test_a_file_of_requests_is_answered_line_by_line(library: Library) -> None:
         "nonsense",
         '{"command":"generate","prompt":"x","max_token":2,"max_tokens":"two","id":"b"}',
     ]
-    requests.write_text("\n".join(lines))
+    requests.write_text("\n".join(lines), encoding="utf-8")
     arguments = ["batch", str(requests), "--model", library.model, "--out", str(library.results)]
     assert run(*arguments).stderr == "mlx-sidecar: 3 answered, 3 failed\n"
     found = {(record.get("id"), record.get("line")): record.get("code") for record in library.records()}
@@ -300,7 +301,9 @@ def test_a_file_of_requests_is_answered_line_by_line(library: Library) -> None:
         ("b", None): "invalid_params",
     }
     assert {record["usage"]["output_tokens"] for record in library.records() if record.get("id") == "a"} == {2}
-    requests.write_text("\n".join([*lines, lines[1].replace("2", "3")]))
+    warned = {record["id"]: record["warnings"] for record in library.records() if "warnings" in record}
+    assert warned == {"a": ["unknown field 'max_token' ignored; did you mean 'max_tokens'?"]}
+    requests.write_text("\n".join([*lines, lines[1].replace("2", "3")]), encoding="utf-8")
     assert run(*arguments, "--json").stdout == '{"answered": 1, "failed": 0}\n'
     assert library.records()[-1]["line"] == 8
 
@@ -315,6 +318,20 @@ def test_an_id_that_stands_twice_is_refused_before_anything_is_asked(library: Li
 
 
 # Inside
+
+
+@pytest.mark.parametrize("later", ["first\nsecond\nnew\n", "second\n", ""], ids=["changed", "moved", "shorter"])
+def test_requests_that_change_meanwhile_end_the_job(tmp_path: Path, later: str) -> None:
+    """What is asked under a line's number is what stood there, or nothing."""
+    path = tmp_path / "requests"
+    path.write_text("first\nsecond\nthird\n")
+    requests, results = Requests(path), Results(tmp_path / "results", "job")
+    wanted = requests.to_do(results)
+    results.close()
+    assert [item.subject.line for item in requests.items(wanted)] == [1, 2, 3]
+    path.write_text(later)
+    with pytest.raises(RequestsInvalid, match="was changed meanwhile"):
+        list(requests.items(wanted))
 
 
 POISONS = {"one": {2}, "side by side": {0, 1, 2, 3, 4}, "all over": {3, 40, 81, 150, 199}}

@@ -99,7 +99,7 @@ class Job:
                 raise
             self._fail(item, failed.code, failed.message, retryable=failed.retryable)
         else:
-            self._results.append(item.subject, item.digest, answered_line(item.command, result))
+            self._results.append(item.subject, item.digest, answered_line(item.command, result, item.warnings))
             self.tally.answered += 1
             self._report(self.tally)
 

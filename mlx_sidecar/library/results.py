@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,6 +160,7 @@ def failed_line(command: str, code: str, message: str, retryable: bool) -> dict[
     return {"type": "error", "command": command, "error": message, "code": code, "retryable": retryable}
 
 
-def answered_line(command: str, result: Struct) -> dict[str, Any]:
+def answered_line(command: str, result: Struct, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """An answer, as the wire says it."""
-    return {"type": "response", "command": command, **cast("dict[str, Any]", msgspec.to_builtins(result))}
+    line = {"type": "response", "command": command, **cast("dict[str, Any]", msgspec.to_builtins(result))}
+    return {**line, "warnings": list(warnings)} if warnings else line
