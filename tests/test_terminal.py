@@ -186,6 +186,55 @@ def test_who_has_read_enough_is_not_told_off(folder: Path) -> None:
     running.stderr.close()
 
 
+CLOSED = ["models {} >&-", "doctor >&-", "tags --model demo goal.md >&-", "tags goal.md 2>&-", "models {} <&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("line", CLOSED)
+def test_a_stream_that_is_closed_is_as_good_as_the_null_device(folder: Path, shelf: Shelf, line: str) -> None:
+    """The exit code says the rest."""
+    done = in_a_shell(line.format(shelf.family("llama").parent), folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_stdin_is_an_empty_document(folder: Path) -> None:
+    """Which can't be asked about."""
+    done = in_a_shell("tags --model demo - <&-", folder)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "blanks" in done.stderr
+
+
+def test_an_answer_that_finds_no_room_is_one_line_and_exit_code_one(folder: Path) -> None:
+    """Python doesn't try once more at its end."""
+    done = in_a_shell("tags --model demo goal.md >/dev/full", folder)
+    assert (done.returncode, done.stderr) == (1, "mlx-sidecar: No space left on device\n")
+
+
+def in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`mlx-sidecar` with what a shell makes of that line."""
+    return subprocess.run(
+        ["sh", "-c", f"exec '{COMMAND}' {line}"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=environment(),
+        cwd=folder,
+        check=False,
+    )
+
+
+def test_json_is_ascii_where_characters_could_do_harm(folder: Path) -> None:
+    """On a terminal, which they could steer, and in an encoding that has no word for them."""
+    name = "odd-\x7f\x9b-ü"
+    (folder / name).write_bytes(b"\0")
+    arguments = ["tags", "--model", "demo", "--json", name, name]
+    latin = run(*arguments, cwd=folder, env={"PYTHONIOENCODING": "ascii"})
+    assert [json.loads(line)["path"] for line in latin.stdout.splitlines()] == [name] * 2
+    it = Terminal(arguments, cwd=folder)
+    assert it.finish() == 1
+    assert "odd-\\u007f\\u009b-\\u00fc" in it.shown
+    assert not {"\x7f", "\x9b"} & set(it.shown)
+
+
 def workers_of(pid: int) -> list[psutil.Process]:
     """The processes that a command has started."""
     found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)

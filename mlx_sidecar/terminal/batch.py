@@ -19,6 +19,8 @@ def batch(arguments: Sequence[str]) -> NoReturn:
     """Answer every request that has no result yet."""
     made = _parser()
     wanted = made.parse_args(arguments)
+    if not Path(wanted.requests).exists():
+        made.error(f"there is no file {wanted.requests!r}")
     if not Path(wanted.requests).is_file():
         made.error(f"{wanted.requests!r} is no plain file; it is read twice, and again by the next run")
     end_with(lambda: _batch(wanted))
