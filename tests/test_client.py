@@ -418,7 +418,7 @@ def test_what_a_worker_leaves_behind_does_not_hide_its_end(kind: Any) -> None:
     """A child of its that holds its stdout open goes with it."""
     command = ["sh", "-c", "sleep 1000 & echo $! >&2; read line; exit 4"]
     with make(kind, command=command, restarts=QUICK) as client, pytest.raises(WorkerEnded) as failed:
-        client.status()
+        client.status(timeout_s=DEADLINE_S)
     assert failed.value.exit_code == 4
     assert gone(int(failed.value.stderr_tail))
 

@@ -55,6 +55,17 @@ def test_json_is_an_object_a_document(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(("name", "code"), [("picture.txt", "not_text"), ("blank.txt", "invalid_params")])
+def test_a_document_that_fails_alone_fails_as_among_others(folder: Path, name: str, code: str) -> None:
+    """With --json on stdout, else on stderr under its name."""
+    (folder / "blank.txt").write_text(" ")
+    done = run("tags", "--model", "demo", "--json", name, cwd=folder)
+    assert (done.returncode, json.loads(done.stdout)["code"], done.stderr) == (1, code, "")
+    plain = run("tags", "--model", "demo", name, cwd=folder)
+    assert (plain.returncode, plain.stdout, plain.stderr.count("\n")) == (1, "", 1)
+    assert plain.stderr.startswith(f"mlx-sidecar: {name}: ")
+
+
 def test_summaries_have_their_documents_names_above_them(folder: Path) -> None:
     """As `head` does it."""
     done = run("summarize", "--model", "demo", "goal.md", "roses.txt", cwd=folder)
@@ -65,9 +76,12 @@ def test_summaries_have_their_documents_names_above_them(folder: Path) -> None:
 
 def test_a_vocabulary_can_be_given_and_be_all_there_is(folder: Path) -> None:
     """One tag a line."""
-    (folder / "words").write_text("gardening\n\nfootball \n")
+    (folder / "words").write_text("gardening\r\n\nfootball \n", encoding="utf-8")
     done = run("tags", "--model", "demo", "--vocabulary", "words", "--only", "--max-tags", "1", "goal.md", cwd=folder)
     assert done.stdout in ("gardening\n", "football\n")
+    (folder / "words").write_text("garden\u2028football\n", encoding="utf-8")
+    whole = run("tags", "--model", "demo", "--vocabulary", "words", "--only", "--json", "goal.md", cwd=folder)
+    assert json.loads(whole.stdout)["tags"] == ["garden\u2028football"]
 
 
 def test_text_is_generated_from_a_prompt_or_from_stdin(shelf: Shelf, tmp_path: Path) -> None:
@@ -141,6 +155,8 @@ WRONG = [
     ["summarize", "--language", "x" * 65, "x"],
     ["tags", "--vocabulary", "/nowhere", "x"],
     ["tags", "--out", "results", "/nowhere"],
+    ["tags", "--ext", ".py", "x"],
+    ["batch", "/dev/null", "--out", "results"],
     ["summarize", "--style", "haiku", "x"],
     ["generate"],
     ["generate", "--temperature", "nan", "x"],
