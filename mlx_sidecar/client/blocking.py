@@ -123,7 +123,7 @@ def _answered(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Clien
     def call(client: Client, /, *args: P.args, **options: P.kwargs) -> ResultT:
         return client.ask(calls.made(describe, *args, **options))
 
-    call.__doc__, call.__name__ = describe.__doc__, describe.__name__
+    calls.introduce(call, describe, describe.__name__, "{}")
     return call
 
 
@@ -131,7 +131,8 @@ def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Clien
     def stream(client: Client, /, *args: P.args, **options: P.kwargs) -> Stream[ResultT]:
         return client.stream(calls.made(describe, *args, **options))
 
-    stream.__doc__, stream.__name__ = f"{describe.__doc__} Piece by piece.", f"{describe.__name__}_stream"
+    calls.introduce(stream, describe, f"{describe.__name__}_stream", "Stream[{}]")
+    stream.__doc__ = f"{describe.__doc__} Piece by piece."
     return stream
 
 

@@ -7,6 +7,7 @@ client's own.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable
@@ -64,6 +65,21 @@ def made(describe: Callable[P, Ask[ResultT]], *args: P.args, **options: P.kwargs
         raise InvalidParams(str(problem)) from None
     _check(ask.request)
     return ask
+
+
+def introduce(method: Callable[..., Any], describe: Callable[..., Ask[Any]], name: str, gives: str) -> None:
+    """Let `help`, editors and `inspect` see a method as what it takes, not as `*args`. `gives` has `{}` for the result.
+
+    Its docstring is the function's, whose result is what `Ask` holds.
+    """
+    signature = inspect.signature(describe)
+    result = str(signature.return_annotation).removeprefix("Ask[").removesuffix("]")
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [client, *signature.parameters.values()]
+    method.__name__ = name
+    method.__doc__ = describe.__doc__
+    # What mypy has no word for.
+    vars(method)["__signature__"] = inspect.Signature(parameters, return_annotation=gives.format(result))
 
 
 def _check(request: r.Request) -> None:
