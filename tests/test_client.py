@@ -15,7 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
-from mlx_sidecar.client import ClientClosed, Restarts, SidecarError, WorkerEnded, WorkerFailed, WorkerNotStarted
+from mlx_sidecar.client import (
+    ClientClosed,
+    Message,
+    Restarts,
+    SidecarError,
+    WorkerEnded,
+    WorkerFailed,
+    WorkerNotStarted,
+)
 from mlx_sidecar.errors import (
     Cancelled,
     InvalidParams,
@@ -111,6 +119,46 @@ def test_failures_are_exceptions_with_all_that_the_line_says(kind: Any, shelf: S
             client.load_model()
         with pytest.raises(InvalidParams, match="max_tags"):
             client.tags("x", max_tags=99)
+
+
+def cycle() -> dict[str, Any]:
+    """A value that holds itself."""
+    value: dict[str, Any] = {}
+    value["properties"] = value
+    return value
+
+
+MISUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "bytes": (lambda client: client.tags(b"x"), r"'content': expected str, got bytes"),
+    "number": (lambda client: client.tags(5), r"'content': expected str, got int 5"),
+    "none": (lambda client: client.summarize(None), r"'content': expected str, got null"),
+    "bytes-inside": (lambda client: client.generate(messages=[Message(role="user", content=b"x")]), "bytes"),  # type: ignore[arg-type]
+    "no-list": (lambda client: client.tags("x", vocabulary="word"), r"'vocabulary': expected array"),
+    "no-texts": (lambda client: client.tags("x", vocabulary=[5]), r"'vocabulary.*expected str, got int 5"),
+    "cycle": (lambda client: client.generate("x", schema=cycle()), "nested"),
+    "object": (lambda client: client.generate("x", schema={"x": object()}), "no place in JSON"),
+    "text-as-time": (lambda client: client.status(timeout_s="3"), r"'timeout_s': expected float"),
+    "endless-time": (lambda client: client.status(timeout_s=float("inf")), "'timeout_s'"),
+    "past-time": (lambda client: client.status(timeout_s=-1), "'timeout_s'"),
+    "stream": (lambda client: client.generate_stream(b"x"), r"'prompt': expected str"),
+}
+
+
+def test_what_can_not_be_asked_is_told_before_anything_is_sent(kind: Any) -> None:
+    """In the worker's words, and without a worker."""
+    client = make(kind)
+    for call, words in MISUSED.values():
+        with pytest.raises(InvalidParams, match=words):
+            call(client)
+    assert client.pid is None
+
+
+def test_paths_and_long_times_are_taken_as_python_has_them(kind: Any, tmp_path: Path) -> None:
+    """A `Path` is a folder, and a timeout may be longer than any lock waits."""
+    with make(kind) as client:
+        assert client.list_models(tmp_path, timeout_s=1e300).models == []
+        with pytest.raises(ModelNotFound):
+            client.load_model(tmp_path / "none", adapter_path=tmp_path)
 
 
 def test_a_later_worker_is_understood_as_far_as_possible(kind: Any) -> None:
@@ -370,7 +418,7 @@ def test_what_a_worker_leaves_behind_does_not_hide_its_end(kind: Any) -> None:
     """A child of its that holds its stdout open goes with it."""
     command = ["sh", "-c", "sleep 1000 & echo $! >&2; read line; exit 4"]
     with make(kind, command=command, restarts=QUICK) as client, pytest.raises(WorkerEnded) as failed:
-        client.status()
+        client.status(timeout_s=DEADLINE_S)
     assert failed.value.exit_code == 4
     assert gone(int(failed.value.stderr_tail))
 

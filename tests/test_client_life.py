@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psutil
 import pytest
 
-from mlx_sidecar.client import AsyncClient, Client
+from mlx_sidecar.client import AsyncClient, Client, calls
 from mlx_sidecar.errors import TimedOut
 from tests.support.models import Shelf
 from tests.support.worker import DEADLINE_S, REPOSITORY, environment
@@ -155,6 +157,18 @@ def test_the_methods_are_typed(shelf: Shelf) -> None:
         tokens: int = client.generate("x", max_tokens=3).usage.output_tokens
         chunks: int = client.summarize("x", max_words=2).usage.chunks
     assert (bool(words), tokens, chunks) == (True, 3, 1)
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_the_methods_say_what_they_take(client: type[Any]) -> None:
+    """To `help`, as to an editor: names, defaults, results, and a sentence."""
+    load, stream = client.load_model, client.summarize_stream
+    assert list(inspect.signature(load).parameters) == ["self", *inspect.signature(calls.load_model).parameters]
+    assert inspect.signature(client().load_model) == inspect.signature(calls.load_model).replace(
+        return_annotation="ModelLoaded"
+    )
+    assert inspect.signature(stream).return_annotation == f"{'Async' * (client is AsyncClient)}Stream[Summary]"
+    assert (load.__name__, stream.__doc__) == ("load_model", "A summary of a document. Piece by piece.")
 
 
 def test_a_worker_that_does_not_read_holds_nobody_up() -> None:

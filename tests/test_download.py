@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import subprocess
 import threading
@@ -436,6 +437,17 @@ def test_people_download_too(hub: Hub, tmp_path: Path) -> None:
     """Where it is comes on stdout, the bar on stderr."""
     done = from_the_shell(hub, tmp_path, REPO, "--to", str(tmp_path / "to"))
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'to'}\n")
+    assert_whole(hub, tmp_path / "to")
+
+
+@pytest.mark.parametrize(("where", "code"), [(">&-", 0), (">/dev/full", 1), ("2>&-", 0)])
+def test_a_download_arrives_whoever_hears_of_it(hub: Hub, tmp_path: Path, where: str, code: int) -> None:
+    """Without a traceback."""
+    env = environment(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"))
+    command = [*command_line(["download"]), REPO, "--to", str(tmp_path / "to")]
+    line = f"exec {shlex.join(command)} {where}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, env=env, cwd=REPOSITORY)
+    assert (done.returncode, done.stderr.count("\n")) == (code, code)
     assert_whole(hub, tmp_path / "to")
 
 

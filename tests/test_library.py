@@ -14,12 +14,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
-from mlx_sidecar.client import AsyncClient, Restarts, calls
+from mlx_sidecar.client import AsyncClient, calls
 from mlx_sidecar.library.folder import Folder
-from mlx_sidecar.library.job import Job, Tally
+from mlx_sidecar.library.job import RESTARTS, Job, Tally
+from mlx_sidecar.library.requests import Requests, RequestsInvalid
 from mlx_sidecar.library.results import Results, ResultsInvalid, Subject
 from tests.support.clients import ODD_WORKER
 from tests.support.models import Shelf
@@ -169,6 +171,40 @@ def test_failures_are_recorded_with_their_codes_and_asked_again_where_that_can_h
     assert (last["path"], last["type"]) == ("link.txt", "response")
 
 
+def test_what_is_no_document_holds_nobody_up(library: Library) -> None:
+    """Pipes are recorded as what they are and not waited for, and what is far too long isn't read, now or later."""
+    library.write("good.txt", "Rivers.")
+    os.mkfifo(library.folder / "pipe.txt")
+    with (library.folder / "huge.txt").open("wb") as stream:
+        stream.truncate(200 * 2**30)
+    assert library.run().stderr == "mlx-sidecar: 1 answered, 2 failed\n"
+    codes = {record["path"]: record.get("code") for record in library.records()}
+    assert codes == {"good.txt": None, "pipe.txt": "unreadable", "huge.txt": "message_too_large"}
+    assert library.run().stderr == "mlx-sidecar: 0 answered, 1 failed\n"
+
+
+def test_a_document_that_was_changed_back_is_asked_about_again(library: Library) -> None:
+    """The last record of a path is of what the path holds."""
+    for text in ("Rivers.", "Bridges.", "Rivers."):
+        library.write("a.txt", text)
+        assert library.run().stderr == "mlx-sidecar: 1 answered, 0 failed\n"
+    first, second, third = library.records()
+    assert first["digest"] == third["digest"] != second["digest"]
+
+
+def test_every_name_has_a_path_of_its_own(library: Library) -> None:
+    """Also one that spells out how another one, which isn't UTF-8, is written."""
+    for name in (b"n-\xff.txt", rb"n-\xff.txt", rb"n-\\xff.txt"):
+        (library.folder / os.fsdecode(name)).write_text("x")
+    assert library.run().stderr == "mlx-sidecar: 3 answered, 0 failed\n"
+    assert library.run().stderr == "mlx-sidecar: there is nothing left to do\n"
+    assert {record["path"] for record in library.records()} == {
+        r"n-\xff.txt",
+        r"n-\\xff.txt",
+        r"n-\\\\xff.txt",
+    }
+
+
 def test_one_file_belongs_to_one_job(library: Library, shelf: Shelf) -> None:
     """Another option, command or model doesn't mix with what is there."""
     library.fill(2)
@@ -244,7 +280,7 @@ def test_a_file_of_requests_is_answered_line_by_line(library: Library) -> None:
     """Each by its id, or by its line where it has none; what can't be asked is recorded, too."""
     requests = library.base / "requests.ndjson"
     lines = [
-        '{"command":"generate","prompt":"x","max_tokens":2,"id":"a"}',
+        '\ufeff{"command":"generate","prompt":"x","max_tokens":2,"max_token":9,"id":"a"}',
         '{"command":"generate","prompt":"x","max_tokens":2}',
         "",
         '{"command":"summarize","content":"x","max_words":3,"id":1}',
@@ -252,7 +288,7 @@ def test_a_file_of_requests_is_answered_line_by_line(library: Library) -> None:
         "nonsense",
         '{"command":"generate","prompt":"x","max_token":2,"max_tokens":"two","id":"b"}',
     ]
-    requests.write_text("\n".join(lines))
+    requests.write_text("\n".join(lines), encoding="utf-8")
     arguments = ["batch", str(requests), "--model", library.model, "--out", str(library.results)]
     assert run(*arguments).stderr == "mlx-sidecar: 3 answered, 3 failed\n"
     found = {(record.get("id"), record.get("line")): record.get("code") for record in library.records()}
@@ -265,7 +301,9 @@ def test_a_file_of_requests_is_answered_line_by_line(library: Library) -> None:
         ("b", None): "invalid_params",
     }
     assert {record["usage"]["output_tokens"] for record in library.records() if record.get("id") == "a"} == {2}
-    requests.write_text("\n".join([*lines, lines[1].replace("2", "3")]))
+    warned = {record["id"]: record["warnings"] for record in library.records() if "warnings" in record}
+    assert warned == {"a": ["unknown field 'max_token' ignored; did you mean 'max_tokens'?"]}
+    requests.write_text("\n".join([*lines, lines[1].replace("2", "3")]), encoding="utf-8")
     assert run(*arguments, "--json").stdout == '{"answered": 1, "failed": 0}\n'
     assert library.records()[-1]["line"] == 8
 
@@ -282,27 +320,67 @@ def test_an_id_that_stands_twice_is_refused_before_anything_is_asked(library: Li
 # Inside
 
 
-def test_a_document_that_ends_the_worker_is_found_out_and_the_others_are_answered(tmp_path: Path) -> None:
-    """Those that were lost with it are asked again one by one; it isn't asked again by the next run."""
-    for number in range(12):
-        (tmp_path / f"{number:02}.txt").write_text("poison" if number == 2 else f"word{number}")
+@pytest.mark.parametrize("later", ["first\nsecond\nnew\n", "second\n", ""], ids=["changed", "moved", "shorter"])
+def test_requests_that_change_meanwhile_end_the_job(tmp_path: Path, later: str) -> None:
+    """What is asked under a line's number is what stood there, or nothing."""
+    path = tmp_path / "requests"
+    path.write_text("first\nsecond\nthird\n")
+    requests, results = Requests(path), Results(tmp_path / "results", "job")
+    wanted = requests.to_do(results)
+    results.close()
+    assert [item.subject.line for item in requests.items(wanted)] == [1, 2, 3]
+    path.write_text(later)
+    with pytest.raises(RequestsInvalid, match="was changed meanwhile"):
+        list(requests.items(wanted))
+
+
+POISONS = {"one": {2}, "side by side": {0, 1, 2, 3, 4}, "all over": {3, 40, 81, 150, 199}}
+
+
+@pytest.mark.parametrize("poisons", POISONS.values(), ids=POISONS)
+def test_documents_that_end_the_worker_are_found_out_and_the_others_are_answered(
+    tmp_path: Path, poisons: set[int]
+) -> None:
+    """What was lost with them is asked again one by one; they aren't asked again by the next run."""
+    many = max(poisons) + 10
+    for number in range(many):
+        (tmp_path / f"{number:03}.txt").write_text("poison" if number in poisons else f"word{number}")
     folder = Folder(tmp_path, [".txt"], "generate-tags", calls.tags, tmp_path / "results")
 
     async def work(results: Results) -> Tally:
         command = [sys.executable, str(ODD_WORKER), "dies_of_poison"]
-        async with AsyncClient(command=command, restarts=Restarts(first_wait_s=0.01)) as client:
+        restarts = msgspec.structs.replace(RESTARTS, first_wait_s=0.01, growth=1.0)
+        async with AsyncClient(command=command, restarts=restarts) as client:
             tally = Tally()
             await Job(client, results, lambda _: None, tally).run(folder.items(folder.to_do(results)))
         return tally
 
     results = Results(tmp_path / "results", "job")
-    assert asyncio.run(work(results)) == Tally(answered=11, failed=1)
+    assert asyncio.run(work(results)) == Tally(answered=many - len(poisons), failed=len(poisons))
     assert folder.to_do(results) == []
     results.close()
     records = [json.loads(line) for line in (tmp_path / "results").read_text().splitlines()]
     assert {record["path"]: record.get("tags") or record["code"] for record in records} == {
-        f"{number:02}.txt": "worker_ended" if number == 2 else [f"word{number}"] for number in range(12)
+        f"{number:03}.txt": "worker_ended" if number in poisons else [f"word{number}"] for number in range(many)
     }
+
+
+def test_the_last_record_of_a_subject_counts(tmp_path: Path) -> None:
+    """While it is written, and when it is read again."""
+    subject, results = Subject(path="a.txt"), Results(tmp_path / "results", "job")
+    lines: list[tuple[str, Record, bool]] = [
+        ("a", {"type": "response"}, True),
+        ("a", {"type": "error", "retryable": True}, False),
+        ("a", {"type": "error", "retryable": False}, True),
+        ("b", {"type": "response"}, False),
+    ]
+    for digest, line, settled in lines:
+        results.append(subject, digest, line)
+        assert (results.has(subject, "a"), results.knows(subject)) == (settled, True)
+        results.close()
+        results = Results(tmp_path / "results", "job")
+        assert results.has(subject, "a") == settled
+    results.close()
 
 
 def test_a_results_file_must_be_a_file(tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def test_json_is_an_object_a_document(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.parametrize(("name", "code"), [("picture.txt", "not_text"), ("blank.txt", "invalid_params")])
+def test_a_document_that_fails_alone_fails_as_among_others(folder: Path, name: str, code: str) -> None:
+    """With --json on stdout, else on stderr under its name."""
+    (folder / "blank.txt").write_text(" ")
+    done = run("tags", "--model", "demo", "--json", name, cwd=folder)
+    assert (done.returncode, json.loads(done.stdout)["code"], done.stderr) == (1, code, "")
+    plain = run("tags", "--model", "demo", name, cwd=folder)
+    assert (plain.returncode, plain.stdout, plain.stderr.count("\n")) == (1, "", 1)
+    assert plain.stderr.startswith(f"mlx-sidecar: {name}: ")
+
+
 def test_summaries_have_their_documents_names_above_them(folder: Path) -> None:
     """As `head` does it."""
     done = run("summarize", "--model", "demo", "goal.md", "roses.txt", cwd=folder)
@@ -65,9 +76,12 @@ def test_summaries_have_their_documents_names_above_them(folder: Path) -> None:
 
 def test_a_vocabulary_can_be_given_and_be_all_there_is(folder: Path) -> None:
     """One tag a line."""
-    (folder / "words").write_text("gardening\n\nfootball \n")
+    (folder / "words").write_text("gardening\r\n\nfootball \n", encoding="utf-8")
     done = run("tags", "--model", "demo", "--vocabulary", "words", "--only", "--max-tags", "1", "goal.md", cwd=folder)
     assert done.stdout in ("gardening\n", "football\n")
+    (folder / "words").write_text("garden\u2028football\n", encoding="utf-8")
+    whole = run("tags", "--model", "demo", "--vocabulary", "words", "--only", "--json", "goal.md", cwd=folder)
+    assert json.loads(whole.stdout)["tags"] == ["garden\u2028football"]
 
 
 def test_text_is_generated_from_a_prompt_or_from_stdin(shelf: Shelf, tmp_path: Path) -> None:
@@ -141,6 +155,8 @@ WRONG = [
     ["summarize", "--language", "x" * 65, "x"],
     ["tags", "--vocabulary", "/nowhere", "x"],
     ["tags", "--out", "results", "/nowhere"],
+    ["tags", "--ext", ".py", "x"],
+    ["batch", "/dev/null", "--out", "results"],
     ["summarize", "--style", "haiku", "x"],
     ["generate"],
     ["generate", "--temperature", "nan", "x"],
@@ -184,6 +200,55 @@ def test_who_has_read_enough_is_not_told_off(folder: Path) -> None:
     running.stdout.close()
     assert (running.stderr.read(), running.wait(DEADLINE_S)) == (b"", 128 + signal.SIGPIPE)
     running.stderr.close()
+
+
+CLOSED = ["models {} >&-", "doctor >&-", "tags --model demo goal.md >&-", "tags goal.md 2>&-", "models {} <&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("line", CLOSED)
+def test_a_stream_that_is_closed_is_as_good_as_the_null_device(folder: Path, shelf: Shelf, line: str) -> None:
+    """The exit code says the rest."""
+    done = in_a_shell(line.format(shelf.family("llama").parent), folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_stdin_is_an_empty_document(folder: Path) -> None:
+    """Which can't be asked about."""
+    done = in_a_shell("tags --model demo - <&-", folder)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "blanks" in done.stderr
+
+
+def test_an_answer_that_finds_no_room_is_one_line_and_exit_code_one(folder: Path) -> None:
+    """Python doesn't try once more at its end."""
+    done = in_a_shell("tags --model demo goal.md >/dev/full", folder)
+    assert (done.returncode, done.stderr) == (1, "mlx-sidecar: No space left on device\n")
+
+
+def in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """`mlx-sidecar` with what a shell makes of that line."""
+    return subprocess.run(
+        ["sh", "-c", f"exec '{COMMAND}' {line}"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env=environment(),
+        cwd=folder,
+        check=False,
+    )
+
+
+def test_json_is_ascii_where_characters_could_do_harm(folder: Path) -> None:
+    """On a terminal, which they could steer, and in an encoding that has no word for them."""
+    name = "odd-\x7f\x9b-ü"
+    (folder / name).write_bytes(b"\0")
+    arguments = ["tags", "--model", "demo", "--json", name, name]
+    latin = run(*arguments, cwd=folder, env={"PYTHONIOENCODING": "ascii"})
+    assert [json.loads(line)["path"] for line in latin.stdout.splitlines()] == [name] * 2
+    it = Terminal(arguments, cwd=folder)
+    assert it.finish() == 1
+    assert "odd-\\u007f\\u009b-\\u00fc" in it.shown
+    assert not {"\x7f", "\x9b"} & set(it.shown)
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

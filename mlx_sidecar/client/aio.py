@@ -151,7 +151,7 @@ def _answered(
     async def call(client: AsyncClient, /, *args: P.args, **options: P.kwargs) -> ResultT:
         return await client.ask(calls.made(describe, *args, **options))
 
-    call.__doc__, call.__name__ = describe.__doc__, describe.__name__
+    calls.introduce(call, describe, describe.__name__, "{}")
     return call
 
 
@@ -159,7 +159,8 @@ def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Async
     def stream(client: AsyncClient, /, *args: P.args, **options: P.kwargs) -> AsyncStream[ResultT]:
         return client.stream(calls.made(describe, *args, **options))
 
-    stream.__doc__, stream.__name__ = f"{describe.__doc__} Piece by piece.", f"{describe.__name__}_stream"
+    calls.introduce(stream, describe, f"{describe.__name__}_stream", "AsyncStream[{}]")
+    stream.__doc__ = f"{describe.__doc__} Piece by piece."
     return stream
 
 

@@ -6,6 +6,7 @@ What comes of a call is put into the call's own queue and dealt with by the thre
 from __future__ import annotations
 
 import queue
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,7 +53,8 @@ class _Call:
     def _take(self) -> Happening:
         left_s = None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
         try:
-            return self._arrived.get(timeout=left_s)
+            # What is longer than a lock can wait is for ever.
+            return self._arrived.get(timeout=None if left_s is None else min(left_s, threading.TIMEOUT_MAX))
         except queue.Empty:
             raise TimedOut("the worker doesn't answer, not even that the time is up") from None
 
@@ -121,7 +123,7 @@ def _answered(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Clien
     def call(client: Client, /, *args: P.args, **options: P.kwargs) -> ResultT:
         return client.ask(calls.made(describe, *args, **options))
 
-    call.__doc__, call.__name__ = describe.__doc__, describe.__name__
+    calls.introduce(call, describe, describe.__name__, "{}")
     return call
 
 
@@ -129,7 +131,8 @@ def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Clien
     def stream(client: Client, /, *args: P.args, **options: P.kwargs) -> Stream[ResultT]:
         return client.stream(calls.made(describe, *args, **options))
 
-    stream.__doc__, stream.__name__ = f"{describe.__doc__} Piece by piece.", f"{describe.__name__}_stream"
+    calls.introduce(stream, describe, f"{describe.__name__}_stream", "Stream[{}]")
+    stream.__doc__ = f"{describe.__doc__} Piece by piece."
     return stream
 
 

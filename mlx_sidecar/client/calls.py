@@ -7,6 +7,9 @@ client's own.
 
 from __future__ import annotations
 
+import inspect
+import math
+import os
 from collections.abc import Callable
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
@@ -35,6 +38,7 @@ from mlx_sidecar.protocol.responses import (
 ResultT = TypeVar("ResultT", bound=Result)
 P = ParamSpec("P")
 OnProgress = Callable[[Measure], object]
+StrPath = str | os.PathLike[str]
 OnDownload = Callable[[DownloadMeasure], object]
 
 
@@ -56,9 +60,48 @@ class Ask(Generic[ResultT]):
 def made(describe: Callable[P, Ask[ResultT]], *args: P.args, **options: P.kwargs) -> Ask[ResultT]:
     """What one of these functions makes. Raises InvalidParams where the worker would refuse it for what it is."""
     try:
-        return describe(*args, **options)
+        ask = describe(*args, **options)
     except ValueError as problem:
         raise InvalidParams(str(problem)) from None
+    _check(ask.request)
+    return ask
+
+
+def introduce(method: Callable[..., Any], describe: Callable[..., Ask[Any]], name: str, gives: str) -> None:
+    """Let `help`, editors and `inspect` see a method as what it takes, not as `*args`. `gives` has `{}` for the result.
+
+    Its docstring is the function's, whose result is what `Ask` holds.
+    """
+    signature = inspect.signature(describe)
+    result = str(signature.return_annotation).removeprefix("Ask[").removesuffix("]")
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    parameters = [client, *signature.parameters.values()]
+    method.__name__ = name
+    method.__doc__ = describe.__doc__
+    # What mypy has no word for.
+    vars(method)["__signature__"] = inspect.Signature(parameters, return_annotation=gives.format(result))
+
+
+def _check(request: r.Request) -> None:
+    """What Python took, the worker may not, or may take for something else: bytes would come as base64."""
+    try:
+        fields = msgspec.to_builtins(request, builtin_types=(bytes, bytearray, memoryview))
+        msgspec.convert(fields, type(request))
+    except msgspec.ValidationError:
+        # Only now: the words are the worker's, and so is what they need.
+        from mlx_sidecar.protocol.codec import convert
+
+        convert(fields, type(request))
+    except RecursionError:
+        raise InvalidParams("a value is nested too deeply, or in itself") from None
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise InvalidParams(f"a value has no place in JSON: {problem}") from None
+    if request.timeout_s is not None and not math.isfinite(request.timeout_s):
+        raise InvalidParams("field 'timeout_s': expected a number of seconds; none is for ever", {"field": "timeout_s"})
+
+
+def _text_of(path: StrPath | None) -> str | None:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def check_availability(*, timeout_s: float | None = None) -> Ask[Availability]:
@@ -67,10 +110,10 @@ def check_availability(*, timeout_s: float | None = None) -> Ask[Availability]:
 
 
 def load_model(
-    model_path: str | None = None,
+    model_path: StrPath | None = None,
     *,
     repo_id: str | None = None,
-    adapter_path: str | None = None,
+    adapter_path: StrPath | None = None,
     context_length: int | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
@@ -80,9 +123,9 @@ def load_model(
     A worker that is started again after a crash loads it again.
     """
     request = r.LoadModel(
-        model_path=model_path,
+        model_path=_text_of(model_path),
         repo_id=repo_id,
-        adapter_path=adapter_path,
+        adapter_path=_text_of(adapter_path),
         context_length=context_length,
         progress=on_progress is not None,
         timeout_s=timeout_s,
@@ -100,15 +143,15 @@ def model_info(*, timeout_s: float | None = None) -> Ask[ModelDescription]:
     return Ask(r.ModelInfo(timeout_s=timeout_s), ModelDescription)
 
 
-def list_models(folder: str | None = None, *, timeout_s: float | None = None) -> Ask[ModelList]:
+def list_models(folder: StrPath | None = None, *, timeout_s: float | None = None) -> Ask[ModelList]:
     """The models in a folder, or in the Hugging Face cache."""
-    return Ask(r.ListModels(folder=folder, timeout_s=timeout_s), ModelList)
+    return Ask(r.ListModels(folder=_text_of(folder), timeout_s=timeout_s), ModelList)
 
 
 def download_model(
     repo_id: str,
     *,
-    destination: str | None = None,
+    destination: StrPath | None = None,
     revision: str | None = None,
     allow_patterns: list[str] | None = None,
     timeout_s: float | None = None,
@@ -117,7 +160,7 @@ def download_model(
     """Fetch a model from the Hugging Face Hub."""
     request = r.DownloadModel(
         repo_id=repo_id,
-        destination=destination,
+        destination=_text_of(destination),
         revision=revision,
         allow_patterns=allow_patterns,
         timeout_s=timeout_s,

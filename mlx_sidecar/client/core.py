@@ -18,7 +18,7 @@ from mlx_sidecar.client.wire import Ended, Happening, NoLine, Said, decode, enco
 from mlx_sidecar.errors import MessageTooLarge
 from mlx_sidecar.protocol.framing import LineSplitter, Oversized
 from mlx_sidecar.protocol.requests import Cancel, LoadModel, Request, UnloadModel
-from mlx_sidecar.protocol.responses import ModelLoaded, ModelUnloaded
+from mlx_sidecar.protocol.responses import Generated, ModelLoaded, ModelUnloaded, Summary, Tags
 
 MAX_LINE_BYTES = 256 * 2**20
 """A longer answer is taken for nonsense, so that a worker that has gone mad can't fill the memory."""
@@ -99,6 +99,9 @@ class Core:
         if isinstance(said.happening, Ended):
             del self._pending[number]
             self._note_model(call.request, said.happening)
+            # Not any answer: a worker that ends whenever its model is needed may say `status` well.
+            if isinstance(said.happening.outcome, Tags | Summary | Generated):
+                self._life.answered()
         return [(call.receiver, said.happening)]
 
     def _unreadable(self, said: Said, line: bytes) -> int:

@@ -10,7 +10,7 @@ from mlx_sidecar.client.failures import WorkerEnded, WorkerFailed
 class Restarts(Struct, frozen=True):
     """How often in a row, and after which waits: `first_wait_s`, then `growth` times as long each time.
 
-    A worker that lived for `steady_s` begins a new row.
+    A worker that lived for `steady_s`, or gave an answer of its model, begins a new row.
     """
 
     most: int = 3
@@ -31,6 +31,10 @@ class Life:
     def started(self, now_s: float) -> None:
         """A process runs."""
         self._started_at = now_s
+
+    def answered(self) -> None:
+        """It did what it is there for."""
+        self._in_a_row = 0
 
     def ended(self, now_s: float, how: WorkerEnded) -> None:
         """It is gone, and nobody wanted that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,26 +58,41 @@ class Folder:
         if not results.knows(subject):
             return False
         try:
-            return results.has(subject, digest_of(path.read_bytes()))
-        except OSError:
+            return results.has(subject, digest_of(_read(path)))
+        except MessageTooLarge:
+            return results.has(subject, None)
+        except (OSError, Unreadable):
             return False
 
     def _subject(self, path: Path) -> Subject:
-        # A name that isn't UTF-8 has no place in JSON as it is.
-        name = os.fsencode(path.relative_to(self._root).as_posix()).decode("utf-8", "backslashreplace")
-        return Subject(path=name)
+        # A name that isn't UTF-8 has no place in JSON as it is. Backslashes are doubled, or two names could be one.
+        name = os.fsencode(path.relative_to(self._root).as_posix()).replace(b"\\", b"\\\\")
+        return Subject(path=name.decode("utf-8", "backslashreplace"))
 
     def _item(self, path: Path) -> Item:
         subject, digest = self._subject(path), None
         ask: Ask[Any] | SidecarError | ClientError
         try:
-            data = path.read_bytes()
+            data = _read(path)
             digest = digest_of(data)
-            if len(data) > MOST_BYTES:
-                raise MessageTooLarge(f"the document has {len(data)} bytes; {MOST_BYTES} fit into a request")
             ask = self._ask(decode(data))
         except OSError as problem:
             ask = Unreadable(f"this can't be read: {problem.strerror or problem}")
         except (SidecarError, ClientError) as problem:
             ask = problem
         return Item(subject, digest, self._command, ask)
+
+
+def _read(path: Path) -> bytes:
+    """A document's bytes, with a bound in size and time. Raises OSError, Unreadable, MessageTooLarge."""
+    # Opening a pipe would wait for somebody to write.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable("this can't be read: it is no plain file")
+        size_bytes = found.st_size
+        data = b"" if size_bytes > MOST_BYTES else stream.read(MOST_BYTES + 1)
+        # It may have grown meanwhile.
+        if (size_bytes := max(size_bytes, len(data))) > MOST_BYTES:
+            raise MessageTooLarge(f"the document has {size_bytes} bytes; {MOST_BYTES} fit into a request")
+    return data

@@ -24,6 +24,8 @@ class Item(Struct, frozen=True):
     digest: str | None
     command: str
     ask: Ask[Any] | SidecarError | ClientError
+    warnings: tuple[str, ...] = ()
+    """What the worker would warn of, were it asked as the item was written."""
 
 
 def digest_of(data: bytes) -> str:

@@ -9,9 +9,13 @@ from msgspec import Struct
 
 from mlx_sidecar.client.aio import AsyncClient
 from mlx_sidecar.client.failures import ClientError, WorkerEnded
+from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.library.item import Item
 from mlx_sidecar.library.results import Results, answered_line, failed_line
+
+RESTARTS = Restarts(most=12, growth=1.5)
+"""For the job's client: documents that end the worker may lie side by side, and each of them is found out."""
 
 WINDOW = 64
 """Requests in flight: four for each place in the worker's batch, so that it never runs dry."""
@@ -41,6 +45,13 @@ class Job:
 
     async def run(self, items: Iterator[Item]) -> None:
         """Until every item has a record. Raises what isn't an item's fault, and OSError of the results."""
+        await self._run_lanes(items)
+        while self._suspects:
+            await self._settle_suspects()
+            await self._run_lanes(items)
+
+    async def _run_lanes(self, items: Iterator[Item]) -> None:
+        """Until there are no more items, or the worker has ended."""
         lanes = [asyncio.create_task(self._lane(items)) for _ in range(WINDOW)]
         try:
             await self._wait_for(lanes)
@@ -48,8 +59,11 @@ class Job:
             for lane in lanes:
                 lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
-        # The worker ended while these were in it. One by one: who ends it again is to blame, the others aren't.
-        for suspect in self._suspects:
+
+    async def _settle_suspects(self) -> None:
+        """The worker ended while these were in it. One by one: who ends it again is to blame, the others aren't."""
+        suspects, self._suspects = self._suspects, []
+        for suspect in suspects:
             await self._settle(suspect, alone=True)
             self._results.sync()
 
@@ -65,6 +79,8 @@ class Job:
     async def _lane(self, items: Iterator[Item]) -> None:
         for item in items:
             await self._settle(item, alone=False)
+            if self._suspects:
+                return
 
     async def _settle(self, item: Item, *, alone: bool) -> None:
         try:
@@ -83,7 +99,7 @@ class Job:
                 raise
             self._fail(item, failed.code, failed.message, retryable=failed.retryable)
         else:
-            self._results.append(item.subject, item.digest, answered_line(item.command, result))
+            self._results.append(item.subject, item.digest, answered_line(item.command, result, item.warnings))
             self.tally.answered += 1
             self._report(self.tally)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,28 +30,38 @@ class Requests:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def to_do(self, results: Results) -> list[int]:
-        """The lines that have no lasting result yet. Raises RequestsInvalid where an id stands twice."""
-        wanted, seen = [], dict[Subject, int]()
+    def to_do(self, results: Results) -> dict[int, str]:
+        """The lines that have no lasting result yet, with digests. Raises RequestsInvalid where an id stands twice."""
+        wanted, seen = dict[int, str](), dict[Subject, int]()
         for number, line in self._lines():
             subject = _subject(decode(line).address.id, number)
             if (before := seen.setdefault(subject, number)) != number:
                 raise RequestsInvalid(f"{self._path}: line {number} has the id of line {before}; give each its own")
-            if not results.has(subject, digest_of(line)):
-                wanted.append(number)
+            digest = digest_of(line)
+            if not results.has(subject, digest):
+                wanted[number] = digest
         return wanted
 
-    def items(self, numbers: list[int]) -> Iterator[Item]:
-        """What to ask, each read when its turn comes."""
-        wanted = set(numbers)
+    def items(self, wanted: dict[int, str]) -> Iterator[Item]:
+        """What to ask, each read when its turn comes. Raises RequestsInvalid where the file isn't what it was."""
+        left = dict(wanted)
         for number, line in self._lines():
-            if number in wanted:
-                yield _item(line, number)
+            if (digest := left.pop(number, None)) is not None:
+                item = _item(line, number)
+                if item.digest != digest:
+                    raise self._changed(number)
+                yield item
+        if left:
+            raise self._changed(min(left))
+
+    def _changed(self, number: int) -> RequestsInvalid:
+        return RequestsInvalid(f"{self._path}: line {number} was changed meanwhile; run the same command once more")
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         with self._path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
-                if stripped := line.strip():
+                # As the worker does: one at the very beginning is no part of a request.
+                if stripped := (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip():
                     yield number, stripped
 
 
@@ -70,4 +81,4 @@ def _item(line: bytes, number: int) -> Item:
         too_large = MessageTooLarge(f"the line has {len(line)} bytes; the limit is {MOST_BYTES}")
         return Item(subject, digest, command, too_large)
     request = msgspec.structs.replace(read.request, id=None)
-    return Item(subject, digest, command, Ask(request, RESULTS[command]))
+    return Item(subject, digest, command, Ask(request, RESULTS[command]), read.warnings)

@@ -1,8 +1,9 @@
 """The file of results: one record a line, each written whole, so that a job can be killed at any moment and go on.
 
 A record says what was asked (`job`: command, options and model; the subject: a document's path, a request's id or line;
-`digest`: SHA-256 of its bytes) and holds the answer's line. A killed process loses nothing that it wrote; a power
-failure takes what wasn't synced yet, which is then asked again. Who writes decides when to sync.
+`digest`: SHA-256 of its bytes, none where they weren't read) and holds the answer's line. A killed process loses
+nothing that it wrote; a power failure takes what wasn't synced yet, which is then asked again. Who writes decides when
+to sync.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,8 +63,8 @@ class Results:
     def __init__(self, path: Path, job: str) -> None:
         """Open or make the file, cut off a torn last line, read the others. Raises ResultsInvalid, ResultsBusy."""
         self._path, self._job = path, job
-        self._settled: set[tuple[Subject, str | None]] = set()
-        self._subjects: set[Subject] = set()
+        # The last record of a subject counts: its digest, and whether asking again wouldn't change it.
+        self._last: dict[Subject, tuple[str | None, bool]] = {}
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         self._is_synced = True
         try:
@@ -74,11 +76,11 @@ class Results:
 
     def has(self, subject: Subject, digest: str | None) -> bool:
         """Whether there is an answer, or a failure that asking again wouldn't change."""
-        return (subject, digest) in self._settled
+        return self._last.get(subject) == (digest, True)
 
     def knows(self, subject: Subject) -> bool:
         """Whether there is any record of this subject, with whatever digest."""
-        return subject in self._subjects
+        return subject in self._last
 
     def append(self, subject: Subject, digest: str | None, line: dict[str, Any]) -> None:
         """Add a record. Raises OSError where it can't be written; then nothing of it is in the file."""
@@ -145,12 +147,7 @@ class Results:
         self._note(Subject(record.path, record.id, record.line), record.digest, record.type, record.retryable)
 
     def _note(self, subject: Subject, digest: str | None, kind: str, retryable: bool) -> None:
-        self._subjects.add(subject)
-        # The last record counts.
-        if kind == "response" or not retryable:
-            self._settled.add((subject, digest))
-        else:
-            self._settled.discard((subject, digest))
+        self._last[subject] = (digest, kind == "response" or not retryable)
 
     def _invalid(self, number: int) -> ResultsInvalid:
         return ResultsInvalid(
@@ -163,6 +160,7 @@ def failed_line(command: str, code: str, message: str, retryable: bool) -> dict[
     return {"type": "error", "command": command, "error": message, "code": code, "retryable": retryable}
 
 
-def answered_line(command: str, result: Struct) -> dict[str, Any]:
+def answered_line(command: str, result: Struct, warnings: Sequence[str] = ()) -> dict[str, Any]:
     """An answer, as the wire says it."""
-    return {"type": "response", "command": command, **cast("dict[str, Any]", msgspec.to_builtins(result))}
+    line = {"type": "response", "command": command, **cast("dict[str, Any]", msgspec.to_builtins(result))}
+    return {**line, "warnings": list(warnings)} if warnings else line

@@ -67,7 +67,7 @@ def decode(line: Line) -> Accepted | Refused:
         address = Address(_command_or_unknown(value), None)
         address = Address(address.command, _read_id(value))
         kind = _request_type(value)
-        return Accepted(address, _convert(value, kind), _unknown_fields(value, kind))
+        return Accepted(address, convert(value, kind), _unknown_fields(value, kind))
     except SidecarError as error:
         return Refused(address, error)
 
@@ -126,7 +126,8 @@ def _request_type(value: dict[str, Any]) -> type[Request]:
     raise UnknownCommand(f"unknown command '{command[:64]}'{hint}", data)
 
 
-def _convert(value: dict[str, Any], kind: type[Request]) -> AnyRequest:
+def convert(value: dict[str, Any], kind: type[Request]) -> AnyRequest:
+    """The request that these fields are. Raises InvalidParams."""
     try:
         return cast("AnyRequest", msgspec.convert(value, kind))
     except msgspec.ValidationError as problem:
@@ -205,7 +206,7 @@ def _kind(value: Any) -> str:
 def _show(value: Any) -> str:
     if isinstance(value, dict | list):
         return _kind(value)
-    text = orjson.dumps(value).decode()
+    text = orjson.dumps(value, default=repr).decode()
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 
 

@@ -95,9 +95,7 @@ class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags
         _refuse_blank(self.content)
         if self.vocabulary_mode is not None and self.vocabulary is None:
             raise ValueError("field 'vocabulary_mode': needs 'vocabulary' beside it")
-        for entry in self.vocabulary or ():
-            if problem := _unfit_as_tag(entry):
-                raise ValueError(f"field 'vocabulary': {entry[:60]!r} {problem}")
+        _refuse_unfit(self.vocabulary)
 
 
 class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
@@ -220,9 +218,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Unicode's category Cc."""
 
 
-def _refuse_blank(content: str) -> None:
-    if not content.strip():
+def _refuse_blank(content: object) -> None:
+    # A client's caller may have given anything; what is of a wrong type is refused as that, elsewhere.
+    if isinstance(content, str) and not content.strip():
         raise ValueError("field 'content': expected some text, got nothing but blanks")
+
+
+def _refuse_unfit(vocabulary: object) -> None:
+    for entry in vocabulary if isinstance(vocabulary, list) else ():
+        if isinstance(entry, str) and (problem := _unfit_as_tag(entry)):
+            raise ValueError(f"field 'vocabulary': {entry[:60]!r} {problem}")
 
 
 def _unfit_as_tag(entry: str) -> str | None:

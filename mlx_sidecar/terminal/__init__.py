@@ -9,11 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from mlx_sidecar.terminal.streams import open_closed
+
 COMMANDS = ("tags", "summarize", "generate", "batch", "download", "models", "doctor")
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
     """Run the command that the first argument names, and end the process."""
+    open_closed()
     name, rest = arguments[0], arguments[1:]
     match name:
         case "tags":

@@ -19,8 +19,10 @@ def batch(arguments: Sequence[str]) -> NoReturn:
     """Answer every request that has no result yet."""
     made = _parser()
     wanted = made.parse_args(arguments)
-    if not Path(wanted.requests).is_file():
+    if not Path(wanted.requests).exists():
         made.error(f"there is no file {wanted.requests!r}")
+    if not Path(wanted.requests).is_file():
+        made.error(f"{wanted.requests!r} is no plain file; it is read twice, and again by the next run")
     end_with(lambda: _batch(wanted))
 
 
@@ -29,8 +31,8 @@ def _batch(wanted: argparse.Namespace) -> int:
     requests = Requests(Path(wanted.requests))
     results = Results(Path(wanted.out), job)
     try:
-        numbers = requests.to_do(results)
-        return work(wanted, model, results, requests.items(numbers), len(numbers))
+        lines = requests.to_do(results)
+        return work(wanted, model, results, requests.items(lines), len(lines))
     finally:
         results.close()
 

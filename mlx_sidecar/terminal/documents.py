@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from msgspec import Struct
 from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
 from mlx_sidecar.client.calls import Ask
 from mlx_sidecar.library.text import Unreadable, decode
-from mlx_sidecar.protocol.responses import Result
+from mlx_sidecar.protocol.responses import Measure, Result
 from mlx_sidecar.terminal.endings import say, show
 from mlx_sidecar.terminal.flags import client_of, print_json
 from mlx_sidecar.terminal.waiting import Waiting
@@ -48,8 +49,7 @@ def read(name: str) -> str:
 def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace) -> int:
     """Ask about each document and print the answers; 1 if one of them couldn't be answered."""
     if len(names) == 1:
-        text = _read_or_say(names[0])
-        return 1 if text is None else _answer_one(names[0], text, question, wanted)
+        return _answer_one(names[0], question, wanted)
     failed = 0
     # The client is closed first: then nobody waits any more.
     with ThreadPoolExecutor(_AT_ONCE) as threads, client_of(wanted) as client, Waiting("loading the model") as waiting:
@@ -57,34 +57,26 @@ def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace)
         waiting.now("reading")
         for name, outcome in zip(names, _outcomes(threads, client, names, question), strict=True):
             waiting.stop()
-            failed += _print(name, outcome, question, wanted.json)
+            failed += _print(name, outcome, partial(question.among_others, name), wanted.json)
     return int(failed > 0)
 
 
-def _read_or_say(name: str) -> str | None:
+def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> int:
     try:
-        return read(name)
-    except ClientError as problem:
-        say(f"{name}: {problem.message}")
-        return None
-
-
-def _answer_one(name: str, text: str, question: Question, wanted: argparse.Namespace) -> int:
+        text = read(name)
+    except ClientError as failed:
+        return int(_print(name, failed, question.alone, wanted.json))
     with client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("reading")
-        ask = question.ask(text)
-        ask.on_progress = waiting.report
         if question.streams and not wanted.json and sys.stdout.isatty():
+            ask = question.ask(text)
+            ask.on_progress = waiting.report
             stream_to_terminal(client, ask, waiting)
             return 0
-        result = client.ask(ask)
+        outcome = _outcome(client, question, text, waiting.report)
         waiting.stop()
-        if wanted.json:
-            print_json({"path": name, **msgspec.to_builtins(result)})
-        else:
-            show(f"{question.alone(result)}\n")
-    return 0
+        return int(_print(name, outcome, question.alone, wanted.json))
 
 
 def stream_to_terminal(client: Client, ask: Ask[Any], waiting: Waiting) -> None:
@@ -100,21 +92,33 @@ def _outcomes(
 ) -> Iterator[Result | SidecarError | ClientError]:
     def outcome(name: str) -> Result | SidecarError | ClientError:
         try:
-            result: Result = client.ask(question.ask(read(name)))
-        except (SidecarError, ClientError) as failed:
+            text = read(name)
+        except ClientError as failed:
             return failed
-        return result
+        return _outcome(client, question, text, None)
 
     return threads.map(outcome, names)
 
 
-def _print(name: str, outcome: Result | SidecarError | ClientError, question: Question, as_json: bool) -> bool:
+def _outcome(
+    client: Client, question: Question, text: str, on_progress: Callable[[Measure], object] | None
+) -> Result | SidecarError | ClientError:
+    try:
+        ask = question.ask(text)
+        ask.on_progress = on_progress
+        result: Result = client.ask(ask)
+    except (SidecarError, ClientError) as failed:
+        return failed
+    return result
+
+
+def _print(name: str, outcome: Result | SidecarError | ClientError, words: Callable[[Any], str], as_json: bool) -> bool:
     """Whether it is a failure."""
     if isinstance(outcome, Result):
         if as_json:
             print_json({"path": name, **msgspec.to_builtins(outcome)})
         else:
-            show(f"{question.among_others(name, outcome)}\n")
+            show(f"{words(outcome)}\n")
         return False
     if isinstance(outcome, WorkerEnded):
         raise outcome

@@ -15,7 +15,7 @@ from msgspec import structs
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.hub.downloads import Download, Downloads, error_of
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Advanced, Completed, Failed, Message, Order
-from mlx_sidecar.terminal.endings import let_signals_through, say, show
+from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import parser, print_json
 
 
@@ -27,14 +27,8 @@ def download(arguments: Sequence[str]) -> NoReturn:
     running = downloads.start(
         Order(repo_id=wanted.repo, destination=wanted.to, revision=wanted.revision, allow_patterns=wanted.allow)
     )
-    try:
-        let_signals_through()
-        code = _follow(running, said, wanted)
-    except KeyboardInterrupt:
-        downloads.stop(running)
-        sys.stderr.write("\nstopped; what came is kept, and the same command goes on from there\n")
-        code = 130
-    sys.exit(code)
+    # Only from here on Ctrl-C is an exception: what has been started can be stopped.
+    end_with(lambda: _follow_or_stop(downloads, running, said, wanted))
 
 
 def _parser() -> OneLineParser:
@@ -52,6 +46,17 @@ def _folder(value: str) -> str:
         return str(Path(some_text(value)).expanduser().absolute())
     except RuntimeError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _follow_or_stop(
+    downloads: Downloads, running: Download, said: queue.SimpleQueue[bytes], wanted: argparse.Namespace
+) -> int:
+    try:
+        return _follow(running, said, wanted)
+    except KeyboardInterrupt:
+        downloads.stop(running)
+        say("stopped; what came is kept, and the same command goes on from there")
+        raise
 
 
 def _follow(running: Download, said: queue.SimpleQueue[bytes], wanted: argparse.Namespace) -> int:

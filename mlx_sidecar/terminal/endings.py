@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -24,7 +25,9 @@ _CONTROLS_BUT_LINES = {number: sign for number, sign in _CONTROLS.items() if chr
 
 def say(message: str) -> None:
     """One line for the person at the terminal, whatever it quotes."""
-    sys.stderr.write(f"mlx-sidecar: {message.translate(_CONTROLS)}\n")
+    # Where that can't be written, the exit code has to say it.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"mlx-sidecar: {message.translate(_CONTROLS)}\n")
 
 
 def show(text: str) -> None:
@@ -51,8 +54,7 @@ def end_with(body: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read this has had enough; Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read this has had enough.
         code = _NOBODY_READS
     except WorkerEnded as failed:
         code = _said_by_the_worker(failed)
@@ -62,7 +64,16 @@ def end_with(body: Callable[[], int]) -> NoReturn:
     except OSError as problem:
         say(f"{problem.filename or ''}: {problem.strerror or problem}".removeprefix(": "))
         code = 1
+    _drop_what_can_not_be_written()
     sys.exit(code)
+
+
+def _drop_what_can_not_be_written() -> None:
+    """Python would try once more when it closes stdout, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _said_by_the_worker(failed: WorkerEnded) -> int:

@@ -79,6 +79,8 @@ def client_of(wanted: argparse.Namespace) -> Client:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    """One line. A terminal isn't steered by it, and what isn't UTF-8 may not know its characters."""
+    is_plain = sys.stdout.isatty() or sys.stdout.encoding.lower() not in ("utf-8", "utf8")
+    line = json.dumps(value, ensure_ascii=is_plain, default=str)
+    sys.stdout.write((line.replace("\x7f", "\\u007f") if is_plain else line) + "\n")
     sys.stdout.flush()

@@ -28,10 +28,15 @@ def add_flags(made: OneLineParser) -> None:
     )
 
 
-def check(wanted: argparse.Namespace, made: OneLineParser) -> None:
-    """Exit where it isn't one folder."""
+def is_job(wanted: argparse.Namespace, made: OneLineParser) -> bool:
+    """Whether a job is asked for; exit where what is beside it doesn't fit."""
+    if wanted.out is None:
+        if wanted.ext:
+            made.error("--ext needs --out beside it")
+        return False
     if len(wanted.file) != 1 or not Path(wanted.file[0]).is_dir():
         made.error("with --out, name one folder of documents")
+    return True
 
 
 def work_through(

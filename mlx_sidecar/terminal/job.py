@@ -13,7 +13,7 @@ import msgspec
 
 from mlx_sidecar.client.aio import AsyncClient
 from mlx_sidecar.library.item import Item, job_of
-from mlx_sidecar.library.job import Job, Tally
+from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results
 from mlx_sidecar.terminal.endings import say
 from mlx_sidecar.terminal.flags import DEMO, model_of, print_json
@@ -55,7 +55,7 @@ def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterat
 
 
 async def _run(model: str, results: Results, items: Iterator[Item], bar: _Bar, tally: Tally) -> None:
-    async with AsyncClient(model) as client:
+    async with AsyncClient(model, restarts=RESTARTS) as client:
         # First of all: without a model nothing is recorded.
         await client.model_info()
         bar.start()

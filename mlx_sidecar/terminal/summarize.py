@@ -25,8 +25,7 @@ def summarize(arguments: Sequence[str]) -> NoReturn:
         return calls.made(calls.summarize, text, **options)
 
     check_options(made, ask)
-    if wanted.out is not None:
-        folders.check(wanted, made)
+    if folders.is_job(wanted, made):
         end_with(lambda: folders.work_through(wanted, "summarize", options, ask))
     question = Question(
         ask=ask,

@@ -31,8 +31,7 @@ def tags(arguments: Sequence[str]) -> NoReturn:
         return calls.made(calls.tags, text, **options)
 
     check_options(made, ask)
-    if wanted.out is not None:
-        folders.check(wanted, made)
+    if folders.is_job(wanted, made):
         end_with(lambda: folders.work_through(wanted, "generate-tags", options, ask))
     question = Question(
         ask=ask,
@@ -57,7 +56,8 @@ def _parser() -> OneLineParser:
 
 def _lines_of(name: str) -> list[str]:
     try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
+        # Not by everything that Unicode calls the end of a line: that may stand in a tag, or is refused there.
+        lines = Path(name).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as problem:
         raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
     return [line.strip() for line in lines if line.strip()]

@@ -23,6 +23,13 @@ from mlx_sidecar.protocol.requests import COMMANDS
 from mlx_sidecar.protocol.responses import CancelCount, Delta, Measure, ModelLoaded
 
 COUNT = {"type": "response", "command": "cancel", "cancelled": 0}
+TAGS = {
+    "type": "response",
+    "command": "generate-tags",
+    "tags": ["x"],
+    "usage": {"input_tokens": 1, "cached_tokens": 0, "output_tokens": 1, "chunks": 1},
+    "timing": {"queue_s": 0.0, "prefill_s": 0.0, "decode_s": 0.0, "total_s": 0.0, "tokens_per_s": 0.0},
+}
 LOADED = {
     "type": "response",
     "command": "load-model",
@@ -160,6 +167,22 @@ def test_a_worker_that_lived_long_begins_a_new_row() -> None:
         core.ended(start + 30.0, 1, "")
         assert core.start_wait_s(start + 30.0) == 1.0
         core.started(start + 100.0)
+
+
+def test_a_worker_that_gave_an_answer_of_its_model_begins_a_new_row() -> None:
+    """Another answer says nothing: it may end whenever the model is needed."""
+    core, arrived = running(Restarts(most=1, first_wait_s=1.0, steady_s=30.0)), list[Happening]()
+    for _ in range(3):
+        core.feed(line(TAGS, asked(core, arrived)))
+        core.ended(0.0, 1, "")
+        assert core.start_wait_s(0.0) == 1.0
+        core.started(0.0)
+    core.ended(0.0, 1, "")
+    core.started(0.0)
+    core.feed(line(COUNT, asked(core, arrived)))
+    core.ended(0.0, 1, "")
+    with pytest.raises(WorkerFailed):
+        core.start_wait_s(0.0)
 
 
 def test_the_next_worker_loads_what_the_last_one_had() -> None:
