@@ -24,7 +24,7 @@ _SYNC_EVERY_S = 1.0
 
 _NOT_THE_ITEMS_FAULT = {
     *("not_available", "model_not_loaded", "model_not_found", "model_invalid", "model_unsupported"),
-    *("shutting_down", "cancelled", "worker_failed", "worker_not_started", "client_closed"),
+    *("shutting_down", "cancelled", "worker_not_started", "client_closed"),
 }
 """Failures that every item would have: the job ends, and nothing is recorded."""
 
