@@ -60,7 +60,8 @@ FORGETFUL = {
     "is-killed": "client = Client(); client.start(); print(client.pid, flush=True)\n"
     "os.kill(os.getpid(), signal.SIGKILL)",
     "lets-go": "client = Client(); client.start(); pid = client.pid; del client; print(pid, flush=True)\n"
-    "os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT) if os.path.exists(f'/proc/{pid}') else None",
+    "try: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)\n"
+    "except ChildProcessError: pass  # subprocess has taken it away already",
     "loop-ends": "async def main():\n"
     "    client = AsyncClient(); await client.start(); print(client.pid, flush=True)\n"
     "asyncio.run(main())",
