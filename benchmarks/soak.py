@@ -206,6 +206,9 @@ def mixed(count: int, rng: random.Random) -> None:
             if number % 50 == 49 and number > count // 5:
                 samples.append((number, it.resident_mb()))
                 handles.append(it.handles())
+            if number % 500 == 499:
+                # It takes a quarter of an hour on a slow machine: what still moves isn't stuck.
+                print(f"  {number + 1} of {count} requests, {it.resident_mb():.0f} MB", file=sys.stderr, flush=True)
         it.wait_for(1 + count)
         print(f"{count} mixed requests: {it.endings - 1} endings; {it.codes}")
         print(f"  resident {samples[0][1]:.0f} to {samples[-1][1]:.0f} MB, {1000 * _slope(samples):+.2f} MB per 1,000")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
+from mlx_sidecar.commands.models import left_behind
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import Cancelled, ShuttingDown
 from mlx_sidecar.inbox import Inbox, LineCame
-from mlx_sidecar.ledger import Entry, Ledger, Phase
+from mlx_sidecar.ledger import Ledger, Phase
 from mlx_sidecar.protocol.codec import Address, Refused, address_of, decode
 from mlx_sidecar.protocol.framing import Line
-from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.stdio import Writer, line_size
 
 _PATIENCE_S = 0.1
@@ -34,7 +34,8 @@ class Farewell:
         self._refuse([event.line for event in self._inbox.take(wait=False) if isinstance(event, LineCame)])
         for entry in self._ledger:
             why = "the worker had to end in the middle of a step"
-            self._ledger.end(entry, Cancelled(why, {"text": entry.text_so_far, **self._left_behind(entry)}))
+            left = left_behind(entry.request, self._engine, has_begun=entry.phase is Phase.RUNNING)
+            self._ledger.end(entry, Cancelled(why, {"text": entry.text_so_far, **left}))
         self._ledger.flush()
         self._writer.wait_until_written(_PATIENCE_S)
 
@@ -49,13 +50,6 @@ class Farewell:
             found = read[number]
             address, why = (found.address, found.error) if isinstance(found, Refused) else (found, closed)
             self._ledger.end(self._ledger.open(address, line_size(line)), why)
-
-    def _left_behind(self, entry: Entry) -> dict[str, str]:
-        if not isinstance(entry.request, LoadModel):
-            return {}
-        if entry.phase is Phase.RUNNING and self._engine.is_loading:
-            return {"previous_model": self._engine.previous_model}
-        return {"previous_model": "kept" if self._engine.facts else "none"}
 
 
 def _look_at(line: Line) -> Address | Refused:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from mlx_sidecar.commands import dispatch
 from mlx_sidecar.commands.dispatch import Turn
+from mlx_sidecar.commands.models import left_behind
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import EngineEvent, JobEnded, JobFailed, JobResult, TextCame
@@ -287,10 +288,11 @@ class Worker:
         if entry.phase is Phase.ENDED:
             return
         text = self._stop_jobs(entry)
+        left = left_behind(entry.request, self._engine, has_begun=entry.phase is Phase.RUNNING)
         self._close(entry)
         if isinstance(outcome, Cancelled | TimedOut):
             # One exception may end many requests; each leaves something else behind.
-            outcome = type(outcome)(outcome.message, {"text": text, **self._left_behind(entry)})
+            outcome = type(outcome)(outcome.message, {"text": text, **left})
         self._listening = {number: each for number, each in self._listening.items() if each is not entry}
         if entry is self._shutdown:
             # However it ends, it ends last.
@@ -302,14 +304,6 @@ class Worker:
             self._log.write("info", _summary(entry, outcome))
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
-
-    def _left_behind(self, entry: Entry) -> dict[str, str]:
-        """What a load that is ended says of the model before it."""
-        if not isinstance(entry.request, LoadModel):
-            return {}
-        if entry.phase is Phase.RUNNING:
-            return {"previous_model": self._engine.previous_model}
-        return {"previous_model": "kept" if self._engine.facts else "none"}
 
     def _close(self, entry: Entry) -> None:
         """Let a task tidy up; what goes wrong there is nobody's ending."""

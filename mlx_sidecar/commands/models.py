@@ -9,11 +9,12 @@ from msgspec import UNSET, convert, structs
 
 from mlx_sidecar.commands.services import DEMO_FOLDER, Services
 from mlx_sidecar.engine import device
+from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts
 from mlx_sidecar.engine.plan import LoadPlan, plan
 from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
 from mlx_sidecar.hub import cache
-from mlx_sidecar.protocol.requests import ListModels, LoadModel
+from mlx_sidecar.protocol.requests import AnyRequest, ListModels, LoadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
     Measure,
@@ -45,7 +46,7 @@ def load_model(request: LoadModel, services: Services) -> Task:
     try:
         wanted = _plan(request)
     except SidecarError as error:
-        error.data["previous_model"] = "kept" if services.engine.facts else "none"
+        error.data["previous_model"] = services.engine.previous_model
         raise
     loading = services.engine.load(wanted)
     while True:
@@ -59,6 +60,16 @@ def load_model(request: LoadModel, services: Services) -> Task:
         except GeneratorExit:
             loading.close()
             raise
+
+
+def left_behind(request: AnyRequest | None, engine: Engine, *, has_begun: bool) -> dict[str, str]:
+    """What a load that is ended from outside says of the model before it. Ask before its task is closed."""
+    if not isinstance(request, LoadModel):
+        return {}
+    if has_begun:
+        return {"previous_model": engine.previous_model}
+    # What the load before it has let go was never there for this one.
+    return {"previous_model": "kept" if engine.facts else "none"}
 
 
 def _plan(request: LoadModel) -> LoadPlan:

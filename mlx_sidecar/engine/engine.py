@@ -25,8 +25,8 @@ class Engine:
         self._batch: Batch | None = None
         self._next_ticket = 1
         self.is_loading = False
-        self.previous_model = "none"
-        """What a load leaves of the model before it, if it ends now or has failed: kept, released, or none."""
+        self._made_room = False
+        """Whether the load that is going on had to let the model before it go."""
 
     @property
     def busy(self) -> bool:
@@ -37,6 +37,11 @@ class Engine:
     def facts(self) -> ModelFacts | None:
         """What is loaded."""
         return self._model.facts if self._model else None
+
+    @property
+    def previous_model(self) -> str:
+        """What a load that ends now leaves of the model before it: kept, released, or none."""
+        return "released" if self._made_room else "kept" if self._model is not None else "none"
 
     @property
     def model(self) -> LoadedModel:
@@ -63,7 +68,6 @@ class Engine:
         from mlx_sidecar.engine.memory import Budget
 
         self.is_loading = True
-        self.previous_model = "kept" if self._model is not None else "none"
         budget = Budget(self._memory_limit_bytes)
         try:
             self._make_room(wanted.folder.weight_bytes, budget)
@@ -74,7 +78,7 @@ class Engine:
             problem.data["previous_model"] = self.previous_model
             raise
         finally:
-            self.is_loading = False
+            self.is_loading = self._made_room = False
         self.unload()
         self._install(loaded, budget)
         return loaded.facts
@@ -157,8 +161,8 @@ class Engine:
                 {"needed_bytes": needed_bytes, "available_bytes": room + held},
             )
         if needed_bytes > room and self._model is not None:
-            self.previous_model = "released"
             self.unload()
+            self._made_room = True
 
     def _install(self, loaded: LoadedModel, budget: Budget) -> None:
         from mlx_sidecar.engine.batch import Batch
