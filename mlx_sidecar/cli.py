@@ -225,6 +225,7 @@ def _wait_for_writer(inbox: Inbox, timeout_s: float | None) -> None:
     """Until stdout has everything, or nobody is there to read it, or the time is up."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
-        events = inbox.take(wait=True, timeout_s=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        events = list(inbox.take(wait=True, timeout_s=left))
         if not events or any(isinstance(e, OutputWritten | OutputClosed | ParentDied | SignalCame) for e in events):
             return

@@ -7,7 +7,7 @@ import time
 from mlx_sidecar.commands.models import left_behind
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import Cancelled, ShuttingDown
-from mlx_sidecar.inbox import Inbox, LineCame
+from mlx_sidecar.inbox import Inbox
 from mlx_sidecar.ledger import Ledger, Phase
 from mlx_sidecar.protocol.codec import Address, Refused, address_of, decode
 from mlx_sidecar.protocol.framing import Line
@@ -31,7 +31,7 @@ class Farewell:
         """What was held back of a text stays with the loop: nobody else may look into the engine's rows."""
         if not self._ledger.take_over(_PATIENCE_S):
             return
-        self._refuse([event.line for event in self._inbox.take(wait=False) if isinstance(event, LineCame)])
+        self._refuse(self._inbox.take_unopened())
         for entry in self._ledger:
             why = "the worker had to end in the middle of a step"
             left = left_behind(entry.request, self._engine, has_begun=entry.phase is Phase.RUNNING)

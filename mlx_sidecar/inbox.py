@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
+from collections import deque
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -52,17 +55,39 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._fetched: deque[Event] = deque()
 
     def put(self, event: Event) -> None:
         """Hand over an event; never blocks. What bounds the lines in here is the admission."""
         self._queue.put(event)
 
-    def take(self, *, wait: bool, timeout_s: float | None = None) -> list[Event]:
-        """Everything that is there. With `wait`, sleep until there is something or the time is up."""
-        events: list[Event] = []
-        try:
-            events.append(self._queue.get(block=wait, timeout=timeout_s))
+    def take(self, *, wait: bool, timeout_s: float | None = None) -> Iterator[Event]:
+        """Everything that is there by now. With `wait`, sleep until there is something or the time is up.
+
+        Each stays in here until it was dealt with, so that a line is never nowhere.
+        """
+        self._fetch(wait, timeout_s)
+        # Another thread may take what is left, and then there is no more for this one.
+        with contextlib.suppress(IndexError):
+            while self._fetched:
+                event = self._fetched[0]
+                yield event
+                if self._fetched[0] is event:
+                    self._fetched.popleft()
+
+    def opened(self) -> None:
+        """The line that was taken last is a request now. Only for who holds the ledger's voice, as the next one."""
+        self._fetched.popleft()
+
+    def take_unopened(self) -> list[Line]:
+        """All lines that aren't requests yet, for a thread that ends them in the loop's place."""
+        self._fetch(wait=False, timeout_s=None)
+        lines = [event.line for event in self._fetched if isinstance(event, LineCame)]
+        self._fetched.clear()
+        return lines
+
+    def _fetch(self, wait: bool, timeout_s: float | None) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._fetched.append(self._queue.get(block=wait, timeout=timeout_s))
             while True:
-                events.append(self._queue.get_nowait())
-        except queue.Empty:
-            return events
+                self._fetched.append(self._queue.get_nowait())

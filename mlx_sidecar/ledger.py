@@ -88,11 +88,12 @@ class Ledger:
         self._by_id: dict[Id, Entry] = {}
         self._turns: deque[Entry] = deque()
         self._next_number = 1
-        self._voice = threading.RLock()
+        self.voice = threading.RLock()
+        """Held by the thread that says anything."""
 
     def take_over(self, timeout_s: float) -> bool:
         """From now on only this thread says anything, unless the one that speaks doesn't stop in time."""
-        return self._voice.acquire(timeout=timeout_s)
+        return self.voice.acquire(timeout=timeout_s)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -102,7 +103,7 @@ class Ledger:
 
     def open(self, address: Address, size_bytes: int, *, before: Entry | None = None) -> Entry:
         """A line was read. Its answer has its turn last, or just before the one of another entry."""
-        with self._voice:
+        with self.voice:
             entry = Entry(self._next_number, address, size_bytes, time.monotonic())
             self._next_number += 1
             self._entries[entry.number] = entry
@@ -127,12 +128,12 @@ class Ledger:
 
     def delta(self, entry: Entry, text: str) -> None:
         """Send a piece of text."""
-        with self._voice:
+        with self.voice:
             self._send(entry, encode_progress(entry.address, Delta(delta=text)))
 
     def measure(self, entry: Entry, measure: Measure) -> None:
         """Send a measure, unless one was sent a moment ago."""
-        with self._voice:
+        with self.voice:
             now = time.monotonic()
             if entry.measured_at is not None and now - entry.measured_at < _MEASURE_INTERVAL_S:
                 entry.unsent_measure = measure
@@ -142,7 +143,7 @@ class Ledger:
 
     def end(self, entry: Entry, outcome: Result | SidecarError) -> None:
         """The request's last line, and the next one's turn. An entry that has ended stays as it is."""
-        with self._voice:
+        with self.voice:
             if entry.phase is Phase.ENDED:
                 return
             last = _last_line(entry, outcome)
@@ -160,7 +161,7 @@ class Ledger:
 
     def flush(self) -> None:
         """Let out what was said since the last time."""
-        with self._voice:
+        with self.voice:
             self._writer.flush()
 
     def _send(self, entry: Entry, line: bytes) -> None:

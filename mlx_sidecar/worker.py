@@ -150,7 +150,9 @@ class Worker:
 
     def _accept(self, line: Line) -> None:
         read = decode(line)
-        entry = self._ledger.open(read.address, line_size(line), before=self._shutdown)
+        with self._ledger.voice:
+            entry = self._ledger.open(read.address, line_size(line), before=self._shutdown)
+            self._inbox.opened()
         if isinstance(read, Refused):
             self._end(entry, read.error)
         elif self._shutdown or self._ending:

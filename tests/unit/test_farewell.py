@@ -69,6 +69,21 @@ def test_lines_that_nobody_has_read_are_refused_in_their_order() -> None:
     ]
 
 
+def test_a_line_in_the_hands_of_the_loop_is_ended_once() -> None:
+    """One that is a request already, one that is just being read, and one that the loop hasn't got to."""
+    scene = Scene()
+    for name in ("opened", "read", "fetched"):
+        scene.inbox.put(LineCame(b'{"command":"status","id":"%s"}' % name.encode()))
+    taking = scene.inbox.take(wait=False)
+    next(taking)
+    scene.ledger.open(Address("status", "opened"), 0)
+    scene.inbox.opened()
+    next(taking)
+    said = sorted((line["id"], line["code"]) for line in scene.say_farewell())
+    assert said == [("fetched", "shutting_down"), ("opened", "cancelled"), ("read", "shutting_down")]
+    assert list(taking) == []
+
+
 def test_loads_say_what_they_leave_of_the_model_before() -> None:
     """One that is going on while a model is there, and one that waits."""
     scene = Scene()
