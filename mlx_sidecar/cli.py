@@ -218,6 +218,9 @@ def _work(settings: Settings, log: Log) -> int:
     ending = worker.run()
     writer.close()
     _wait_for_writer(inbox, None if ending.may_wait else _STDOUT_TIMEOUT_S)
+    if writer.failure:
+        log.write("critical", f"stdout can't be written: {writer.failure}; what wasn't is lost")
+        return 1
     return ending.code
 
 

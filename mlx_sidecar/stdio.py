@@ -7,6 +7,7 @@ admission until its last line has been written.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -18,6 +19,8 @@ from mlx_sidecar.inbox import Inbox, InputEnded, LineCame, OutputClosed, OutputW
 from mlx_sidecar.protocol.framing import Line, LineSplitter
 
 _READ_BYTES = 256 * 1024
+_NOBODY_READS = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
+"""How a pipe, a socket and a terminal say that their other end is gone."""
 
 
 def take_stdio_aside() -> tuple[int, int]:
@@ -144,6 +147,8 @@ class Writer(threading.Thread):
         self._waiting: deque[_Said] = deque()
         self._changed = threading.Condition()
         self._closing = self._broken = self._writing = False
+        self.failure = ""
+        """Why lines were lost though stdout isn't closed, such as a full disk behind it."""
         self._room = _room_in(fd)
 
     def write(self, line: bytes, when_written: Callable[[], None] | None = None) -> None:
@@ -214,6 +219,7 @@ class Writer(threading.Thread):
             # A parent that set O_NONBLOCK on our end: wait for room as a blocking pipe would.
             os.set_blocking(self._fd, True)
             self._write_all(bytes(view))
-        except OSError:
+        except OSError as problem:
             self._broken = True
+            self.failure = "" if problem.errno in _NOBODY_READS else problem.strerror
             self._inbox.put(OutputClosed())

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -213,6 +214,28 @@ def test_a_closed_stdout_ends_an_idle_worker_at_its_next_answer() -> None:
     finally:
         worker.kill()
     assert "Traceback" not in worker.stderr
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["at its end", "before"])
+def test_a_full_disk_behind_stdout_is_a_failure(ends: bool) -> None:
+    """Lines were lost that somebody will look for: exit code 1, and a line on stderr that says why."""
+    with (
+        Path("/dev/full").open("wb") as full,
+        subprocess.Popen(
+            command_line([]), stdin=subprocess.PIPE, stdout=full, stderr=subprocess.PIPE, bufsize=0
+        ) as worker,
+    ):
+        assert worker.stdin is not None
+        assert worker.stderr is not None
+        try:
+            worker.stdin.write(encode({"command": "status"}))
+            if ends:
+                worker.stdin.close()
+            assert worker.wait(DEADLINE_S) == 1
+        finally:
+            worker.kill()
+        (said,) = worker.stderr.read().splitlines()
+        assert b"stdout can't be written: No space left on device" in said
 
 
 WATCHER = """\
