@@ -221,5 +221,5 @@ class Writer(threading.Thread):
             self._write_all(bytes(view))
         except OSError as problem:
             self._broken = True
-            self.failure = "" if problem.errno in _NOBODY_READS else problem.strerror
+            self.failure = "" if problem.errno in _NOBODY_READS else str(problem.strerror)
             self._inbox.put(OutputClosed())

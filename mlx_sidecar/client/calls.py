@@ -120,7 +120,8 @@ def load_model(
 ) -> Ask[ModelLoaded]:
     """Load a model: a folder or `demo`, or with `repo_id` one that is in the Hugging Face cache.
 
-    A worker that is started again after a crash loads it again.
+    A worker that is started again after a crash loads it again. Where that fails, calls that need the model raise why,
+    until one is loaded.
     """
     request = r.LoadModel(
         model_path=_text_of(model_path),

@@ -12,12 +12,12 @@ from typing import Any
 from msgspec import Struct
 
 from mlx_sidecar.client.calls import Ask
-from mlx_sidecar.client.failures import WorkerEnded
+from mlx_sidecar.client.failures import WorkerEnded, failure
 from mlx_sidecar.client.restarts import Life, Restarts
 from mlx_sidecar.client.wire import Ended, Happening, NoLine, Said, decode, encode
-from mlx_sidecar.errors import MessageTooLarge
+from mlx_sidecar.errors import MessageTooLarge, ModelNotLoaded, SidecarError
 from mlx_sidecar.protocol.framing import LineSplitter, Oversized
-from mlx_sidecar.protocol.requests import Cancel, LoadModel, Request, UnloadModel
+from mlx_sidecar.protocol.requests import Cancel, LoadModel, ModelInfo, ModelRequest, Request, UnloadModel
 from mlx_sidecar.protocol.responses import Generated, ModelLoaded, ModelUnloaded, Summary, Tags
 
 MAX_LINE_BYTES = 256 * 2**20
@@ -46,6 +46,9 @@ class Core:
         self._life = Life(restarts)
         self._splitter = LineSplitter(MAX_LINE_BYTES)
         self._loaded: LoadModel | None = None
+        self._reload: int | None = None
+        self._missed: SidecarError | None = None
+        """Why the model of the last worker isn't in this one: calls that need it fail with that."""
         self.running = False
         self.broken: str | None = None
         """What the worker said that is no line; it is to be ended."""
@@ -98,11 +101,11 @@ class Core:
             return []
         if isinstance(said.happening, Ended):
             del self._pending[number]
-            self._note_model(call.request, said.happening)
+            self._note_model(number, call.request, said.happening)
             # Not any answer: a worker that ends whenever its model is needed may say `status` well.
             if isinstance(said.happening.outcome, Tags | Summary | Generated):
                 self._life.answered()
-        return [(call.receiver, said.happening)]
+        return [(call.receiver, happening) for happening in self._of_its_model(call.request, said.happening)]
 
     def _unreadable(self, said: Said, line: bytes) -> int:
         """Whose line the worker found too long to read: its id wasn't read either.
@@ -115,11 +118,24 @@ class Core:
         # Of a copy: the garbage collector may cancel a forgotten stream, which opens a call, at any moment.
         return max(list(self._pending), key=lambda number: self._pending[number].size_bytes)
 
-    def _note_model(self, request: Request, ended: Ended) -> None:
+    def _note_model(self, number: int, request: Request, ended: Ended) -> None:
         if isinstance(request, LoadModel) and isinstance(ended.outcome, ModelLoaded):
-            self._loaded = request
+            self._loaded, self._missed = request, None
         elif isinstance(request, UnloadModel) and isinstance(ended.outcome, ModelUnloaded):
-            self._loaded = None
+            self._loaded = self._missed = None
+        elif number == self._reload and isinstance(ended.outcome, SidecarError):
+            self._missed = ended.outcome
+
+    def _of_its_model(self, request: Request, happening: Happening) -> list[Happening]:
+        """What the worker says, unless it says it with another model than the call was made for, or with none."""
+        missed = self._missed
+        if missed is None or not isinstance(request, ModelRequest | ModelInfo):
+            return [happening]
+        if not isinstance(happening, Ended):
+            return []
+        if isinstance(happening.outcome, SidecarError) and not isinstance(happening.outcome, ModelNotLoaded):
+            return [happening]
+        return [Ended(failure(missed.code, missed.message, missed.retryable, missed.data))]
 
     # Processes
 
@@ -132,7 +148,11 @@ class Core:
         self.running, self.broken = True, None
         self._splitter = LineSplitter(MAX_LINE_BYTES)
         self._life.started(now_s)
-        return self.open(Ask(self._loaded, ModelLoaded), _nobody)[1] if self._loaded is not None else b""
+        self._reload = self._missed = None
+        if self._loaded is None:
+            return b""
+        self._reload, line = self.open(Ask(self._loaded, ModelLoaded), _nobody)
+        return line
 
     def ended(self, now_s: float, exit_code: int | None, stderr_tail: str) -> list[Delivery]:
         """The worker is gone: every call that is pending fails."""

@@ -185,6 +185,29 @@ def test_a_worker_that_gave_an_answer_of_its_model_begins_a_new_row() -> None:
         core.start_wait_s(0.0)
 
 
+def test_calls_whose_model_could_not_be_loaded_again_fail_with_the_reason() -> None:
+    """Also where the worker has another one, that it is started with; until a model is loaded or let go."""
+    core = running()
+    core.feed(line(LOADED, core.open(calls.load_model("/m"), lambda _: None)[0]))
+    core.ended(0.0, 1, "")
+    core.feed(error(json.loads(core.started(1.0))["id"], "model_not_found"))
+
+    def answered(ask: calls.Ask[Any], said: Callable[[int], bytes]) -> list[str]:
+        heard: list[Happening] = []
+        number, _ = core.open(ask, heard.append)
+        for receiver, happening in core.feed(line({"type": "progress", "command": "x", "delta": "a"}, number)):
+            receiver(happening)
+        for receiver, happening in core.feed(said(number)):
+            receiver(happening)
+        return [getattr(each.outcome, "code", "ok") if isinstance(each, Ended) else "delta" for each in heard]
+
+    assert answered(calls.tags("x"), lambda number: line(TAGS, number)) == ["model_not_found"]
+    assert answered(calls.tags("x"), lambda number: error(number, "model_not_loaded")) == ["model_not_found"]
+    assert answered(calls.tags("x"), lambda number: error(number, "cancelled")) == ["cancelled"]
+    core.feed(line(LOADED, core.open(calls.load_model("/n"), lambda _: None)[0]))
+    assert answered(calls.tags("x"), lambda number: line(TAGS, number)) == ["delta", "ok"]
+
+
 def test_the_next_worker_loads_what_the_last_one_had() -> None:
     """Unless it was let go of, or never came to be loaded."""
     core = running()

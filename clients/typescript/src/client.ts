@@ -37,7 +37,7 @@ export interface SidecarOptions {
   readonly maxLineBytes?: number;
   /** A worker ended that wasn't asked to. Its calls have failed; the next call starts another. */
   readonly onWorkerEnded?: (error: SidecarError) => void;
-  /** The model couldn't be loaded again after a restart. Calls that miss it fail with this until `loadModel` works. */
+  /** The model couldn't be loaded again after a restart. Calls that need it fail with this until `loadModel` works. */
   readonly onReloadFailed?: (error: SidecarError) => void;
   /** A line on stdout that isn't the protocol's. */
   readonly onNoise?: (line: string) => void;
@@ -45,6 +45,7 @@ export interface SidecarOptions {
 
 /** What a worker is given beyond a call's own time before the client stops waiting for its last line. */
 const LATE_MS = 1000;
+const NEED_MODEL: ReadonlySet<Command> = new Set(["generate", "generate-tags", "summarize", "model-info"] as const);
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
@@ -178,11 +179,14 @@ export class Sidecar {
         id,
         line,
         urgent: command === "status",
-        onProgress: (progress) => this.#guarded(id, () => report(progress, onProgress, onDelta)),
+        onProgress: (progress) => {
+          if (!this.#misses(command)) this.#guarded(id, () => report(progress, onProgress, onDelta));
+        },
         onEnd: (outcome) => {
           stopClock();
           unwatch?.();
           if ("error" in outcome) return reject(this.#explained(outcome.error));
+          if (this.#misses(command)) return reject(this.#reloadFailed);
           this.#note(command, given);
           resolve(outcome.line as Responses[C]);
         },
@@ -275,6 +279,11 @@ export class Sidecar {
   /** That no model is loaded is no news to who had loaded one: why it isn't any more is. */
   #explained(error: unknown): unknown {
     return (error instanceof SidecarError && error.code === "model_not_loaded" && this.#reloadFailed) || error;
+  }
+
+  /** The worker may have another model, which it is started with: that one wasn't asked. */
+  #misses(command: Command): boolean {
+    return this.#reloadFailed !== undefined && NEED_MODEL.has(command);
   }
 
   #ended(error: SidecarError): void {

@@ -516,7 +516,14 @@ test("a model that can't be loaded again is reported, and calls that miss it fai
   sidecar.start();
   refuse("load-model", "model_not_found");
   expect(await tags()).toBe("model_not_found");
-  expect(await tags()).toBe("model_not_found");
+  const answeredByAnother = sidecar.generateStream({ prompt: "x" });
+  const pieces: string[] = [];
+  const reading = (async () => { for await (const piece of answeredByAnother) pieces.push(piece); })();
+  await vi.waitUntil(() => transport.worker.requests.at(-1)?.command === "generate");
+  transport.worker.say({ type: "progress", command: "generate", id: transport.worker.id("generate"), delta: "a" });
+  transport.worker.answer("generate", { text: "a" });
+  expect(await codeOf(reading)).toBe("model_not_found");
+  expect(pieces).toEqual([]);
   expect(reported.map(({ code }) => code)).toEqual(["model_not_found"]);
   const unload = sidecar.unloadModel();
   await settled();
