@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +14,8 @@ import pytest
 from mlx_sidecar.client import AsyncClient, Client, calls
 from mlx_sidecar.errors import TimedOut
 from tests.support.models import Shelf
-from tests.support.worker import DEADLINE_S, REPOSITORY, environment
+from tests.support.programs import run_program
+from tests.support.worker import DEADLINE_S, environment
 
 PRELUDE = """
 import asyncio, gc, os, signal, sys, threading
@@ -25,15 +25,7 @@ from mlx_sidecar.client import AsyncClient, Client
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
     """A Python program in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", PRELUDE + program],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        env=environment(),
-        cwd=REPOSITORY,
-        check=False,
-    )
+    return run_program(PRELUDE + program)
 
 
 def assert_gone(pid: int) -> None:
@@ -48,7 +40,7 @@ def test_importing_it_brings_in_nothing_heavy() -> None:
     """Neither what the worker needs nor, for threads, asyncio."""
     heavy = "mlx mlx_lm huggingface_hub transformers tokenizers numpy rich psutil asyncio mlx_sidecar.engine"
     program = f"import mlx_sidecar.client, sys; print([name for name in {heavy.split()!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    done = run_program(program)
     assert done.stdout == "[]\n"
 
 

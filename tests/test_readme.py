@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
-from tests.support.worker import DEADLINE_S, REPOSITORY, environment
+from tests.support.programs import run_program
+from tests.support.worker import REPOSITORY
 
 
 def test_the_python_client_does_what_the_readme_shows() -> None:
     """Tags, a summary that comes in pieces, and a failure with its code."""
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"<!-- the Python client -->\n```python\n(.*?)```", readme, re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        env=environment(),
-        cwd=REPOSITORY,
-        check=False,
-    )
+    done = run_program(program)
     assert (done.returncode, done.stderr) == (0, "")
     tags, summary, tokens, failed = done.stdout.splitlines()
     assert (tags[:2], summary[:3], failed[:21]) == ("['", "The", "model_not_found False")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from tests.support.worker import DEADLINE_S, REPOSITORY, environment
+from tests.support.programs import run_program
 
 LOAD = """
 import sys
@@ -24,13 +21,5 @@ print(*sorted({"transformers", "huggingface_hub", "torch"} & sys.modules.keys())
 
 def test_a_model_is_loaded_without_what_the_worker_does_not_use_of_mlx_lm() -> None:
     """Neither transformers nor the hub's library, in a process in which nothing else has imported them."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        env=environment(),
-        cwd=REPOSITORY,
-        check=False,
-    )
+    done = run_program(LOAD)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
