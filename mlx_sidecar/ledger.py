@@ -192,5 +192,5 @@ def _last_line(entry: Entry, outcome: Result | SidecarError) -> bytes:
         if isinstance(outcome, Result):
             return encode_response(entry.address, outcome, entry.warnings)
         return encode_error(entry.address, outcome)
-    except Exception:
+    except BaseException:
         return encode_error(entry.address, Internal("the answer can't be written as JSON"))

@@ -89,7 +89,7 @@ class Worker:
         """Work until the end. A bug in the loop itself is the end: each request is told, and the exit code is 1."""
         try:
             return self._run()
-        except Exception as problem:
+        except BaseException as problem:
             self._log.write("critical", "a bug ended the worker", problem)
             for entry in self._ledger:
                 self._ledger.end(entry, Internal("a bug ended the worker; the traceback is on stderr"))
@@ -187,7 +187,7 @@ class Worker:
         self._turns.began(entry)
         try:
             entry.task = dispatch.start(entry.request, Call(entry.number, entry.accepted_at), self._services)
-        except Exception as problem:
+        except BaseException as problem:
             self._end(entry, self._as_error(problem, entry.address.command))
         else:
             self._resume(entry, None)
@@ -213,7 +213,7 @@ class Worker:
                     self._hear(number)
         except StopIteration as finished:
             self._end(entry, finished.value)
-        except Exception as problem:
+        except BaseException as problem:
             self._end(entry, self._as_error(problem, entry.address.command))
 
     def _hear(self, number: int) -> None:
@@ -236,7 +236,7 @@ class Worker:
             next(self._startup)
         except StopIteration:
             self._startup, self._turns.may_have_come = None, True
-        except Exception as problem:
+        except BaseException as problem:
             error = self._as_error(problem, "load-model")
             self._log.write("error", f"the model of --model can't be used: {error.message}")
             self._services.startup_failure = error
@@ -250,7 +250,7 @@ class Worker:
         before = self._engine.generated_tokens
         try:
             events = self._engine.step()
-        except Exception as problem:  # a bug beyond what the batch can make good
+        except BaseException as problem:  # a bug beyond what the batch can make good
             self._engine.give_up()
             events = [JobFailed(ticket, problem) for ticket in self._by_ticket]
         self._token_times.append((time.monotonic(), self._engine.generated_tokens - before))
@@ -312,13 +312,13 @@ class Worker:
         try:
             if entry.task is not None:
                 entry.task.close()
-        except Exception as problem:
+        except BaseException as problem:
             self._log.write("error", f"a bug at the end of {entry.address.command!r:.64}", problem)
 
     def _cancel_job(self, ticket: int, command: str) -> str:
         try:
             return self._engine.cancel(ticket)
-        except Exception as problem:
+        except BaseException as problem:
             self._log.write("error", f"a bug at the end of {command!r:.64}", problem)
             return ""
 

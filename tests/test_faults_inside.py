@@ -21,6 +21,8 @@ import sys
 sys.argv = ["mlx-sidecar", *sys.argv[4:]]
 def bug(*arguments, **options):
     raise ZeroDivisionError("a bug")
+def panic(*arguments, **options):
+    raise type("Panic", (BaseException,), dict())("a bug in native code")
 def fails(*arguments):
     raise OSError(5, "Input/output error")
 from pkgutil import resolve_name
@@ -42,13 +44,13 @@ def faulty(room: str, *flags: str, fault: str = "bug") -> Worker:
     return Worker(*flags, under=[sys.executable, "-c", FAULTY.format(room=room, fault=fault)])
 
 
-def ends_well(it: Worker) -> None:
+def ends_well(it: Worker, problem: str = "ZeroDivisionError") -> None:
     """It still answers, and ends when its input does."""
     it.demand({"command": "status", "id": "after"})
     it.close_stdin()
     assert it.process.wait(DEADLINE_S) == 0
     it.kill()  # Reads stderr to its end.
-    assert "ZeroDivisionError" in it.stderr
+    assert problem in it.stderr
 
 
 TAGS: dict[str, Any] = {"command": "generate-tags", "content": DOCUMENT}
@@ -76,6 +78,31 @@ def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> No
         line = it.ask({**request_, "id": "meets it"})
         assert line["code"] == "internal", line
         ends_well(it)
+    finally:
+        it.kill()
+
+
+@pytest.mark.parametrize(
+    ("room", "request_"),
+    [
+        ("commands.control.check_availability", {"command": "check-availability"}),
+        ("commands.models.plan", {"command": "load-model", "model_path": "demo"}),
+        ("engine.load.steps", {"command": "load-model", "model_path": "demo"}),
+        ("tasks.tags.split_document", TAGS),
+        ("engine.loaded.LoadedModel.render", SUMMARY),
+        ("engine.constraint.Constrained.take", TAGS),
+        ("engine.chooser.Chooser.__call__", SUMMARY),
+        ("engine.prefix_cache.PrefixCache.keep", SUMMARY),
+    ],
+)
+def test_a_panic_of_native_code_ends_its_request_alone(room: str, request_: dict[str, Any]) -> None:
+    """Rust's, in tokenizers and grammars, come as exceptions that aren't an Exception; like a SystemExit."""
+    it = faulty(room, "--model", "demo", fault="panic")
+    try:
+        it.send({**request_, "id": "meets it"}, {"command": "status", "id": "behind"})
+        assert it.ending("meets it")["code"] == "internal"
+        it.ending("behind")
+        ends_well(it, "Panic")
     finally:
         it.kill()
 
@@ -185,7 +212,7 @@ def test_a_write_that_fails_ends_the_worker(shelf: Shelf) -> None:
 
 
 def test_a_write_that_fails_halfway_ends_the_worker_behind_whole_lines(shelf: Shelf, tmp_path: Path) -> None:
-    """A file that may grow no more, in the middle of a line: all before it is whole."""
+    """A file that may grow no more, in the middle of a line: all before it is whole, and the loss is no success."""
     limited = [
         "sh",
         "-c",
@@ -203,7 +230,7 @@ def test_a_write_that_fails_halfway_ends_the_worker_behind_whole_lines(shelf: Sh
         assert it.stdin is not None
         it.stdin.write(encode({**TEXT, "max_tokens": 30_000}))
         it.stdin.flush()
-        assert it.wait(DEADLINE_S) == 0
+        assert it.wait(DEADLINE_S) == 1
         assert it.stderr is not None
         assert b"Traceback" not in it.stderr.read()
     finally:

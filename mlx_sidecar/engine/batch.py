@@ -99,7 +99,7 @@ class Batch:
             pieces, tokens = self._generator.next()
             for piece in pieces:
                 self._advance_prompt(piece)
-        except Exception as problem:  # whatever it was, the batch can't be trusted after it
+        except BaseException as problem:  # whatever it was, the batch can't be trusted after it
             return self._begin_again(problem)
         now = time.monotonic()
         self.generated_tokens += len(tokens)
@@ -277,7 +277,7 @@ class Batch:
         row = self._rows[response.uid].row
         try:
             return self._advance(response, now)
-        except Exception as problem:  # a bug, or no memory for what is kept: this row's alone
+        except BaseException as problem:  # a bug, or no memory for what is kept: this row's alone
             # It may have left the batch already, but nobody has heard of its end.
             if response.uid in self._rows:
                 self._let_go(response)
@@ -337,7 +337,7 @@ class Batch:
         prefill.row.begin_again()
         self._waiting.append(Prefill(prefill.row))
 
-    def _begin_again(self, problem: Exception) -> list[EngineEvent]:
+    def _begin_again(self, problem: BaseException) -> list[EngineEvent]:
         """The batch is lost. Its rows are tried alone in a new one, so that the one to blame fails alone."""
         rows = [prefill.row for prefill in self._rows.values()]
         blamed = [row for row in rows if len(rows) == 1 and row.ticket in self._suspects]
@@ -357,7 +357,7 @@ class Batch:
         for row in [row for row in rows if row not in blamed]:
             try:
                 row.begin_again()
-            except Exception as another:  # a bug in its constraint
+            except BaseException as another:  # a bug in its constraint
                 events.append(JobFailed(row.ticket, another))
             else:
                 self._waiting.insert(0, Prefill(row))
