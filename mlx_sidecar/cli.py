@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from mlx_sidecar import __version__
+from mlx_sidecar.aside import Pipes, take_stdio_aside
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
@@ -21,13 +23,13 @@ from mlx_sidecar.farewell import Farewell
 from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
-from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame
+from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame, ThreadFailed
 from mlx_sidecar.ledger import Ledger
-from mlx_sidecar.lifeline import LastResort, ParentWatch, SignalWatch
+from mlx_sidecar.lifeline import LastResort, ParentWatch, SignalWatch, exit_code
 from mlx_sidecar.log import LEVELS, Log
 from mlx_sidecar.protocol.requests import LoadModel
-from mlx_sidecar.stdio import Admission, Reader, Writer, take_stdio_aside
-from mlx_sidecar.worker import Worker
+from mlx_sidecar.stdio import Admission, Reader, Writer
+from mlx_sidecar.worker import Ending, Worker
 
 _ENVIRONMENT_PREFIX = "MLX_SIDECAR_"
 _MOST_HELD_LINES = 4
@@ -181,9 +183,10 @@ def run() -> NoReturn:
     if not sys.argv[1:] and os.isatty(0):
         sys.stderr.write(_HINT)
     settings = parse_settings(sys.argv[1:], os.environ)
-    log, code = Log(settings.log_level), 1
+    pipes = take_stdio_aside()
+    log, code = Log(settings.log_level, pipes.stderr), 1
     try:
-        code = _work(settings, log)
+        code = _work(settings, pipes, log)
     except BaseException as problem:
         log.write("critical", "a bug ended the worker", problem)
     log.close(timeout_s=0.2)
@@ -191,11 +194,10 @@ def run() -> NoReturn:
     os._exit(code)
 
 
-def _work(settings: Settings, log: Log) -> int:
-    stdin, stdout = take_stdio_aside()
+def _work(settings: Settings, pipes: Pipes, log: Log) -> int:
     inbox = Inbox()
     admission = Admission(settings.max_queue, _MOST_HELD_LINES * settings.max_line_bytes)
-    writer = Writer(stdout, inbox)
+    writer = Writer(pipes.stdout, inbox)
     writer.start()
     ledger = Ledger(writer, admission.leave)
     engine = Engine(
@@ -206,7 +208,7 @@ def _work(settings: Settings, log: Log) -> int:
     last_resort = LastResort(Farewell(inbox, ledger, writer, engine))
     last_resort.start()
     SignalWatch(inbox, last_resort).start()
-    ParentWatch(inbox, stdout, last_resort).start()
+    ParentWatch(inbox, pipes.stdout, last_resort).start()
     # The environment as it is now: loading a model forbids this process the hub.
     downloads = Downloads(
         lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s
@@ -214,21 +216,31 @@ def _work(settings: Settings, log: Log) -> int:
     worker = Worker(inbox, ledger, engine, downloads, log, settings.max_concurrency)
     if (request := _startup_request(settings)) is not None:
         worker.load_at_start(request)
-    Reader(stdin, inbox, admission, settings.max_line_bytes).start()
+    Reader(pipes.stdin, inbox, admission, settings.max_line_bytes).start()
     ending = worker.run()
     writer.close()
-    _wait_for_writer(inbox, None if ending.may_wait else _STDOUT_TIMEOUT_S)
+    code = _wait_for_writer(inbox, ending)
     if writer.failure:
         log.write("critical", f"stdout can't be written: {writer.failure}; what wasn't is lost")
         return 1
-    return ending.code
+    return code
 
 
-def _wait_for_writer(inbox: Inbox, timeout_s: float | None) -> None:
-    """Until stdout has everything, or nobody is there to read it, or the time is up."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        events = list(inbox.take(wait=True, timeout_s=left))
-        if not events or any(isinstance(e, OutputWritten | OutputClosed | ParentDied | SignalCame) for e in events):
-            return
+def _wait_for_writer(inbox: Inbox, ending: Ending) -> int:
+    """Until stdout has everything, or nobody is there to read it, or the time is up; gives the exit code.
+
+    A signal that comes now ends no request any more. It says how long the reader may take from then on.
+    """
+    code, deadline = ending.code, math.inf if ending.may_wait else time.monotonic() + _STDOUT_TIMEOUT_S
+    while (left := deadline - time.monotonic()) > 0:
+        for event in inbox.take(wait=True, timeout_s=None if left == math.inf else left):
+            match event:
+                case SignalCame(number):
+                    code, deadline = exit_code(number), min(deadline, time.monotonic() + _STDOUT_TIMEOUT_S)
+                case OutputWritten() | OutputClosed() | ParentDied():
+                    return code
+                case ThreadFailed():
+                    return 1
+                case _:
+                    pass
+    return code

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
 
@@ -43,11 +45,18 @@ class DownloadSaid(Struct, frozen=True):
     line: bytes
 
 
+class ThreadFailed(Struct, frozen=True):
+    """A thread that the loop can't do without has ended by a bug, or for want of memory."""
+
+    name: str
+    problem: BaseException
+
+
 class OutputWritten(Struct, frozen=True):
     """The writer was closed and has written everything."""
 
 
-Event = LineCame | DownloadSaid | InputEnded | OutputClosed | OutputWritten | ParentDied | SignalCame
+Event = LineCame | DownloadSaid | InputEnded | OutputClosed | OutputWritten | ParentDied | SignalCame | ThreadFailed
 
 
 class Inbox:
@@ -91,3 +100,22 @@ class Inbox:
             self._fetched.append(self._queue.get(block=wait, timeout=timeout_s))
             while True:
                 self._fetched.append(self._queue.get_nowait())
+
+
+class Source(threading.Thread):
+    """A thread that waits for something outside. When it fails the loop hears of it, and doesn't wait in vain."""
+
+    def __init__(self, name: str, inbox: Inbox) -> None:
+        super().__init__(name=name, daemon=True)
+        self._inbox = inbox
+
+    @abstractmethod
+    def watch(self) -> None:
+        """Wait, and put what happened into the inbox."""
+
+    def run(self) -> None:
+        """Watch; called by the thread."""
+        try:
+            self.watch()
+        except BaseException as problem:
+            self._inbox.put(ThreadFailed(self.name, problem))

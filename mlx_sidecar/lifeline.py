@@ -15,11 +15,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame
+from mlx_sidecar.inbox import Event, Inbox, OutputClosed, ParentDied, SignalCame, Source
 from mlx_sidecar.outset import PARENT, SIGNALS
 
 _LAST_RESORT_S = 1.5
 """How long the loop has to end by itself. The farewell may take 0.4 s more, and a busy machine is slow to begin."""
+
+_LOOK_MS = 500
+"""How often the parent is looked after where the kernel doesn't tell of its death."""
 
 
 def exit_code(number: int) -> int:
@@ -52,14 +55,14 @@ class LastResort(threading.Thread):
             os._exit(code)
 
 
-class SignalWatch(threading.Thread):
+class SignalWatch(Source):
     """Waits for signals, so that they arrive even while the main thread is deep in native code."""
 
     def __init__(self, inbox: Inbox, last_resort: LastResort) -> None:
-        super().__init__(name="signals", daemon=True)
-        self._inbox, self._last_resort = inbox, last_resort
+        super().__init__("signals", inbox)
+        self._last_resort = last_resort
 
-    def run(self) -> None:
+    def watch(self) -> None:
         """The first signal goes to the loop; a second one, or a loop that doesn't end in time, ends the process."""
         first = signal.sigwait(SIGNALS)
         self._last_resort.begin(exit_code(first))
@@ -67,15 +70,15 @@ class SignalWatch(threading.Thread):
         os._exit(128 + signal.sigwait(SIGNALS))
 
 
-class ParentWatch(threading.Thread):
+class ParentWatch(Source):
     """Waits for the parent's death and for stdout's reader to go away."""
 
     def __init__(self, inbox: Inbox, stdout_fd: int, last_resort: LastResort) -> None:
-        super().__init__(name="parent", daemon=True)
-        self._inbox, self._stdout_fd, self._last_resort = inbox, stdout_fd, last_resort
+        super().__init__("parent", inbox)
+        self._stdout_fd, self._last_resort = stdout_fd, last_resort
         self._parent = PARENT
 
-    def run(self) -> None:
+    def watch(self) -> None:
         """Report what comes first of the two, then be done."""
         event = self._wait()
         if event is not None:
@@ -87,13 +90,19 @@ class ParentWatch(threading.Thread):
         def _wait(self) -> Event | None:
             poll = select.poll()
             poll.register(self._stdout_fd, 0)
-            # A parent outside of this container has the number 0 and can't be watched.
-            with contextlib.suppress(OSError):
+            look_ms = None if self._is_watched(poll) else _LOOK_MS
+            while os.getppid() == self._parent:
+                if gone := {fd for fd, _ in poll.poll(look_ms)}:
+                    return OutputClosed() if self._stdout_fd in gone else ParentDied()
+            return ParentDied()
+
+        def _is_watched(self, poll: select.poll) -> bool:
+            """Whether the kernel tells of the parent's death. Not every Python can ask it, and not every sandbox lets."""
+            try:
                 poll.register(os.pidfd_open(self._parent), select.POLLIN)
-            if os.getppid() != self._parent:
-                return ParentDied()
-            gone = {fd for fd, _ in poll.poll()}
-            return OutputClosed() if self._stdout_fd in gone else ParentDied()
+            except (AttributeError, OSError):
+                return False
+            return True
 
     else:
 

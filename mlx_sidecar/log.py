@@ -21,8 +21,8 @@ _MOST_A_SECOND = 200
 class Log:
     """Writes on a thread of its own, at most `_MOST_WAITING` lines behind. What it leaves out it counts."""
 
-    def __init__(self, level: str) -> None:
-        self._least = LEVELS.index(level)
+    def __init__(self, level: str, fd: int) -> None:
+        self._least, self._fd = LEVELS.index(level), fd
         self._waiting: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -91,7 +91,7 @@ class Log:
                     return
                 lines = b"".join(self._waiting)
                 self._waiting.clear()
-            if not _write_all(lines):
+            if not _write_all(self._fd, lines):
                 return
 
 
@@ -99,16 +99,16 @@ def _line(level: str, message: str) -> bytes:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {level.upper()} {message}\n".encode("utf-8", "replace")
 
 
-def _write_all(lines: bytes) -> bool:
+def _write_all(fd: int, lines: bytes) -> bool:
     """Whether stderr took them; waits for a reader as long as it takes."""
     view = memoryview(lines)
     try:
         while view:
             try:
-                view = view[os.write(2, view) :]
+                view = view[os.write(fd, view) :]
             except BlockingIOError:
                 # Somebody set O_NONBLOCK on a description that this process shares.
-                os.set_blocking(2, True)
+                os.set_blocking(fd, True)
     except OSError:
         return False
     return True

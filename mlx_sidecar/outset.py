@@ -3,7 +3,12 @@
 import os
 import signal
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = tuple(
+    number
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # nohup: who has it ignored wants the worker to outlive the terminal.
+    if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+)
 PARENT = os.getppid()
 """As this process begins, before anything is imported that takes its time."""
 

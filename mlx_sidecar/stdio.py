@@ -1,4 +1,4 @@
-"""The pipes. Takes fd 0 and 1 aside, reads lines on one thread, writes them on another.
+"""The pipes: reads lines on one thread, writes them on another.
 
 The loop never waits for a pipe: a parent that doesn't read only fills the
 writer's memory, and that is bounded because a request keeps its place in the
@@ -15,36 +15,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from mlx_sidecar.inbox import Inbox, InputEnded, LineCame, OutputClosed, OutputWritten
+from mlx_sidecar.inbox import Inbox, InputEnded, LineCame, OutputClosed, OutputWritten, Source
 from mlx_sidecar.protocol.framing import Line, LineSplitter
 
 _READ_BYTES = 256 * 1024
 _NOBODY_READS = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
 """How a pipe, a socket and a terminal say that their other end is gone."""
-
-
-def take_stdio_aside() -> tuple[int, int]:
-    """Give private descriptors for stdin and stdout, and point fd 1 at stderr and fd 0 at /dev/null.
-
-    After this nothing that prints, in whatever language, reaches the protocol.
-    A standard descriptor that is closed at the start counts as /dev/null.
-    """
-    for fd in (0, 1, 2):
-        _ensure_open(fd)
-    private_in, private_out = os.dup(0), os.dup(1)
-    os.dup2(2, 1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    return private_in, private_out
-
-
-def _ensure_open(fd: int) -> None:
-    try:
-        os.fstat(fd)
-    except OSError:
-        # The lowest free number is `fd` itself: the ones below it are open by now.
-        os.open(os.devnull, os.O_RDWR)
 
 
 class Admission:
@@ -80,15 +56,15 @@ def line_size(line: Line) -> int:
     return len(line) if isinstance(line, bytes) else 0
 
 
-class Reader(threading.Thread):
+class Reader(Source):
     """Splits stdin into lines and puts them into the inbox, as far as the admission lets it."""
 
     def __init__(self, fd: int, inbox: Inbox, admission: Admission, max_line_bytes: int) -> None:
-        super().__init__(name="stdin", daemon=True)
+        super().__init__("stdin", inbox)
         self._fd, self._inbox, self._admission = fd, inbox, admission
         self._splitter = LineSplitter(max_line_bytes)
 
-    def run(self) -> None:
+    def watch(self) -> None:
         """Read to the end of stdin."""
         while chunk := self._read():
             self._pass_on(self._splitter.feed(chunk))
@@ -96,12 +72,15 @@ class Reader(threading.Thread):
         self._inbox.put(InputEnded())
 
     def _read(self) -> bytes:
-        try:
-            # A parent may have set O_NONBLOCK on our end; then a read without data would look like a failure.
-            os.set_blocking(self._fd, True)
-            return os.read(self._fd, _READ_BYTES)
-        except OSError:
-            return b""
+        while True:
+            try:
+                # A parent may set O_NONBLOCK on our end; then a read without data would look like a failure.
+                os.set_blocking(self._fd, True)
+                return os.read(self._fd, _READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return b""
 
     def _pass_on(self, lines: list[Line]) -> None:
         for line in lines:
@@ -131,7 +110,7 @@ def _tell(said: Iterable[_Said]) -> None:
             when_written()
 
 
-class Writer(threading.Thread):
+class Writer(Source):
     """Writes whole lines to stdout in the order in which it got them.
 
     What one turn of the loop has to say goes out together: at once where it is
@@ -141,7 +120,7 @@ class Writer(threading.Thread):
     """
 
     def __init__(self, fd: int, inbox: Inbox) -> None:
-        super().__init__(name="stdout", daemon=True)
+        super().__init__("stdout", inbox)
         self._fd, self._inbox = fd, inbox
         self._taken: list[_Said] = []
         self._waiting: deque[_Said] = deque()
@@ -193,7 +172,7 @@ class Writer(threading.Thread):
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._writing, timeout_s)
 
-    def run(self) -> None:
+    def watch(self) -> None:
         """Write until closed."""
         while batch := self._next_batch():
             self._write_all(_joined(batch))

@@ -36,6 +36,7 @@ from mlx_sidecar.inbox import (
     OutputWritten,
     ParentDied,
     SignalCame,
+    ThreadFailed,
 )
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
@@ -133,6 +134,8 @@ class Worker:
                 if download := self._services.downloads.find(number):
                     download.take(line)
                     self._hear(number)
+            case ThreadFailed(_, problem):
+                raise problem
             case InputEnded():
                 self._input_ended = True
             case OutputClosed() | OutputWritten():
@@ -155,7 +158,7 @@ class Worker:
             self._inbox.opened()
         if isinstance(read, Refused):
             self._end(entry, read.error)
-        elif self._shutdown or self._ending:
+        elif self._ending or (self._shutdown and not isinstance(read.request, Cancel)):
             self._end(entry, ShuttingDown("the worker is shutting down; start a new one"))
         elif not self._ledger.claim_id(entry):
             self._end(entry, DuplicateId(f"a request with id {read.address.id!r} is still running; choose another id"))
