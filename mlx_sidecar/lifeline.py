@@ -97,7 +97,7 @@ class ParentWatch(Source):
             return ParentDied()
 
         def _is_watched(self, poll: select.poll) -> bool:
-            """Whether the kernel tells of the parent's death. Not every Python can ask it, and not every sandbox lets."""
+            """Whether the kernel tells of the parent's death. Not every Python can ask, and not every sandbox lets."""
             try:
                 poll.register(os.pidfd_open(self._parent), select.POLLIN)
             except (AttributeError, OSError):

@@ -371,7 +371,8 @@ class Worker:
             entry = self._ledger.find(target)
             wanted = [entry] if entry is not None and entry.number != before else []
         else:
-            wanted = [entry for entry in self._ledger if entry.number < before]
+            # A shutdown before it gets what it waits for.
+            wanted = [entry for entry in self._ledger if entry.number < before and entry is not self._shutdown]
         for entry in wanted:
             self._end(entry, why)
         return len(wanted)

@@ -160,6 +160,19 @@ def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
         it.kill()
 
 
+@pytest.mark.parametrize("room", ["stdio.LineSplitter.feed", "stdio.Admission.enter", "stdio._joined"])
+def test_a_bug_in_a_thread_ends_the_worker_with_1(room: str) -> None:
+    """It would be deaf, or dumb, for the rest of its days; the app may start another."""
+    it = faulty(room)
+    try:
+        it.send({"command": "status", "id": "meets it"})
+        assert it.process.wait(DEADLINE_S) == 1
+        it.kill()
+        assert "ZeroDivisionError" in it.stderr
+    finally:
+        it.kill()
+
+
 @pytest.mark.parametrize(
     "room",
     [

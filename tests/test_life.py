@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.support.worker import (
     command_line,
     encode,
     environment,
+    eventually,
     in_time,
     parse_line,
     run_once,
@@ -100,16 +100,55 @@ def test_a_second_signal_ends_a_worker_that_cannot_answer(shelf: Shelf, first: s
         assert worker.process.stdout is not None
         assert worker.process.stdout.read(1) == b"{"
         worker.send(*({"command": "check-availability", "id": n} for n in range(400)))
-        while worker.unread() < 60_000:
-            threading.Event().wait(0.01)
+        eventually(lambda: worker.unread() >= 60_000)
         worker.signal(signal.Signals[first])
         # Again and again: two that come at the same moment are one.
-        while worker.process.poll() is None:
-            worker.signal(number)
-            threading.Event().wait(0.01)
+        code = worker.signal_until_it_ends(number)
         # Of two that wait, the lower number comes first, so SIGINT may overtake SIGTERM.
         expected = {128 + number} if first != "SIGTERM" or second == "SIGTERM" else {128 + 15, 128 + 2}
-        assert worker.process.returncode in expected
+        assert code in expected
+
+
+@SIGNALS
+def test_a_signal_after_the_end_of_input_leaves_a_late_reader_its_answers(number: signal.Signals, code: int) -> None:
+    """All is answered and waits for stdout; who begins to read in the time that is left gets every line whole."""
+    worker = Worker("--log-level", "info", reading=False)
+    try:
+        worker.send(*({"command": "check-availability", "id": n} for n in range(190)))
+        worker.close_stdin()
+        eventually(lambda: worker.unread() >= 60_000 and worker.stderr.count("\n") == 190)
+        worker.signal(number)
+        worker.start_reading()
+        finished = worker.drain(code)
+    finally:
+        worker.kill()
+    assert len(finished.endings) == 190
+    assert all(line["type"] == "response" for line in finished.endings)
+
+
+def test_a_hangup_ends_the_worker() -> None:
+    """As SIGTERM does."""
+    worker = Worker()
+    try:
+        worker.demand({"command": "status"})
+        signalled(worker, signal.SIGHUP, 0)
+    finally:
+        worker.kill()
+
+
+NOHUP = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def test_a_worker_under_nohup_lives_on() -> None:
+    """Who has the signal ignored wants to outlive the terminal."""
+    worker = Worker(under=[sys.executable, "-c", NOHUP])
+    try:
+        worker.demand({"command": "status"})
+        worker.signal(signal.SIGHUP)
+        worker.demand({"command": "status"})
+        worker.finish(0)
+    finally:
+        worker.kill()
 
 
 SIGNALLED_EARLY = """\
@@ -154,8 +193,7 @@ def deep_in_a_step(shelf: Shelf) -> Iterator[Worker]:
         worker.read_until("early", "progress")
         text = {**ENDLESS, "prompt": "alpha beta " * 400}
         worker.send(*({**text, "id": name} for name in ("a", "b", "c")), text, {"command": "model-info"})
-        while worker.demand({"command": "status", "id": "begun"})["running"] < 5:
-            pass
+        eventually(lambda: worker.demand({"command": "status", "id": "begun"})["running"] == 5)
         yield worker
     finally:
         worker.kill()
@@ -292,6 +330,36 @@ def test_a_worker_whose_parent_was_killed_stops(shelf: Shelf, keeps_stdin: bool)
     assert lines[-1]["type"] == "progress" or lines[-1]["code"] in STOPPED
 
 
+WITHOUT_PIDFD = """\
+import os
+if hasattr(os, "pidfd_open"):
+    del os.pidfd_open
+from mlx_sidecar.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is another call that tells")
+def test_a_killed_parent_is_noticed_where_python_cannot_ask_the_kernel() -> None:
+    """Pythons that were built for old systems don't have the call."""
+    parent = started(WATCHER, sys.executable, "-c", WITHOUT_PIDFD, stderr=subprocess.PIPE)
+    child: psutil.Process | None = None
+    try:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write(encode({"command": "status"}))
+        assert os.read(parent.stdout.fileno(), 65536).startswith(b"{")
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+        assert os.read(parent.stdout.fileno(), 65536) == b""
+    finally:
+        parent.kill()
+        if child is not None:
+            kill(child)
+        said = parent.communicate()
+    assert said == (b"", b"")
+
+
 APP = """\
 import subprocess, sys
 shell = subprocess.Popen(
@@ -348,6 +416,21 @@ def test_shutdown_cancels_what_its_grace_leaves_over(shelf: Shelf) -> None:
         finished = worker.drain(0)
     assert finished.lines[-1] | {"id": "end", "command": "shutdown", "success": True} == finished.lines[-1]
     assert sorted(line["code"] for line in finished.endings[:-1]) == ["cancelled"] * 3
+
+
+def test_a_cancel_cuts_a_long_grace_short(shelf: Shelf) -> None:
+    """It acts the moment it is read, behind a shutdown too; everything else is refused there."""
+    with busy(shelf, "a") as worker:
+        worker.send({**ENDLESS}, {"command": "shutdown", "grace_s": 1000, "id": "end"})
+        assert worker.ask({"command": "status", "id": "late"})["code"] == "shutting_down"
+        assert worker.demand({"command": "cancel", "target": "a", "id": "one"})["cancelled"] == 1
+        worker.send({"command": "cancel"})
+        finished = worker.drain(0)
+    assert [(line["command"], line.get("code")) for line in finished.endings[-3:]] == [
+        ("generate", "cancelled"),
+        ("cancel", None),
+        ("shutdown", None),
+    ]
 
 
 def test_shutdown_waits_for_what_its_grace_allows(shelf: Shelf) -> None:

@@ -50,6 +50,35 @@ def test_what_is_printed_in_the_worker_goes_to_stderr(stray: str) -> None:
     assert "stray" in finished.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe be opened anew")
+@pytest.mark.parametrize("reader", ["asleep", "gone"])
+@pytest.mark.parametrize(
+    "stray",
+    [
+        "print('stray' * 40_000, flush=True)",
+        "import warnings; [warnings.warn(f'stray {n}' * 100) for n in range(1000)]",
+        "[libc.puts(b'stray' * 1000) for libc in [ctypes.CDLL(None)] for _ in range(40)]",
+        "subprocess.run([sys.executable, '-c', 'print(\"stray\" * 40_000)'])",
+        "os.system('echo; head -c 200000 /dev/zero')",
+    ],
+    ids=["print", "warnings", "native puts", "a child", "a shell"],
+)
+def test_what_is_printed_waits_for_nobody(stray: str, reader: str) -> None:
+    """More of it than the pipe holds, whose reader never reads or is gone: it is lost, and no request is."""
+    read_end, write_end = os.pipe()
+    if reader == "gone":
+        os.close(read_end)
+    it = Worker(under=[sys.executable, "-c", STRAY.format(stray=stray)], stderr=write_end)
+    try:
+        it.send({"command": "status"}, {"command": "shutdown"})
+        assert [line["type"] for line in it.drain(0).lines] == ["response"] * 2
+    finally:
+        it.kill()
+        os.close(write_end)
+        if reader == "asleep":
+            os.close(read_end)
+
+
 def test_a_child_that_reads_stdin_takes_no_request() -> None:
     """It finds an empty file there."""
     stray = "print('read', len(subprocess.run(['cat'], stdout=subprocess.PIPE).stdout), file=sys.stderr)"

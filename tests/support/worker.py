@@ -405,6 +405,16 @@ class Worker:
         self._finished = Finished(code, self.transcript, self.stderr)
         return self._finished
 
+    def signal_until_it_ends(self, number: signal.Signals) -> int:
+        """Send a signal again and again: two that come at the same moment are one. Gives the exit code."""
+
+        def ended() -> bool:
+            self.signal(number)
+            return self.process.poll() is not None
+
+        eventually(ended)
+        return self.process.wait(DEADLINE_S)
+
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         self.process.send_signal(number)
@@ -541,6 +551,14 @@ def signalled(worker: Worker, number: signal.Signals, returncode: int | None) ->
     with in_time():
         worker.signal(number)
         return worker.drain(returncode)
+
+
+def eventually(holds: Callable[[], bool], again_s: float = 0.01) -> None:
+    """Ask again and again, as for what nobody tells of; not without end."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        threading.Event().wait(again_s)
 
 
 @contextmanager
