@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from mlx_sidecar.engine.job import EngineEvent, Job, ModelFacts, PrefixCacheUse
-from mlx_sidecar.errors import ContextTooLong, ModelNotLoaded, OutOfMemory, SidecarError
+from mlx_sidecar.errors import ContextTooLong, ModelNotLoaded, SidecarError
 
 if TYPE_CHECKING:
     from mlx_sidecar.engine.batch import Batch
@@ -60,8 +60,9 @@ class Engine:
     def load(self, wanted: LoadPlan) -> Generator[float, None, ModelFacts]:
         """Replace the model; yields how far it is, 0 to 1.
 
-        The one that is loaded is let go only when the new one answers, or just
-        before where memory doesn't hold both. Raises SidecarError; its data's
+        The one that is loaded is let go only when the new one answers, or where
+        memory doesn't hold both, when nothing is left to do but read the new
+        one's weights. Raises SidecarError; its data's
         `previous_model` says whether the old one is still there.
         """
         from mlx_sidecar.engine import load
@@ -70,10 +71,9 @@ class Engine:
         self.is_loading = True
         budget = Budget(self._memory_limit_bytes)
         try:
-            self._make_room(wanted.folder.weight_bytes, budget)
-            # What the old model takes is the new one's when it answers.
-            held = self._model.facts.memory_bytes if self._model else 0
-            loaded: LoadedModel = yield from load.steps(wanted, budget, held)
+            prepared = yield from load.prepare(wanted, budget, self._held_bytes)
+            self._make_room(prepared.weight_bytes, budget)
+            loaded: LoadedModel = yield from load.read(prepared, budget, self._held_bytes)
         except SidecarError as problem:
             problem.data["previous_model"] = self.previous_model
             raise
@@ -85,7 +85,7 @@ class Engine:
 
     def unload(self) -> int:
         """Let the model go; gives the bytes of its weights."""
-        freed = self._model.facts.memory_bytes if self._model else 0
+        freed = self._held_bytes
         if self._batch is not None:
             self._batch.close()
         self._model = self._batch = None
@@ -149,18 +149,15 @@ class Engine:
                 {"prompt_tokens": len(job.prompt), "context_length": limit},
             )
 
-    def _make_room(self, needed_bytes: int, budget: Budget) -> None:
-        from mlx_sidecar.engine.memory import needed_and_available
+    @property
+    def _held_bytes(self) -> int:
+        """What the model takes that is there: the new one's when that answers."""
+        return self._model.facts.memory_bytes if self._model else 0
 
-        held = self._model.facts.memory_bytes if self._model else 0
-        room = budget.room()
-        if needed_bytes > room + held:
-            needed, there_is = needed_and_available(needed_bytes, room + held)
-            raise OutOfMemory(
-                f"the model needs {needed}, and {there_is} can be had; close other programs or choose a smaller model",
-                {"needed_bytes": needed_bytes, "available_bytes": room + held},
-            )
-        if needed_bytes > room and self._model is not None:
+    def _make_room(self, needed_bytes: int, budget: Budget) -> None:
+        """Let the old model go where memory doesn't hold both. Raises OutOfMemory where that isn't enough."""
+        budget.check(needed_bytes, "the model needs {}", self._held_bytes)
+        if needed_bytes > budget.room() and self._model is not None:
             self.unload()
             self._made_room = True
 

@@ -5,7 +5,6 @@ What is found wrong is told with the file and the reason; nothing in a folder is
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -13,11 +12,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, look_through, open_file, read_file
+from mlx_sidecar.engine import counts, weight_file
+from mlx_sidecar.engine.model_file import (
+    MOST_CONFIG_BYTES,
+    MOST_INDEX_BYTES,
+    MOST_SETTINGS_BYTES,
+    MOST_VALUES,
+    look_through,
+    parse_json,
+    read_file,
+)
+from mlx_sidecar.engine.weight_file import WeightFile
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
-
-_MAX_HEADER_BYTES = 100_000_000
-"""The safetensors format's own limit for a header."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tiktoken.model", "tekken.json", "vocab.json", "vocab.txt")
 
@@ -28,8 +34,7 @@ class ModelFolder(Struct, frozen=True):
     path: Path
     config: dict[str, Any]
     tokenizer_config: dict[str, Any]
-    weight_files: tuple[Path, ...]
-    weight_bytes: int
+    weight_files: tuple[WeightFile, ...]
 
     @property
     def model_type(self) -> str:
@@ -55,13 +60,14 @@ def check(path: Path) -> ModelFolder:
         )
     if not any((path / name).exists() for name in _TOKENIZER_FILES):
         raise ModelInvalid(f"{path} has no tokenizer (tokenizer.json or tokenizer.model)", {"file": "tokenizer.json"})
-    weight_files = _weight_files(path)
-    return ModelFolder(path, config, tokenizer_config, weight_files, sum(check_weights(f) for f in weight_files))
+    weight_files = tuple(weight_file.check(file) for file in _weight_files(path))
+    counts.check(path, config, sum(len(file.names) for file in weight_files))
+    return ModelFolder(path, config, tokenizer_config, weight_files)
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """config.json with a model_type in it."""
-    config = read_json(path / "config.json")
+    config = read_json(path / "config.json", MOST_CONFIG_BYTES)
     if not isinstance(config.get("model_type"), str):
         raise ModelInvalid(f"{path / 'config.json'} names no model_type", {"file": "config.json"})
     return config
@@ -70,14 +76,11 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_json(file: Path, most_bytes: int = MOST_SETTINGS_BYTES) -> dict[str, Any]:
     """A JSON object out of a model folder."""
     try:
-        value = json.loads(read_file(file, most_bytes))
+        return parse_json(read_file(file, most_bytes), MOST_VALUES)
     except FileNotFoundError:
         raise ModelInvalid(f"{file} is missing", {"file": file.name}) from None
     except (OSError, ValueError, RecursionError) as problem:
         raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
-    if not isinstance(value, dict):
-        raise ModelInvalid(f"{file} holds no JSON object", {"file": file.name})
-    return value
 
 
 def quantization_of(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -102,10 +105,10 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
 def _weight_files(path: Path) -> tuple[Path, ...]:
     named = _named_by_index(path)
     for name in named:
-        if not (path / name).is_file():
+        if not os.path.isfile(path / name):  # noqa: PTH113 - a Path raises where a name is too long
             raise ModelInvalid(
-                f"{path / name} is missing, though model.safetensors.index.json names it; fetch the model again",
-                {"file": name},
+                f"{path / name[:255]} is missing, though model.safetensors.index.json names it; fetch the model again",
+                {"file": name[:255]},
             )
     found = sorted(path.glob("model*.safetensors"))
     if not found:
@@ -119,53 +122,10 @@ def _named_by_index(path: Path) -> list[str]:
     index = path / "model.safetensors.index.json"
     if not index.exists():
         return []
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json(index, MOST_INDEX_BYTES).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ModelInvalid(f"{index} has no weight_map", {"file": index.name})
     names = sorted(set(weight_map.values()))
     if outside := [name for name in names if name != os.path.basename(name)]:  # noqa: PTH119 - a name, not a path
-        raise ModelInvalid(f"{index} names a file outside the folder: {outside[0]!r}", {"file": index.name})
+        raise ModelInvalid(f"{index} names a file outside the folder: {outside[0][:255]!r}", {"file": index.name})
     return names
-
-
-def check_weights(file: Path) -> int:
-    """Bytes of the tensors of a safetensors file whose header and size agree."""
-    header, header_bytes = _read_header(file)
-    try:
-        data_bytes = max((int(tensor["data_offsets"][1]) for tensor in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as problem:
-        raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
-    size = file.stat().st_size
-    if size != 8 + header_bytes + data_bytes:
-        raise ModelInvalid(
-            f"{file} has {size} bytes where its header needs {8 + header_bytes + data_bytes}; fetch it again",
-            {"file": file.name, "size_bytes": size, "needed_bytes": 8 + header_bytes + data_bytes},
-        )
-    return data_bytes
-
-
-def tensor_names(file: Path) -> list[str]:
-    """What a safetensors file says it holds."""
-    return list(_read_header(file)[0])
-
-
-def _read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """A safetensors file's tensors, and the bytes that their description takes.
-
-    Source of the layout: https://huggingface.co/docs/safetensors#format
-    """
-    try:
-        stream = open_file(file)
-    except OSError as problem:
-        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
-    with stream:
-        size = os.fstat(stream.fileno()).st_size
-        header_bytes = int.from_bytes(stream.read(8), "little")
-        if size < 8 or header_bytes > min(size - 8, _MAX_HEADER_BYTES):
-            raise ModelInvalid(f"{file} is cut off or no safetensors file; fetch it again", {"file": file.name})
-        try:
-            header = json.loads(stream.read(header_bytes))
-            header.pop("__metadata__", None)
-        except (ValueError, AttributeError, TypeError, RecursionError) as problem:
-            raise ModelInvalid(f"{file} has a damaged header: {problem}", {"file": file.name}) from None
-    return header, header_bytes

@@ -1,4 +1,7 @@
-"""Loads a model piece by piece, so that progress is real and a cancel is obeyed between two pieces."""
+"""Loads a model in two parts: everything but its weights, which shows what is wrong with it, then the weights.
+
+The weights are read piece by piece, so that progress is real and a cancel is obeyed between two pieces.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,22 @@ import importlib.util
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlx_sidecar.engine import adapter, tokenizer
 from mlx_sidecar.engine import folder as folders
-from mlx_sidecar.engine import tokenizer
 from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
 from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
-from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, OutOfMemory, SidecarError
+from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, SidecarError
 
 if TYPE_CHECKING:
+    from mlx_sidecar.engine.loaded import LoadedModel
     from mlx_sidecar.engine.memory import Budget, RowCost
+    from mlx_sidecar.engine.prompt import PromptBuilder
+    from mlx_sidecar.engine.tokenizer import Tokenizer
 
 PIECE_BYTES = 64 * 1024 * 1024
 _UNKNOWN_CONTEXT_LENGTH = 32_768
@@ -28,8 +34,27 @@ _KV_SHARE = 0.5
 """The part of the free memory that the context of one sequence may take."""
 
 
-def steps(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[float, None, Any]:
-    """Load; yields the part of the weights that is read, 0 to 1, and returns a LoadedModel.
+@dataclass(eq=False)
+class Prepared:
+    """A model of which nothing is left to do but read its weights: all that is wrong with its files was found."""
+
+    wanted: LoadPlan
+    started: float
+    network: Any
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    prompts: PromptBuilder
+    logits: Any
+    """What the network makes of one token, promised: it is computed when the weights are there."""
+    cost: RowCost
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(weight.nbytes for weight in _weights(self.network))
+
+
+def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[float, None, Prepared]:
+    """Make everything but the weights, which MLX only promises until somebody asks for them; yields 0, to pause.
 
     `held_bytes` is what the model takes that goes when this one is there.
     """
@@ -39,15 +64,32 @@ def steps(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[float,
     yield 0.0
     with _reasons(wanted.folder):
         network, config = _build(wanted)
-    yield from _read_weights(network)
+    if wanted.adapter_path is not None:
+        network = adapter.put_on(network, wanted.adapter_path)
+    needed_bytes = sum(weight.nbytes for weight in _weights(network))
+    budget.check(needed_bytes, "the model needs {}", held_bytes)
+    yield 0.0
     with _reasons(wanted.folder):
-        if wanted.adapter_path is not None:
-            network = _with_adapter(network, wanted.adapter_path)
-        vocabulary_size, cost = _try_out(network)
-        context_length = _context_length(wanted, cost, budget.room() + held_bytes)
+        logits, cost = _promise(network)
+        _context_length(wanted, cost, budget, held_bytes - needed_bytes)
+        made = _tokenizer(wanted.folder, network, config)
+    yield 0.0
+    with _reasons(wanted.folder):
+        return Prepared(wanted, started, network, config, made, _prompts(wanted.folder, made), logits, cost)
+
+
+def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float, None, LoadedModel]:
+    """Read the weights piece by piece; yields the part that is read, 0 to 1."""
+    import mlx.core as mx
+
+    yield 0.0
+    yield from _read_weights(prepared.network)
+    with _reasons(prepared.wanted.folder):
+        mx.eval(prepared.logits)
+        context_length = _context_length(prepared.wanted, prepared.cost, budget, held_bytes)
     yield 1.0
-    with _reasons(wanted.folder):
-        return _finish(wanted, network, config, vocabulary_size, cost, context_length, started)
+    with _reasons(prepared.wanted.folder):
+        return _finish(prepared, context_length)
 
 
 @contextmanager
@@ -67,9 +109,9 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
 def _blamed(text: str, folder: ModelFolder) -> str:
     """The file that a message of mlx_lm is about: it speaks of parameters where the weights don't fit."""
     for file in folder.weight_files:
-        if file.name in text or any(name in text for name in folders.tensor_names(file)):
-            return file.name
-    return folder.weight_files[0].name if "parameter" in text else "config.json"
+        if file.path.name in text or any(name in text for name in file.names):
+            return file.path.name
+    return folder.weight_files[0].path.name if "parameter" in text else "config.json"
 
 
 def _build(wanted: LoadPlan) -> tuple[Any, dict[str, Any]]:
@@ -90,11 +132,16 @@ def _build(wanted: LoadPlan) -> tuple[Any, dict[str, Any]]:
     return network, config
 
 
-def _read_weights(network: Any) -> Generator[float, None, None]:
-    import mlx.core as mx
+def _weights(network: Any) -> list[Any]:
     from mlx.utils import tree_flatten
 
-    weights = [weight for _, weight in tree_flatten(network.parameters())]
+    return [weight for _, weight in tree_flatten(network.parameters())]
+
+
+def _read_weights(network: Any) -> Generator[float, None, None]:
+    import mlx.core as mx
+
+    weights = _weights(network)
     total, read, piece, piece_bytes = sum(w.nbytes for w in weights), 0, [], 0
     for weight in weights:
         piece.append(weight)
@@ -106,16 +153,8 @@ def _read_weights(network: Any) -> Generator[float, None, None]:
     mx.eval(piece)
 
 
-def _with_adapter(network: Any, path: Path) -> Any:
-    from mlx_lm.utils import load_adapters
-
-    network = load_adapters(network, str(path))
-    network.eval()
-    return network
-
-
-def _try_out(network: Any) -> tuple[int, RowCost]:
-    """Compute one token, which shows that the shapes fit; gives the vocabulary's size and what a sequence takes."""
+def _promise(network: Any) -> tuple[Any, RowCost]:
+    """Ask for one token without computing it, which shows that the shapes fit, and what a sequence takes."""
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
@@ -124,52 +163,51 @@ def _try_out(network: Any) -> tuple[int, RowCost]:
     cache = make_prompt_cache(network)
     if not all(hasattr(layer, "merge") for layer in cache):
         raise ModelUnsupported("this kind of model can't be batched by mlx-lm yet, which the worker needs")
-    logits = network(mx.array([[0]]), cache=cache)
-    mx.eval(logits)
-    return int(logits.shape[-1]), row_cost(cache)
+    return network(mx.array([[0]]), cache=cache), row_cost(cache)
 
 
-def _finish(
-    wanted: LoadPlan,
-    network: Any,
-    config: dict[str, Any],
-    vocabulary_size: int,
-    cost: RowCost,
-    context_length: int,
-    started: float,
-) -> Any:
+def _tokenizer(folder: ModelFolder, network: Any, config: dict[str, Any]) -> Tokenizer:
+    eos = config.get("eos_token_id")
+    eos_ids = frozenset(t for t in (eos if isinstance(eos, list) else [eos]) if isinstance(t, int))
+    defaults = getattr(importlib.import_module(type(network).__module__), "TOKENIZER_DEFAULTS", None) or {}
+    return tokenizer.load(folder, eos_ids or _default_eos(defaults), defaults)
+
+
+def _prompts(folder: ModelFolder, made: Tokenizer) -> PromptBuilder:
+    """A template that is broken shows now, not with the first request."""
+    from mlx_sidecar.engine.prompt import PromptBuilder
+
+    prompts = PromptBuilder(made)
+    try:
+        prompts.build([Turn("user", "x")], thinking=False, raw=False)
+    except InvalidParams as problem:
+        raise ModelInvalid(f"{folder.path}: {problem.message}", {"file": "chat_template"}) from None
+    return prompts
+
+
+def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
     import mlx.core as mx
-    from mlx.utils import tree_flatten
     from mlx_lm.utils import get_total_parameters
 
     from mlx_sidecar.engine.loaded import LoadedModel
 
-    eos = config.get("eos_token_id")
-    eos_ids = frozenset(t for t in (eos if isinstance(eos, list) else [eos]) if isinstance(t, int))
-    defaults = getattr(importlib.import_module(type(network).__module__), "TOKENIZER_DEFAULTS", None) or {}
-    made = tokenizer.load(wanted.folder, eos_ids or _default_eos(defaults), defaults)
-    memory_bytes = sum(weight.nbytes for _, weight in tree_flatten(network.parameters()))
+    wanted, config = prepared.wanted, prepared.config
     stated = config.get("description")
     facts = ModelFacts(
         name=wanted.name,
         path=str(wanted.folder.path),
         model_type=wanted.folder.model_type,
-        param_count=int(get_total_parameters(network)),
+        param_count=int(get_total_parameters(prepared.network)),
         context_length=context_length,
-        memory_bytes=memory_bytes,
-        load_s=round(time.monotonic() - started, 4),
+        memory_bytes=prepared.weight_bytes,
+        load_s=round(time.monotonic() - prepared.started, 4),
         quantization=folders.quantization_of(config),
         adapter_path=str(wanted.adapter_path) if wanted.adapter_path else None,
         description=stated if isinstance(stated, str) else None,
     )
     mx.clear_cache()
-    loaded = LoadedModel(network, made, facts, vocabulary_size, cost)
-    # A template that is broken shows now, not with the first request.
-    try:
-        loaded.render([Turn("user", "x")])
-    except InvalidParams as problem:
-        raise ModelInvalid(f"{wanted.folder.path}: {problem.message}", {"file": "chat_template"}) from None
-    return loaded
+    vocabulary_size = int(prepared.logits.shape[-1])
+    return LoadedModel(prepared.network, prepared.tokenizer, prepared.prompts, facts, vocabulary_size, prepared.cost)
 
 
 def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:
@@ -177,25 +215,16 @@ def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:
     return frozenset([stated] if isinstance(stated, int) else stated or ())
 
 
-def _context_length(wanted: LoadPlan, cost: RowCost, room_bytes: int) -> int:
+def _context_length(wanted: LoadPlan, cost: RowCost, budget: Budget, change_bytes: int) -> int:
     """The model's own, as far as memory holds it, or what was asked for. Raises OutOfMemory."""
+    room_bytes = budget.room(change_bytes)
     most = cost.most_tokens(room_bytes)
-    _check_room(cost.bytes(1), room_bytes, "the shortest request", "close other programs or choose a smaller model", {})
+    budget.check(cost.bytes(1), "the shortest request takes {} beside the model", change_bytes)
     if wanted.context_length is not None:
-        needed, what = cost.bytes(wanted.context_length), f"a context of {wanted.context_length} tokens"
-        _check_room(needed, room_bytes, what, "load it with a smaller context_length", {"most_tokens": most})
+        sentence = f"a context of {wanted.context_length} tokens takes {{}} beside the model"
+        advice = "load it with a smaller context_length"
+        budget.check(cost.bytes(wanted.context_length), sentence, change_bytes, advice=advice, most_tokens=most)
         return wanted.context_length
     own = stated_context_length(wanted.folder.config) or _UNKNOWN_CONTEXT_LENGTH
     share = cost.most_tokens(int(room_bytes * _KV_SHARE))
     return own if most is None or share is None else min(own, max(share, min(most, _LEAST_CONTEXT_LENGTH)))
-
-
-def _check_room(needed_bytes: int, room_bytes: int, what: str, advice: str, more: dict[str, Any]) -> None:
-    from mlx_sidecar.engine.memory import needed_and_available
-
-    if needed_bytes > room_bytes:
-        takes, there_is = needed_and_available(needed_bytes, room_bytes)
-        raise OutOfMemory(
-            f"{what} takes {takes} beside the model, and {there_is} can be had; {advice}",
-            {"needed_bytes": needed_bytes, "available_bytes": room_bytes, **more},
-        )

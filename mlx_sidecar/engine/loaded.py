@@ -21,6 +21,8 @@ class LoadedModel:
 
     network: Any
     tokenizer: Tokenizer
+    prompts: PromptBuilder
+    """Renders conversations."""
     facts: ModelFacts
     vocabulary_size: int
     cost: RowCost
@@ -34,11 +36,6 @@ class LoadedModel:
     def eos_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
         return self.tokenizer.eos_ids
-
-    @cached_property
-    def prompts(self) -> PromptBuilder:
-        """Renders conversations."""
-        return PromptBuilder(self.tokenizer)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

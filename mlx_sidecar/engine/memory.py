@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mlx_sidecar.engine import device
+from mlx_sidecar.errors import OutOfMemory
 
 if TYPE_CHECKING:
     from mlx_sidecar.engine.prefix_cache import Cache
@@ -30,13 +31,38 @@ class Budget:
     def __init__(self, limit_bytes: int | None) -> None:
         self._limit_bytes = limit_bytes
 
-    def room(self) -> int:
-        """Bytes that weights and caches may still take. MLX's own cache of buffers is there to be used again."""
+    def room(self, change_bytes: int = 0) -> int:
+        """Bytes that weights and caches may still take, or will once so many more are free."""
+        return max(0, self._free() + change_bytes)
+
+    def check(
+        self, needed_bytes: int, sentence: str, change_bytes: int = 0, *, advice: str | None = None, **more: int | None
+    ) -> None:
+        """Raise OutOfMemory where `room` is less than that; `{}` in the sentence is for what is needed."""
+        free = self._free() + change_bytes
+        if needed_bytes > max(0, free):
+            needed, there_is = needed_and_available(needed_bytes, max(0, free))
+            raise OutOfMemory(
+                f"{sentence.format(needed)}, and {there_is} can be had; {advice or self._advice(needed_bytes - free)}",
+                {"needed_bytes": needed_bytes, "available_bytes": max(0, free), **more},
+            )
+
+    def _free(self) -> int:
+        """Less than 0 where even what a model computes with isn't there."""
         active, _, cached = device.memory_use()
+        # MLX's own cache of buffers is there to be used again.
         free = device.memory_for_models(active) + cached
         if self._limit_bytes is not None:
             free = min(free, self._limit_bytes - active)
-        return max(0, free - _SPARE_BYTES)
+        return free - _SPARE_BYTES
+
+    def _advice(self, missing_bytes: int) -> str:
+        if self._limit_bytes is None or Budget(None)._free() <= self._free():
+            return "close other programs or choose a smaller model"
+        return (
+            f"--memory-limit-bytes is {self._limit_bytes}, of which {_SPARE_BYTES} are kept for computing: "
+            f"set it to {self._limit_bytes + missing_bytes} at least, or choose a smaller model"
+        )
 
 
 class RowCost(Struct, frozen=True):

@@ -7,21 +7,45 @@ their own, so a folder is looked through before they see it.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mlx_sidecar.errors import ModelInvalid
 
-MOST_SETTINGS_BYTES = 64 * 1024 * 1024
-"""The index of a model with a trillion weights has about 20 MB; all other settings are far smaller."""
+# What is read of a folder, at most. JSON takes up to fifty times its bytes when it is parsed, and nobody is answered
+# meanwhile, so the limits stay near what sound models have.
 
-MOST_TOKENIZER_BYTES = 256 * 1024 * 1024
-"""The largest tokenizer.json that is in use has about 35 MB."""
+MOST_CONFIG_BYTES = 2 * 1024 * 1024
+"""For config.json: settings of one network. With its own quantization for each layer it has some 200 KB."""
 
-_SETTINGS = ("config.json", ".jinja")
+MOST_SETTINGS_BYTES = 8 * 1024 * 1024
+"""For any other settings and templates. tokenizer_config.json is the largest: Gemma's lists 6,000 tokens in 1.2 MB."""
+
+MOST_INDEX_BYTES = 64 * 1024 * 1024
+"""For model.safetensors.index.json: that of a model with a trillion weights has about 20 MB."""
+
+MOST_TOKENIZER_BYTES = 64 * 1024 * 1024
+"""For tokenizer.json and all other vocabularies; the largest in use have about 35 MB."""
+
+MOST_HEADER_BYTES = 16 * 1024 * 1024
+"""For the header of one safetensors file: room for 100,000 tensors, and files have some thousands."""
+
+MOST_HEADER_VALUES = 2_000_000
+MOST_VALUES = 5_000_000
+"""Values in one file, as `parse_json` counts them. A vocabulary of 262,144 tokens with its merges has 1.8 million."""
+
+_MOST_BYTES = {
+    "config.json": MOST_CONFIG_BYTES,
+    "tokenizer_config.json": MOST_SETTINGS_BYTES,
+    "generation_config.json": MOST_SETTINGS_BYTES,
+    "special_tokens_map.json": MOST_SETTINGS_BYTES,
+    "adapter_config.json": MOST_CONFIG_BYTES,
+    "model.safetensors.index.json": MOST_INDEX_BYTES,
+}
 _READ_WHOLE = {".json", ".jinja", ".txt", ".model", ".tiktoken"}
 _PLACES = (".", "additional_chat_templates")
 """Where mlx_lm and transformers look for files."""
@@ -42,6 +66,30 @@ def read_file(file: Path, most_bytes: int) -> bytes:
     """All that it holds. Raises OSError as `open_file` does."""
     with open_file(file, most_bytes) as stream:
         return stream.read(most_bytes)
+
+
+def parse_json(raw: bytes, most_values: int) -> dict[str, Any]:
+    """A JSON object. Raises ValueError where it is none, or has so many values that parsing it takes too much."""
+    _count_values(raw, most_values)
+    value = json.loads(raw)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    return value
+
+
+def check_values(file: Path) -> None:
+    """Raise ModelInvalid where a JSON file that others will parse has too many values."""
+    try:
+        _count_values(read_file(file, _most_bytes(file)), MOST_VALUES)
+    except (OSError, ValueError) as problem:
+        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+
+
+def _count_values(raw: bytes, most_values: int) -> None:
+    """Each value but the first stands behind one of these; what strings have of them is counted, too."""
+    found = sum(raw.count(mark) for mark in (b",", b"[", b"{"))
+    if found > most_values:
+        raise ValueError(f"it has {found} values, and {most_values} are read at most")
 
 
 def look_through(folder: Path) -> None:
@@ -84,5 +132,8 @@ def _look_at(file: Path) -> None:
     if not stat.S_ISREG(mode):
         raise OSError("it is no regular file")
     if file.suffix in _READ_WHOLE:
-        most_bytes = MOST_SETTINGS_BYTES if file.name.endswith(_SETTINGS) else MOST_TOKENIZER_BYTES
-        open_file(file, most_bytes).close()
+        open_file(file, _most_bytes(file)).close()
+
+
+def _most_bytes(file: Path) -> int:
+    return MOST_SETTINGS_BYTES if file.suffix == ".jinja" else _MOST_BYTES.get(file.name, MOST_TOKENIZER_BYTES)

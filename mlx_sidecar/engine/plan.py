@@ -7,9 +7,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from mlx_sidecar.engine import adapter
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.folder import ModelFolder
-from mlx_sidecar.errors import InvalidParams, ModelInvalid
+from mlx_sidecar.errors import InvalidParams
 
 _CONTEXT_FIELDS = (
     "max_position_embeddings",
@@ -38,7 +39,7 @@ def plan(path: Path, name: str, adapter_path: Path | None, context_length: int |
         message = f"field 'context_length': this model has {own} tokens at most, got {context_length}"
         raise InvalidParams(message, {"field": "context_length", "model_context_length": own})
     if adapter_path is not None:
-        _check_adapter(adapter_path)
+        adapter.check(adapter_path)
     return LoadPlan(folder, name, adapter_path, context_length)
 
 
@@ -50,11 +51,3 @@ def stated_context_length(config: dict[str, Any]) -> int | None:
             if isinstance(place.get(name), int) and place[name] > 0:
                 return int(place[name])
     return None
-
-
-def _check_adapter(path: Path) -> None:
-    folders.read_json(path / "adapter_config.json")
-    weights = path / "adapters.safetensors"
-    if not weights.is_file():
-        raise ModelInvalid(f"{weights} is missing; an adapter folder holds it beside adapter_config.json")
-    folders.check_weights(weights)

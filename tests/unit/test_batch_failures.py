@@ -161,6 +161,5 @@ class Taken(Budget):
     def __init__(self) -> None:
         super().__init__(None)
 
-    def room(self) -> int:
-        """None."""
+    def _free(self) -> int:
         return 0

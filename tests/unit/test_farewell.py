@@ -93,7 +93,7 @@ def test_loads_say_what_they_leave_of_the_model_before() -> None:
 
 def test_a_load_that_had_to_let_the_model_go_says_so() -> None:
     """There is room for one and a half."""
-    room = device.memory_use()[0] + SPARE_BYTES + DEMO.folder.weight_bytes * 3 // 2
+    room = device.memory_use()[0] + SPARE_BYTES + sum(file.data_bytes for file in DEMO.folder.weight_files) * 3 // 2
     said = farewell_while_loading(Scene(memory_limit_bytes=room))
     assert [line["data"]["previous_model"] for line in said] == ["released", "none"]
 
@@ -103,7 +103,9 @@ def farewell_while_loading(scene: Scene) -> list[dict[str, Any]]:
     for _ in scene.engine.load(DEMO):
         pass
     loading = scene.engine.load(DEMO)
-    next(loading)
+    # As far as it goes before it answers: the old model goes late.
+    while next(loading) < 1:
+        pass
     for phase in (Phase.RUNNING, Phase.WAITING):
         entry = scene.ledger.open(Address("load-model", phase.name), 0)
         entry.request, entry.phase = LoadModel(model_path="demo"), phase
