@@ -41,9 +41,9 @@ def loaded(services: Services) -> LanguageModel:
 
 def load_model(request: LoadModel, services: Services) -> Task:
     """Find the folder, check it, and load it piece by piece."""
-    if not device.is_installed():
-        raise NotAvailable("MLX isn't installed here, so no model can be loaded; see check-availability")
     try:
+        if not device.is_installed():
+            raise NotAvailable("MLX isn't installed here, so no model can be loaded; see check-availability")
         wanted = _plan(request)
     except SidecarError as error:
         error.data["previous_model"] = services.engine.previous_model

@@ -8,7 +8,7 @@ from typing import Any
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import weight_file
 from mlx_sidecar.engine.model_file import MOST_CONFIG_BYTES, look_through
-from mlx_sidecar.errors import ModelInvalid, SidecarError
+from mlx_sidecar.errors import ModelInvalid
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapters.safetensors"
 _KINDS = ("lora", "dora", "full")
@@ -57,7 +57,7 @@ def put_on(network: Any, path: Path) -> Any:
     try:
         network = load_adapters(network, str(path))
         network.eval()
-    except (SidecarError, MemoryError):
+    except MemoryError:
         raise
     except Exception as problem:  # As with models, it fails in many ways.
         text = " ".join(str(problem).split())[:500] or type(problem).__name__

@@ -21,7 +21,7 @@ _MOST_PARTS = 2**18
 """Layers times experts, or heads: the largest models have some 100,000."""
 
 _LAYERS = re.compile(r"(.+_)?(num|n)_(.+_)?layers?")
-_PARTS = re.compile(r"(.+_)?(num|n)_(.+_)?(blocks|experts?|groups?|heads?|inputs|loops)|.+_num")
+_PARTS = re.compile(r"(.+_)?(num|n)_(.+_)?(blocks|experts?(_per_tok(en)?)?|groups?|heads?|inputs|loops)|.+_num")
 
 
 def check(path: Path, config: dict[str, Any], tensors: int) -> None:

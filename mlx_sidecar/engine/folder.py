@@ -17,6 +17,7 @@ from mlx_sidecar.engine.model_file import (
     MOST_CONFIG_BYTES,
     MOST_INDEX_BYTES,
     MOST_SETTINGS_BYTES,
+    MOST_TENSOR_VALUES,
     MOST_VALUES,
     look_through,
     parse_json,
@@ -61,7 +62,10 @@ def check(path: Path) -> ModelFolder:
     if not any((path / name).exists() for name in _TOKENIZER_FILES):
         raise ModelInvalid(f"{path} has no tokenizer (tokenizer.json or tokenizer.model)", {"file": "tokenizer.json"})
     weight_files = tuple(weight_file.check(file) for file in _weight_files(path))
-    counts.check(path, config, sum(len(file.names) for file in weight_files))
+    tensors = sum(len(file.names) for file in weight_files)
+    if not tensors:
+        raise ModelInvalid(f"{weight_files[0].path} holds no tensors", {"file": weight_files[0].path.name})
+    counts.check(path, config, tensors)
     return ModelFolder(path, config, tokenizer_config, weight_files)
 
 
@@ -73,10 +77,10 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def read_json(file: Path, most_bytes: int = MOST_SETTINGS_BYTES) -> dict[str, Any]:
+def read_json(file: Path, most_bytes: int = MOST_SETTINGS_BYTES, most_values: int = MOST_VALUES) -> dict[str, Any]:
     """A JSON object out of a model folder."""
     try:
-        return parse_json(read_file(file, most_bytes), MOST_VALUES)
+        return parse_json(read_file(file, most_bytes), most_values)
     except FileNotFoundError:
         raise ModelInvalid(f"{file} is missing", {"file": file.name}) from None
     except (OSError, ValueError, RecursionError) as problem:
@@ -122,7 +126,7 @@ def _named_by_index(path: Path) -> list[str]:
     index = path / "model.safetensors.index.json"
     if not index.exists():
         return []
-    weight_map = read_json(index, MOST_INDEX_BYTES).get("weight_map")
+    weight_map = read_json(index, MOST_INDEX_BYTES, MOST_TENSOR_VALUES).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ModelInvalid(f"{index} has no weight_map", {"file": index.name})
     names = sorted(set(weight_map.values()))

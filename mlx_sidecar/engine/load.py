@@ -17,9 +17,11 @@ from mlx_sidecar.engine import adapter, tokenizer
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import ModelFacts, Turn
+from mlx_sidecar.engine.memory import tells_of_missing_memory
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
+from mlx_sidecar.engine.model_file import check_values
 from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
-from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, SidecarError
+from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, OutOfMemory, SidecarError
 
 if TYPE_CHECKING:
     from mlx_sidecar.engine.loaded import LoadedModel
@@ -64,8 +66,8 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
     yield 0.0
     with _reasons(wanted.folder):
         network, config = _build(wanted)
-    if wanted.adapter_path is not None:
-        network = adapter.put_on(network, wanted.adapter_path)
+        if wanted.adapter_path is not None:
+            network = adapter.put_on(network, wanted.adapter_path)
     needed_bytes = sum(weight.nbytes for weight in _weights(network))
     budget.check(needed_bytes, "the model needs {}", held_bytes)
     yield 0.0
@@ -83,7 +85,8 @@ def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float
     import mlx.core as mx
 
     yield 0.0
-    yield from _read_weights(prepared.network)
+    with _reasons(prepared.wanted.folder):
+        yield from _read_weights(prepared.network)
     with _reasons(prepared.wanted.folder):
         mx.eval(prepared.logits)
         context_length = _context_length(prepared.wanted, prepared.cost, budget, held_bytes)
@@ -94,12 +97,15 @@ def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float
 
 @contextmanager
 def _reasons(folder: ModelFolder) -> Iterator[None]:
-    """mlx_lm fails in many ways; all of them come down to the folder."""
+    """mlx_lm fails in many ways; all but missing memory come down to the folder."""
     try:
         yield
-    except (SidecarError, MemoryError):
+    except SidecarError:
         raise
     except (Exception, SystemExit) as problem:  # Some of its models end the process where a library is missing.
+        if tells_of_missing_memory(problem):
+            message = f"memory ran out while {folder.path} was loaded; close other programs or choose a smaller model"
+            raise OutOfMemory(message) from problem
         text = " ".join(str(problem).split())[:500] or type(problem).__name__
         blamed = _blamed(text, folder)
         reason = f"{folder.path / blamed} can't be used: {text} ({type(problem).__name__})"
@@ -170,6 +176,9 @@ def _tokenizer(folder: ModelFolder, network: Any, config: dict[str, Any]) -> Tok
     eos = config.get("eos_token_id")
     eos_ids = frozenset(t for t in (eos if isinstance(eos, list) else [eos]) if isinstance(t, int))
     defaults = getattr(importlib.import_module(type(network).__module__), "TOKENIZER_DEFAULTS", None) or {}
+    # Those that weren't parsed yet are parsed by others.
+    for file in sorted(folder.path.glob("*.json")):
+        check_values(file)
     return tokenizer.load(folder, eos_ids or _default_eos(defaults), defaults)
 
 

@@ -6,6 +6,7 @@ makes all others as long as itself.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,16 @@ _SPARE_BYTES = 256 * 1024 * 1024
 
 _STEP_TOKENS = 256
 """Caches grow by so many tokens at a time (mlx_lm.models.cache)."""
+
+
+_MISSING = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
+
+
+def tells_of_missing_memory(problem: BaseException) -> bool:
+    """Whether this is how Python, or MLX, says that memory couldn't be had."""
+    return isinstance(problem, MemoryError) or (
+        isinstance(problem, RuntimeError) and bool(_MISSING.search(str(problem)))
+    )
 
 
 class Budget:

@@ -25,7 +25,7 @@ MOST_CONFIG_BYTES = 2 * 1024 * 1024
 MOST_SETTINGS_BYTES = 8 * 1024 * 1024
 """For any other settings and templates. tokenizer_config.json is the largest: Gemma's lists 6,000 tokens in 1.2 MB."""
 
-MOST_INDEX_BYTES = 64 * 1024 * 1024
+MOST_INDEX_BYTES = 32 * 1024 * 1024
 """For model.safetensors.index.json: that of a model with a trillion weights has about 20 MB."""
 
 MOST_TOKENIZER_BYTES = 64 * 1024 * 1024
@@ -34,9 +34,11 @@ MOST_TOKENIZER_BYTES = 64 * 1024 * 1024
 MOST_HEADER_BYTES = 16 * 1024 * 1024
 """For the header of one safetensors file: room for 100,000 tensors, and files have some thousands."""
 
-MOST_HEADER_VALUES = 2_000_000
 MOST_VALUES = 5_000_000
-"""Values in one file, as `parse_json` counts them. A vocabulary of 262,144 tokens with its merges has 1.8 million."""
+"""In one file, as `parse_json` counts them: a vocabulary of 262,144 tokens with its merges has 1.8 million."""
+
+MOST_TENSOR_VALUES = 1_000_000
+"""In a header, nine for each tensor, or in the index, one for each."""
 
 _MOST_BYTES = {
     "config.json": MOST_CONFIG_BYTES,

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from msgspec import Struct
 
-from mlx_sidecar.engine.model_file import MOST_HEADER_BYTES, MOST_HEADER_VALUES, open_file, parse_json
+from mlx_sidecar.engine.model_file import MOST_HEADER_BYTES, MOST_TENSOR_VALUES, open_file, parse_json
 from mlx_sidecar.errors import ModelInvalid
 
 _BITS = {
@@ -62,7 +62,7 @@ def _header(stream: BinaryIO, file: Path, size: int) -> tuple[dict[str, Any], in
         raise ModelInvalid(f"{file} is cut off or no safetensors file; fetch it again", {"file": file.name})
     if header_bytes > MOST_HEADER_BYTES:
         raise ValueError(f"it has {header_bytes} bytes, and {MOST_HEADER_BYTES} are read at most")
-    header = parse_json(stream.read(header_bytes), MOST_HEADER_VALUES)
+    header = parse_json(stream.read(header_bytes), MOST_TENSOR_VALUES)
     header.pop("__metadata__", None)
     return header, 8 + header_bytes
 
