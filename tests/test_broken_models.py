@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,22 @@ def test_a_broken_folder_is_refused_and_the_model_before_answers(shelf: Shelf, s
     assert not (folder / RAN).exists()
     assert worker.demand({"command": "model-info"}) == before
     assert worker.demand(ASK)["text"] == "alpha beta gamma delta."
+
+
+LATE = ("unknown_model_type", "missing_tensor", "wrong_shapes", "config_without_key", "broken_template")
+"""What shows only when the network, the tokenizer or the template is made."""
+
+
+@pytest.mark.parametrize("name", [*LATE, "tokenizer_wrong_content"])
+def test_a_broken_folder_never_costs_the_model_before(shelf: Shelf, name: str) -> None:
+    """Not even where memory doesn't hold both: all that is wrong is found before the old one goes."""
+    model = shelf.reciter("hello", HELLO)
+    limit = 2**28 + (model / "model.safetensors").stat().st_size + 2**17
+    with Worker("--memory-limit-bytes", str(limit)) as worker:
+        worker.demand({"command": "load-model", "model_path": str(model)})
+        line = worker.ask({"command": "load-model", "model_path": str(shelf.broken(name))})
+        assert (line["code"] in BREAKAGES[name].codes, line["data"]["previous_model"]) == (True, "kept"), line
+        assert worker.demand(ASK)["text"] == "alpha beta gamma delta."
 
 
 @pytest.mark.parametrize("name", ["truncated", "no_tokenizer", "unknown_model_type"])
@@ -76,17 +94,49 @@ def test_an_empty_folder_is_refused(server: Server, tmp_path: Path) -> None:
     assert (line["code"], "config.json" in line["error"]) == ("model_invalid", True)
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"fine_tune_type": "lora"}'], ids=["absent", "torn", "incomplete"])
+LORA = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": {"rank": 4, "scale": 20.0, "dropout": 0.0}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "blamed"),
+    [
+        (None, "adapter_config.json"),
+        ("{", "adapter_config.json"),
+        ('{"fine_tune_type": "lora"}', "adapter_config.json"),
+        (json.dumps(LORA | {"fine_tune_type": "evil"}), "adapter_config.json"),
+        (json.dumps(LORA | {"num_layers": "all"}), "adapter_config.json"),
+        (json.dumps(LORA | {"lora_parameters": {"rank": 4}}), "adapter_config.json"),
+        (json.dumps(LORA | {"lora_parameters": {"rank": 10**6, "scale": 1, "dropout": 0}}), "adapters.safetensors"),
+    ],
+    ids=["absent", "torn", "incomplete", "unknown kind", "no number", "no scale", "other rank"],
+)
 def test_a_broken_adapter_is_refused_and_the_model_before_answers(
-    shelf: Shelf, server: Server, tmp_path: Path, content: str | None
+    shelf: Shelf, server: Server, tmp_path: Path, settings: str | None, blamed: str
 ) -> None:
-    """An adapter is checked like a model."""
-    worker = server.with_model(shelf.reciter("hello", HELLO))
+    """An adapter is checked like a model; the file at fault is one of its own."""
     adapter = tmp_path / "adapter"
-    if content is not None:
-        adapter.mkdir()
-        (adapter / "adapter_config.json").write_text(content, encoding="utf-8")
-    line = worker.ask({"command": "load-model", "model_path": str(shelf.family("llama")), "adapter_path": str(adapter)})
-    assert line["code"] in ("model_not_found", "model_invalid"), line
-    assert "adapter" in line["error"]
+    if settings is not None:
+        shutil.copytree(shelf.adapter(shelf.family("llama")), adapter)
+        (adapter / "adapter_config.json").write_text(settings, encoding="utf-8")
+    line = refusal(server.with_model(shelf.reciter("hello", HELLO)), shelf.family("llama"), adapter)
+    assert f"{adapter / blamed}" in line["error"]
+
+
+def test_an_adapter_without_its_tensors_is_refused(shelf: Shelf, server: Server, tmp_path: Path) -> None:
+    """None at all, none of an adapter's, those of another model: the weights' file is at fault."""
+    worker = server.with_model(shelf.reciter("hello", HELLO))
+    weights = {"nothing": b"{}", "other": b'{"x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'}
+    for name, header in weights.items():
+        adapter = shutil.copytree(shelf.adapter(shelf.family("llama")), tmp_path / name)
+        (adapter / "adapters.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+        assert str(adapter / "adapters.safetensors") in refusal(worker, shelf.family("llama"), adapter)["error"]
+    others = shelf.adapter(shelf.family("phi3"))
+    assert str(others / "adapters.safetensors") in refusal(worker, shelf.family("llama"), others)["error"]
+
+
+def refusal(worker: Worker, model: Path, adapter: Path) -> dict[str, Any]:
+    """What is said where a model can't be loaded with an adapter; the model before answers on."""
+    line = worker.ask({"command": "load-model", "model_path": str(model), "adapter_path": str(adapter)})
+    assert (line["code"], line["data"]["previous_model"]) == ("model_invalid", "kept"), line
     assert worker.demand(ASK)["text"] == "alpha beta gamma delta."
+    return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,48 @@ def test_what_the_model_before_takes_is_the_next_ones_room(shelf: Shelf) -> None
         first = it.demand(load)
         assert abs(it.demand(load)["context_length"] - first["context_length"]) <= 256
         assert it.demand({**TEXT, "max_tokens": 300})["usage"]["output_tokens"] == 300
+
+
+def test_a_context_that_does_not_fit_never_costs_the_model_before(shelf: Shelf) -> None:
+    """Memory doesn't hold both, and what the new one's context would take is known before anything is read."""
+    with limited(shelf.endless(), 3_000) as it:
+        load = {"command": "load-model", "model_path": str(shelf.endless())}
+        it.demand(load)
+        line = it.ask({**load, "context_length": 60_000})
+        assert (line["code"], line["data"]["previous_model"]) == ("out_of_memory", "kept")
+        assert it.demand({**TEXT, "max_tokens": 3})["usage"]["output_tokens"] == 3
+
+
+def test_what_is_said_of_the_limit_helps(shelf: Shelf) -> None:
+    """Where it is the limit that is missing, the sentence names it and what it should be: first for the weights, then
+    for a request beside them."""
+    limit, load = 2**20, {"command": "load-model", "model_path": str(shelf.family("llama"))}
+    for needs in ("the model needs", "the shortest request takes"):
+        with Worker("--memory-limit-bytes", str(limit)) as it:
+            line = it.ask(load)
+        assert (line["code"], needs in line["error"]) == ("out_of_memory", True), line
+        assert f"--memory-limit-bytes is {limit}, of which {SPARE} are kept" in line["error"]
+        limit = int(line["error"].split("set it to ")[1].split()[0])
+    with Worker("--memory-limit-bytes", str(limit)) as it:
+        it.demand(load)
+
+
+def test_the_rank_of_an_adapter_is_in_the_budget(shelf: Shelf, tmp_path: Path) -> None:
+    """One matrix of a great rank in a file of holes, and the settings ask for as great ones everywhere."""
+    rank = 100_000
+    tensor = {"dtype": "F32", "shape": [64, rank], "data_offsets": [0, 64 * rank * 4]}
+    header = json.dumps({"model.layers.0.self_attn.q_proj.lora_a": tensor}).encode()
+    with (tmp_path / "adapters.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(file.tell() + 64 * rank * 4)
+    parameters = {"rank": rank, "scale": 1.0, "dropout": 0.0}
+    settings = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": parameters}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with limited(shelf.endless(), 500_000) as it:
+        it.demand({"command": "load-model", "model_path": str(shelf.endless())})
+        line = it.ask(
+            {"command": "load-model", "model_path": str(shelf.family("llama")), "adapter_path": str(tmp_path)}
+        )
+        assert (line["code"], line["data"]["previous_model"]) == ("out_of_memory", "kept"), line
+        assert line["data"]["needed_bytes"] > 14 * 128 * rank * 4 * 0.9
+        assert it.demand({**TEXT, "max_tokens": 3})["usage"]["output_tokens"] == 3

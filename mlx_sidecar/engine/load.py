@@ -47,7 +47,8 @@ class Prepared:
     tokenizer: Tokenizer
     prompts: PromptBuilder
     logits: Any
-    """What the network makes of one token, promised: it is computed when the weights are there."""
+    """What the network makes of one token, promised: computed, and let go, when the weights are there."""
+    vocabulary_size: int
     cost: RowCost
 
     @property
@@ -77,7 +78,9 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
         made = _tokenizer(wanted.folder, network, config)
     yield 0.0
     with _reasons(wanted.folder):
-        return Prepared(wanted, started, network, config, made, _prompts(wanted.folder, made), logits, cost)
+        prompts = _prompts(wanted.folder, made)
+        vocabulary_size = int(logits.shape[-1])
+    return Prepared(wanted, started, network, config, made, prompts, logits, vocabulary_size, cost)
 
 
 def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float, None, LoadedModel]:
@@ -89,6 +92,8 @@ def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float
         yield from _read_weights(prepared.network)
     with _reasons(prepared.wanted.folder):
         mx.eval(prepared.logits)
+        # They take memory that requests may have.
+        del prepared.logits
         context_length = _context_length(prepared.wanted, prepared.cost, budget, held_bytes)
     yield 1.0
     with _reasons(prepared.wanted.folder):
@@ -215,8 +220,8 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
         description=stated if isinstance(stated, str) else None,
     )
     mx.clear_cache()
-    vocabulary_size = int(prepared.logits.shape[-1])
-    return LoadedModel(prepared.network, prepared.tokenizer, prepared.prompts, facts, vocabulary_size, prepared.cost)
+    size, cost = prepared.vocabulary_size, prepared.cost
+    return LoadedModel(prepared.network, prepared.tokenizer, prepared.prompts, facts, size, cost)
 
 
 def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:

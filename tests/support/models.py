@@ -326,6 +326,78 @@ def _garbage_weights(folder: Path) -> None:
     path.write_bytes(b"<!DOCTYPE html><html>404 Not Found</html>" * 100)
 
 
+def _edit_header(folder: Path, edit: Callable[[dict[str, Any]], None], *, keeps_size: bool = True) -> None:
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:start])
+    edit(header)
+    written = json.dumps(header).encode()
+    path.write_bytes(len(written).to_bytes(8, "little") + written + (whole[start:] if keeps_size else b""))
+
+
+_TENSOR = "model.layers.0.mlp.up_proj.weight"
+
+
+def _overlapping_tensors(folder: Path) -> None:
+    """All in the same place: each has its bytes, and together they take far more than the file."""
+
+    def overlap(header: dict[str, Any]) -> None:
+        header.pop("__metadata__", None)
+        for tensor in header.values():
+            begin, end = tensor["data_offsets"]
+            tensor["data_offsets"] = [0, end - begin]
+
+    _edit_header(folder, overlap, keeps_size=False)
+    with (folder / "model.safetensors").open("ab") as file:
+        file.truncate(file.tell() + 1024 * 64 * 4)
+
+
+def _gap_between_tensors(folder: Path) -> None:
+    _edit_header(folder, lambda header: header.pop(_TENSOR))
+
+
+def _too_few_bytes(folder: Path) -> None:
+    _edit_header(folder, lambda header: header[_TENSOR].update(shape=[256, 64]))
+
+
+def _negative_shape(folder: Path) -> None:
+    _edit_header(folder, lambda header: header[_TENSOR].update(shape=[-128, -64]))
+
+
+def _unknown_dtype(folder: Path) -> None:
+    _edit_header(folder, lambda header: header[_TENSOR].update(dtype="F7"))
+
+
+def _no_tensors(folder: Path) -> None:
+    _edit_header(folder, dict.clear, keeps_size=False)
+
+
+def _header_bomb(folder: Path) -> None:
+    bomb = b'{"__metadata__":{"x":[' + b"[]," * 3_000_000 + b"[]]}}"
+    (folder / "model.safetensors").write_bytes(len(bomb).to_bytes(8, "little") + bomb)
+
+
+def _json_bomb(name: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        (folder / name).write_bytes(b'{"x":[' + b"[]," * 6_000_000 + b"[]]}")
+
+    return spoil
+
+
+def _long_name_in_index(folder: Path) -> None:
+    index = {"weight_map": {_TENSOR: "x" * 5000 + ".safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _with_number(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: _edit_json(folder / "config.json", **changes)
+
+
+def _broken_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% if %}", encoding="utf-8")
+
+
 def _wrong_shapes(folder: Path) -> None:
     _edit_json(folder / "config.json", intermediate_size=96)
 
@@ -496,6 +568,25 @@ BREAKAGES: dict[str, Breakage] = {
     "empty_weights": Breakage(_empty_weights, _INVALID, _WEIGHTS),
     "absurd_header": Breakage(_absurd_header, _INVALID, _WEIGHTS),
     "garbage_weights": Breakage(_garbage_weights, _INVALID, _WEIGHTS),
+    "overlapping_tensors": Breakage(_overlapping_tensors, _INVALID, _WEIGHTS),
+    "gap_between_tensors": Breakage(_gap_between_tensors, _INVALID, _WEIGHTS),
+    "too_few_bytes": Breakage(_too_few_bytes, _INVALID, (_TENSOR,)),
+    "negative_shape": Breakage(_negative_shape, _INVALID, _WEIGHTS),
+    "unknown_dtype": Breakage(_unknown_dtype, _INVALID, ("'F7'",)),
+    "no_tensors": Breakage(_no_tensors, _INVALID, _WEIGHTS),
+    "header_bomb": Breakage(_header_bomb, _INVALID, _WEIGHTS),
+    **{
+        f"bomb {name}": Breakage(_json_bomb(name), _INVALID, (f"/{name} can't be read: it has",))
+        for name in ("config.json", "tokenizer.json", "vocab.json", "model.safetensors.index.json")
+    },
+    "long_name_in_index": Breakage(_long_name_in_index, _INVALID, ("index.json names it",)),
+    **{
+        f"{name} {number}": Breakage(_with_number(**{name: number}), _INVALID, (f"{name} is {number}",))
+        for name in ("num_hidden_layers", "num_attention_heads", "num_experts", "n_routed_experts")
+        for number in (10**9, 2**63)
+    },
+    "layers inside": Breakage(_with_number(text_config={"num_layers": 10**9}), _INVALID, ("num_layers is 1000000000",)),
+    "broken_template": Breakage(_broken_template, _INVALID, ("chat template",)),
     "wrong_shapes": Breakage(_wrong_shapes, _INVALID, (*_WEIGHTS, "config.json")),
     "missing_tensor": Breakage(_missing_tensor, _INVALID, ("model.norm.weight",)),
     "no_weights": Breakage(_no_weights, _INVALID, ("safetensors",)),
