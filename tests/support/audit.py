@@ -51,7 +51,8 @@ class Event(NamedTuple):
         """Whether this changes something on the disk, or may."""
         if self.name == "open":
             flags = int(self.arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            return bool(flags) and isinstance(self.arguments[0], str)  # A number is a pipe that is open already.
+            # A number is a pipe that is open already, and so is what stands behind such a path.
+            return bool(flags) and isinstance(self.arguments[0], str) and not self.path.startswith("/proc/self/fd/")
         return self.name.startswith(("shutil.", "tempfile.")) or self.name.removeprefix("os.") in _CHANGES
 
     @property
