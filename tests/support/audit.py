@@ -26,6 +26,8 @@ def _plain(value):
     return value if isinstance(value, (int, str, type(None))) else repr(value)[:500]
 
 def _hook(name, arguments):
+    if name == "open" and str(arguments[0]).startswith("/proc/self/fd/"):
+        return  # A pipe of the process, opened anew.
     if name in _WANTED or name.startswith(_KINDS):
         os.write(_out, (json.dumps([name, [_plain(each) for each in arguments]]) + "\\n").encode())
 
@@ -51,8 +53,7 @@ class Event(NamedTuple):
         """Whether this changes something on the disk, or may."""
         if self.name == "open":
             flags = int(self.arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            # A number is a pipe that is open already, and so is what stands behind such a path.
-            return bool(flags) and isinstance(self.arguments[0], str) and not self.path.startswith("/proc/self/fd/")
+            return bool(flags) and isinstance(self.arguments[0], str)  # A number is a pipe that is open already.
         return self.name.startswith(("shutil.", "tempfile.")) or self.name.removeprefix("os.") in _CHANGES
 
     @property
