@@ -20,6 +20,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.complexity import refuse_too_complex
 from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -30,6 +31,9 @@ Bits = NDArray[np.int32]
 
 _LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
 """Ten and four times what llguidance allows by itself: objects with some thousand optional properties."""
+
+_LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|precomputation")
+"""How llguidance speaks of its limits."""
 
 _KEPT = 16
 """Compiled grammars, and vocabularies, that a model keeps."""
@@ -313,8 +317,7 @@ class Constraints:
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of(choices))
             case JsonSchema(schema):
-                text = json.dumps(schema)
-                matcher = self._matcher("schema", text, lambda: _json_grammar(text))
+                matcher = self._matcher("schema", _spelled(schema), lambda: _json_grammar(schema))
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _make_tags(self, tags: TagLines) -> TagsConstrained:
@@ -333,7 +336,7 @@ class Constraints:
             # Some errors come to light with the first mask only.
             matcher.compute_bitmask()
         if matcher.is_error():
-            raise InvalidParams(f"field '{field}': {_first_line(matcher.get_error())}", {"field": field})
+            raise InvalidParams(f"field '{field}'{_reason(matcher.get_error())}", {"field": field})
         return matcher
 
     def _ll_tokenizer(self) -> LLTokenizer:
@@ -342,7 +345,14 @@ class Constraints:
             size = max(self._vocabulary_size, len(self._vocabulary))
             described = json.loads(self._tokenizer.without_markers)
             described["normalizer"] = _spelling_only(described["normalizer"])
-            self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
+            try:
+                self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
+            except ValueError as problem:  # it knows the bytes of tokens from two kinds of decoders only
+                kind = (described["decoder"] or {}).get("type", "no")
+                raise ModelUnsupported(
+                    f"this model's tokenizer (with {kind} decoder) can't be held to tags, 'schema' or 'choices': "
+                    f"{_first_line(str(problem))}"
+                ) from None
         return self._lookup
 
 
@@ -377,12 +387,26 @@ def _regex(pattern: str) -> str:
     return str(LLMatcher.grammar_from_regex(pattern))
 
 
-def _json_grammar(schema: str) -> str:
+def _spelled(schema: dict[str, Any]) -> str:
+    try:
+        return json.dumps(schema)
+    except RecursionError:
+        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
+
+
+def _json_grammar(schema: dict[str, Any]) -> str:
+    refuse_too_complex(schema)
     # Without this a model may go on with blanks between two values for ever.
     try:
-        return str(LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False}))
+        return str(LLMatcher.grammar_from_json_schema(_spelled(schema), overrides={"whitespace_flexible": False}))
     except (ValueError, RecursionError) as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
+
+
+def _reason(message: str) -> str:
+    """What llguidance says, and where it is a limit of its own what to do."""
+    reason = _first_line(message)
+    return f" is too complex, make it simpler: {reason}" if _LIMIT.search(reason) else f": {reason}"
 
 
 def _first_line(message: str) -> str:
