@@ -41,7 +41,8 @@ ENDLESS = {
         "$defs": {f"d{n}": {**WITH_WORD[n], "$anchor": f"d{n}"} for n in range(24)},
     },
     "patterns for one property": {"allOf": [{"type": "object", "properties": {"a": each}} for each in WITH_WORD]},
-    "patterns for names": {"type": "object", "patternProperties": {each["pattern"]: {} for each in WITH_WORD}},
+    "patterns for names": {"type": "object", "patternProperties": {f"^a{n}b": {} for n in range(2000)}},
+    "megabytes": {"enum": [f"number {n}" for n in range(200_000)]},
 }
 ORDINARY = {
     "prices": {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 1000},
@@ -107,6 +108,13 @@ def test_ten_thousand_choices_are_honoured(shelf: Shelf, server: Server) -> None
     choices = [f"choice number {n}" for n in range(10_000)]
     worker = server.with_model(shelf.family("llama"))
     assert worker.demand({"command": "generate", "prompt": "x", "choices": choices})["text"] in choices
+
+
+@pytest.mark.parametrize("choices", [["x" * 1_000_000], [f"{n:0500}" for n in range(10_000)]], ids=["long", "many"])
+def test_megabytes_of_choices_are_refused(shelf: Shelf, server: Server, choices: list[str]) -> None:
+    """They would take a gigabyte."""
+    line = server.with_model(shelf.family("llama")).ask({"command": "generate", "prompt": "x", "choices": choices})
+    assert (line["code"], line["data"]) == ("invalid_params", {"field": "choices"})
 
 
 @pytest.mark.parametrize("text", ["\ue0000\ue001", "a\ue0001\ue001b"])

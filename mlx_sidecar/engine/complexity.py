@@ -9,8 +9,9 @@ schema is refused on each machine or on none. What is bounded by llguidance's li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import cached_property
 from math import inf, lcm, log2
 from typing import Any
 from urllib.parse import unquote
@@ -18,7 +19,7 @@ from urllib.parse import unquote
 from mlx_sidecar.errors import InvalidParams
 
 _MOST_REMAINDERS = 100_000
-"""States for the remainders of all multiples at once. 99,991 take 0.35 s and 37 MB, ten times as many 6 s and 380 MB."""
+"""States for the remainders of all multiples at once. 99,991 take 0.35 s and 37 MB, ten times as many 6 s and 380."""
 
 _MOST_BITS = 20.0
 """Ways into the patterns that one string must match at once, as a power of two. Eight of `.*word.*` have 19."""
@@ -28,24 +29,47 @@ _FORMAT_BITS = 4.0
 
 _OPERATORS = re.compile(r"[|*+?{]")
 
-_ALL_AT_ONCE = ("allOf", "patternProperties")
+_MOST_NAME_PATTERNS = 200
+"""Of all `patternProperties`: llguidance compares each of an object's with each other, 300 take 1.4 s."""
+
+_MOST_BYTES = 2_000_000
+"""Of a schema's or a list's text. 100,000 choices of 18 bytes take 0.7 s and 100 MB."""
+
+_MOST_BYTES_AT_ONCE = 200_000
+"""Of one string: a longer one uses up llguidance's fuel for one step, but only after seconds."""
 
 
-def refuse_too_complex(schema: dict[str, Any]) -> None:
-    """Raises InvalidParams where compiling this schema might take seconds, or more memory than there is."""
-    try:
-        remainders = lcm(*(_remainders(each["multipleOf"]) for each in _objects(schema) if "multipleOf" in each))
-        if remainders > _MOST_REMAINDERS:
-            raise _too_complex(
-                f"the least common multiple of all 'multipleOf' is over {_MOST_REMAINDERS:,}: take smaller or fewer ones"
-            )
-        if _Together(schema).bits() > _MOST_BITS:
-            raise _too_complex(
-                "too many patterns, formats and lengths hold for one string at once ('allOf', '$ref', "
-                "'patternProperties'): take fewer of them, or simpler ones"
-            )
-    except RecursionError:
-        raise _too_complex("it is nested too deep, or its '$ref's make too long a chain") from None
+def refuse_too_complex(schema: dict[str, Any], text: str) -> None:
+    """Raises InvalidParams where compiling this schema might take seconds, or more memory than there is.
+
+    `text` is the schema as JSON.
+    """
+    refuse_too_long("schema", [text], _MOST_BYTES)
+    remainders = lcm(*(_remainders(each["multipleOf"]) for each in _objects(schema) if "multipleOf" in each))
+    if remainders > _MOST_REMAINDERS:
+        raise _too_complex(
+            f"the least common multiple of all 'multipleOf' is over {_MOST_REMAINDERS:,}: take fewer or smaller"
+        )
+    names = sum(len(_dicts(each.get("patternProperties"))) for each in _objects(schema))
+    if names > _MOST_NAME_PATTERNS:
+        raise _too_complex(f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer")
+    if _Together(schema).bits() > _MOST_BITS:
+        raise _too_complex(
+            "too many patterns, formats and lengths hold for one string at once ('allOf', '$ref'): "
+            "take fewer of them, or simpler ones"
+        )
+
+
+def refuse_too_long(field: str, texts: Sequence[str], most_bytes_each: int = _MOST_BYTES_AT_ONCE) -> None:
+    """Raises InvalidParams where there is more text than can be compiled in reasonable time and memory."""
+    lengths = [len(text.encode()) for text in texts]
+    if sum(lengths) > _MOST_BYTES:
+        reason = f"has {sum(lengths):,} bytes; {_MOST_BYTES:,} at most can be compiled"
+    elif max(lengths, default=0) > most_bytes_each:
+        reason = f"has an entry of {max(lengths):,} bytes; {most_bytes_each:,} at most can be compiled"
+    else:
+        return
+    raise InvalidParams(f"field '{field}' is too complex: it {reason}", {"field": field})
 
 
 def _too_complex(reason: str) -> InvalidParams:
@@ -73,7 +97,7 @@ def _remainders(multiple: Any) -> int:
 
 
 class _Together:
-    """How much must be matched at once at any one place of a schema, in bits. Knows each part once."""
+    """How much must be matched at once at any one place of a schema, in bits. Counts each part once."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
@@ -81,51 +105,77 @@ class _Together:
 
     def bits(self) -> float:
         """The most for any string of the whole."""
-        return max(map(self._of, _objects(self._schema)), default=0.0)
+        for each in _objects(self._schema):
+            self._settle(each)
+        return max(self._known.values(), default=0.0)
 
-    def _of(self, schema: Any) -> float:
+    def _settle(self, schema: dict[str, Any]) -> None:
+        """Count a part after all that it consists of; what leads back to itself counts nothing there."""
+        waiting: list[dict[str, Any]] = [schema]
+        begun: set[int] = set()
+        while waiting:
+            each = waiting[-1]
+            if id(each) in self._known or id(each) in begun:
+                waiting.pop()
+                self._known.setdefault(id(each), self._count(each))
+            else:
+                begun.add(id(each))
+                waiting.extend(part for part in self._parts(each) if id(part) not in begun)
+
+    def _count(self, schema: dict[str, Any]) -> float:
         """What a part, and what it is put together with, asks of a string at most.
 
         A property that stands in two parts of an `allOf` must obey both. So what holds at once is summed, and of what
         is for different places, or to choose from, the largest counts.
         """
-        if not isinstance(schema, dict):
-            return max(map(self._of, schema), default=0.0) if isinstance(schema, list) else 0.0
-        if id(schema) not in self._known:
-            self._known[id(schema)] = 0.0  # for where it leads back to itself
-            self._known[id(schema)] = self._count(schema)
-        return self._known[id(schema)]
+        at_once = _dicts(schema.get("allOf"))
+        apart: list[dict[str, Any]] = []
+        for name, value in schema.items():
+            if name != "allOf":
+                apart += [value] if isinstance(value, dict) else _dicts(value)
+        if "$ref" in schema and (found := self._referred(schema["$ref"])) is not None:
+            at_once.append(found)
+        elif "$ref" in schema:
+            return self._everything
+        return _own(schema) + sum(map(self._of, at_once)) + max(map(self._of, apart), default=0.0)
 
-    def _count(self, schema: dict[str, Any]) -> float:
-        together = _own(schema) + sum(self._of(each) for name in _ALL_AT_ONCE for each in _parts(schema.get(name)))
-        if isinstance(reference := schema.get("$ref"), str):
-            together += self._of(self._referred(reference))
-        return together + max(
-            (self._of(value) for name, value in schema.items() if name not in _ALL_AT_ONCE), default=0.0
-        )
+    def _of(self, schema: dict[str, Any]) -> float:
+        return self._known.get(id(schema), 0.0)
 
-    def _referred(self, reference: str) -> Any:
-        """What a reference leads to; all that is there, at once, if it isn't a path within the schema."""
+    def _parts(self, schema: dict[str, Any]) -> list[dict[str, Any]]:
+        found = self._referred(schema["$ref"]) if "$ref" in schema else None
+        inner = [part for value in schema.values() for part in ([value] if isinstance(value, dict) else _dicts(value))]
+        return [*inner, *([found] if found is not None else [])]
+
+    def _referred(self, reference: Any) -> dict[str, Any] | None:
+        """What a reference leads to, if it is a path within the schema."""
+        if not isinstance(reference, str):
+            return {}
         found: Any = self._schema
         for step in unquote(reference.partition("#")[2]).split("/")[1:]:
             name = step.replace("~1", "/").replace("~0", "~")
             if isinstance(found, list):
-                found = dict(enumerate(found)).get(int(name) if name.isdecimal() else -1)
+                found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
             else:
                 found = found.get(name) if isinstance(found, dict) else None
-        return {"allOf": list(_objects(self._schema))} if found is None or "/" not in reference else found
+        is_path = reference in ("", "#") or "#/" in reference
+        return found if is_path and isinstance(found, dict) else None
+
+    @cached_property
+    def _everything(self) -> float:
+        """For a reference to somewhere else: all that is there, at once."""
+        return sum(map(_own, _objects(self._schema)))
 
 
-def _parts(several: Any) -> list[Any]:
-    """The schemas in an `allOf`, or behind `patternProperties`."""
-    return list(several.values()) if isinstance(several, dict) else several if isinstance(several, list) else []
+def _dicts(several: Any) -> list[dict[str, Any]]:
+    """The schemas in a list, or behind names."""
+    found = several.values() if isinstance(several, dict) else several if isinstance(several, list) else ()
+    return [each for each in found if isinstance(each, dict)]
 
 
 def _own(schema: dict[str, Any]) -> float:
-    """What this part itself asks of a string, or of the names of an object's properties."""
-    patterns = [schema.get("pattern")]
-    if isinstance(named := schema.get("patternProperties"), dict):
-        patterns.extend(named)
-    bits = sum(log2(2 + len(_OPERATORS.findall(each))) for each in patterns if isinstance(each, str))
+    """What this part itself asks of a string."""
+    pattern = schema.get("pattern")
+    bits = log2(2 + len(_OPERATORS.findall(pattern))) if isinstance(pattern, str) else 0.0
     bits += _FORMAT_BITS if isinstance(schema.get("format"), str) else 0.0
     return bits + (1.0 if "minLength" in schema or "maxLength" in schema else 0.0)

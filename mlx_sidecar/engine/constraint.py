@@ -20,7 +20,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.engine.complexity import refuse_too_complex
+from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -315,14 +315,16 @@ class Constraints:
                     raise ModelUnsupported("this model's tokenizer has no line break, which tags need")
                 return self._make_tags(constraint)
             case OneOf(choices):
-                matcher = self._matcher("choices", choices, lambda: _one_of(choices))
+                matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):
                 matcher = self._matcher("schema", _spelled(schema), lambda: _json_grammar(schema))
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _make_tags(self, tags: TagLines) -> TagsConstrained:
         only = tags.only
-        matcher = self._matcher("vocabulary", only, lambda: _one_of(only, " ?") if only else _regex(_FREE_TAG))
+        matcher = self._matcher(
+            "vocabulary", only, lambda: _one_of("vocabulary", only, " ?") if only else _regex(_FREE_TAG)
+        )
         closed = _remember(self._closed, only, lambda: ClosedVocabulary(only, self._vocabulary)) if only else None
         newline_ids = self._vocabulary.newline_ids
         return TagsConstrained(matcher, self._ll_tokenizer(), newline_ids, self._eos_ids, tags.max_tags, closed)
@@ -377,8 +379,9 @@ def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]
     return kept[key]
 
 
-def _one_of(choices: Sequence[str], before: str = "") -> str:
+def _one_of(field: str, choices: Sequence[str], before: str = "") -> str:
     """A grammar for these very strings, after what the regular expression `before` takes."""
+    refuse_too_long(field, choices)
     escaped = (re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
     return _regex(f"{before}(?:{'|'.join(escaped)})")
 
@@ -395,10 +398,11 @@ def _spelled(schema: dict[str, Any]) -> str:
 
 
 def _json_grammar(schema: dict[str, Any]) -> str:
-    refuse_too_complex(schema)
+    text = _spelled(schema)
+    refuse_too_complex(schema, text)
     # Without this a model may go on with blanks between two values for ever.
     try:
-        return str(LLMatcher.grammar_from_json_schema(_spelled(schema), overrides={"whitespace_flexible": False}))
+        return str(LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False}))
     except (ValueError, RecursionError) as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
 
