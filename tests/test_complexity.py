@@ -34,6 +34,7 @@ ENDLESS = {
     "multiples in parts of an object": {"anyOf": [{"properties": {"n": multiple(n)}} for n in (997, 1009)]},
     "many small multiples": {"anyOf": [multiple(n) for n in range(500, 550)]},
     "patterns at once": {"allOf": WITH_WORD},
+    "words at once": {"allOf": [{"type": "string", "pattern": word} for word in WORDS]},
     "patterns in allOf in allOf": {"allOf": [{"allOf": WITH_WORD[:14]}, {"allOf": WITH_WORD[14:]}]},
     "patterns by reference": chain(24),
     "patterns by reference to a name": {
@@ -42,6 +43,7 @@ ENDLESS = {
     },
     "patterns for one property": {"allOf": [{"type": "object", "properties": {"a": each}} for each in WITH_WORD]},
     "patterns for names": {"type": "object", "patternProperties": {f"^a{n}b": {} for n in range(2000)}},
+    "a long pattern": {"type": "string", "pattern": "x" * 500_000},
     "megabytes": {"enum": [f"number {n}" for n in range(200_000)]},
 }
 ORDINARY = {
