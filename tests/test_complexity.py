@@ -43,6 +43,12 @@ ENDLESS = {
     },
     "patterns for one property": {"allOf": [{"type": "object", "properties": {"a": each}} for each in WITH_WORD]},
     "patterns for names": {"type": "object", "patternProperties": {f"^a{n}b": {} for n in range(2000)}},
+    "a chain of references": {
+        "$ref": "#/$defs/d0",
+        "$defs": {f"d{n}": {"properties": {"a": {"$ref": f"#/$defs/d{(n + 1) % 3000}"}}} for n in range(3000)},
+    },
+    "many properties": {"type": "object", "properties": {f"key{n}": {"type": "integer"} for n in range(9000)}},
+    "a long list": {"const": list(range(50_000))},
     "a long pattern": {"type": "string", "pattern": "x" * 500_000},
     "megabytes": {"enum": [f"number {n}" for n in range(200_000)]},
 }

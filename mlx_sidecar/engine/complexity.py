@@ -32,6 +32,12 @@ _OPERATORS = re.compile(r"[|*+?{]")
 _MOST_NAME_PATTERNS = 200
 """Of all `patternProperties`: llguidance compares each of an object's with each other, 300 take 1.4 s."""
 
+_MOST_LEVELS = 1_200
+"""Of nesting, references followed. llguidance recurses on the main thread's stack, whose 8 MB 3,000 overflow."""
+
+_MOST_PROPERTIES, _MOST_ITEMS = 4_000, 10_000
+"""Of one object, and of one list. Time grows with the square: 3,000 properties take 0.5 s, 8,000 ten and more."""
+
 _MOST_BYTES = 2_000_000
 """Of a schema's or a list's text. 100,000 choices of 18 bytes take 0.7 s and 100 MB."""
 
@@ -46,6 +52,7 @@ def refuse_too_complex(schema: dict[str, Any], text: str) -> None:
     """
     refuse_too_long("schema", [text], _MOST_BYTES)
     refuse_too_long("schema", [each for each in _values(schema) if isinstance(each, str)])
+    _refuse_too_many(schema)
     remainders = lcm(*(_remainders(each["multipleOf"]) for each in _objects(schema) if "multipleOf" in each))
     if remainders > _MOST_REMAINDERS:
         raise _too_complex(
@@ -54,11 +61,20 @@ def refuse_too_complex(schema: dict[str, Any], text: str) -> None:
     names = sum(len(_dicts(each.get("patternProperties"))) for each in _objects(schema))
     if names > _MOST_NAME_PATTERNS:
         raise _too_complex(f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer")
+    if _levels(schema) > _MOST_LEVELS:
+        raise _too_complex("it is nested too deep where its '$ref's are followed: take fewer or flatter definitions")
     if _Together(schema).bits() > _MOST_BITS:
         raise _too_complex(
             "too many patterns, formats and lengths hold for one string at once ('allOf', '$ref'): "
             "take fewer of them, or simpler ones"
         )
+
+
+def _refuse_too_many(schema: dict[str, Any]) -> None:
+    properties = max(map(len, _objects(schema)))
+    items = max((len(each) for each in _values(schema) if isinstance(each, list)), default=0)
+    if properties > _MOST_PROPERTIES or items > _MOST_ITEMS:
+        raise _too_complex(f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}")
 
 
 def refuse_too_long(field: str, texts: Sequence[str], most_bytes_each: int = _MOST_BYTES_AT_ONCE) -> None:
@@ -82,14 +98,14 @@ def _objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (each for each in _values(schema) if isinstance(each, dict))
 
 
-def _values(schema: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
-    """Each object and each string in it, but for names."""
+def _values(schema: dict[str, Any]) -> Iterator[dict[str, Any] | list[Any] | str]:
+    """Each object, list and string in it, but for names; what holds another comes first."""
     waiting: list[Any] = [schema]
     while waiting:
         value = waiting.pop()
         if isinstance(value, (dict, list)):
             waiting.extend(value.values() if isinstance(value, dict) else value)
-        if isinstance(value, (dict, str)):
+        if isinstance(value, (dict, list, str)):
             yield value
 
 
@@ -138,7 +154,7 @@ class _Together:
         for name, value in schema.items():
             if name != "allOf":
                 apart += [value] if isinstance(value, dict) else _dicts(value)
-        if "$ref" in schema and (found := self._referred(schema["$ref"])) is not None:
+        if "$ref" in schema and (found := _referred(self._schema, schema["$ref"])) is not None:
             at_once.append(found)
         elif "$ref" in schema:
             return self._everything
@@ -148,23 +164,9 @@ class _Together:
         return self._known.get(id(schema), 0.0)
 
     def _parts(self, schema: dict[str, Any]) -> list[dict[str, Any]]:
-        found = self._referred(schema["$ref"]) if "$ref" in schema else None
+        found = _referred(self._schema, schema["$ref"]) if "$ref" in schema else None
         inner = [part for value in schema.values() for part in ([value] if isinstance(value, dict) else _dicts(value))]
         return [*inner, *([found] if found is not None else [])]
-
-    def _referred(self, reference: Any) -> dict[str, Any] | None:
-        """What a reference leads to, if it is a path within the schema."""
-        if not isinstance(reference, str):
-            return {}
-        found: Any = self._schema
-        for step in unquote(reference.partition("#")[2]).split("/")[1:]:
-            name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list):
-                found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
-            else:
-                found = found.get(name) if isinstance(found, dict) else None
-        is_path = reference in ("", "#") or "#/" in reference
-        return found if is_path and isinstance(found, dict) else None
 
     @cached_property
     def _everything(self) -> float:
@@ -172,10 +174,36 @@ class _Together:
         return sum(map(_own, _objects(self._schema)))
 
 
+def _referred(schema: dict[str, Any], reference: Any) -> dict[str, Any] | None:
+    """What a reference leads to, if it is a path within the schema."""
+    if not isinstance(reference, str):
+        return {}
+    found: Any = schema
+    for step in unquote(reference.partition("#")[2]).split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    is_path = reference in ("", "#") or "#/" in reference
+    return found if is_path and isinstance(found, dict) else None
+
+
 def _dicts(several: Any) -> list[dict[str, Any]]:
     """The schemas in a list, or behind names."""
     found = several.values() if isinstance(several, dict) else several if isinstance(several, list) else ()
     return [each for each in found if isinstance(each, dict)]
+
+
+def _levels(schema: dict[str, Any]) -> int:
+    """How deep the schema can be nested where references are followed, each once."""
+    depths: dict[int, int] = {}
+    for each in reversed([each for each in _values(schema) if not isinstance(each, str)]):
+        inner = each.values() if isinstance(each, dict) else each
+        depths[id(each)] = 1 + max((depths.get(id(part), 0) for part in inner), default=0)
+    references = {each["$ref"] for each in _objects(schema) if isinstance(each.get("$ref"), str)}
+    led_to = (_referred(schema, reference) for reference in references)
+    return depths[id(schema)] + sum(depths[id(schema if found is None else found)] for found in led_to)
 
 
 def _own(schema: dict[str, Any]) -> float:
