@@ -10,6 +10,7 @@ encoding alike.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,7 +106,9 @@ class Tokenizer:
     def without_markers(self) -> str:
         """The tokenizer's JSON with a name for each marker that no text holds, so that all text is plain text."""
         described = json.loads(self.backend.to_str())
-        names = {token["content"]: f"\ue000{token['id']}\ue001" for token in self._markers_of(described)}
+        # A text may hold any characters, but not what was drawn after the program was written.
+        drawn = os.urandom(16).hex()
+        names = {token["content"]: f"\ue000{drawn}{token['id']}\ue001" for token in self._markers_of(described)}
         for token in self._markers_of(described):
             token.update(content=names[token["content"]], special=True, normalized=False)
         known = described["model"]["vocab"]
