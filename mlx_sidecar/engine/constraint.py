@@ -87,7 +87,7 @@ class Constrained(ABC):
                 self._wait(token)
             else:
                 self._consume(token)
-        except Exception as problem:  # anything: see the class's docstring
+        except BaseException as problem:  # anything: see the class's docstring
             self.problem = problem
 
     def allowed(self) -> Bits:
@@ -95,7 +95,7 @@ class Constrained(ABC):
         try:
             if self.problem is None:
                 return self._thinking() if self._marker else self._allowed()
-        except Exception as problem:  # anything: see the class's docstring
+        except BaseException as problem:  # anything: see the class's docstring
             self.problem = problem
         return self._only(self._eos_ids)
 
