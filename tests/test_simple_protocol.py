@@ -136,6 +136,25 @@ def test_a_model_of_the_hugging_face_cache_is_loaded_by_its_repo_id(shelf: Shelf
     assert bad["code"] in ("model_not_found", "invalid_params")
 
 
+@pytest.mark.parametrize(
+    "main",
+    [b"", b"\xff\xfe", b"x" * 5000, b"../../outside", b"/", b"../snapshots", b"absent"],
+    ids=lambda main: repr(main[:20]),
+)
+def test_a_branch_that_names_no_snapshot_is_no_way_out_of_the_cache(shelf: Shelf, tmp_path: Path, main: bytes) -> None:
+    """Whatever its file says, the newest snapshot is loaded; what isn't a folder among them is none."""
+    repo = tmp_path / "hub" / "models--acme--tiny"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_bytes(main)
+    (repo / "snapshots").mkdir()
+    (repo / "snapshots" / "dangling").symlink_to(tmp_path / "nowhere")
+    (repo / "snapshots" / "sound").symlink_to(shelf.family("llama"), target_is_directory=True)
+    (tmp_path / "outside").mkdir()
+    load = {"command": "load-model", "repo_id": "acme/tiny"}
+    (loaded,) = run_once([load], env={"HF_HOME": str(tmp_path)}).endings
+    assert (loaded["type"], loaded["path"]) == ("response", str(repo / "snapshots" / "sound"))
+
+
 def test_generate_tags_answers_with_tags(worker: Worker) -> None:
     """A list of strings, with usage and timing."""
     line = worker.demand({"command": "generate-tags", "content": ARTICLE})

@@ -28,14 +28,25 @@ def snapshot_of(repo_id: str) -> Path:
     """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
     check_repo_id(repo_id)
     repository = repository_folder(cache_folder(), repo_id)
-    snapshots = repository / "snapshots"
-    main = repository / "refs" / "main"
-    if main.is_file() and (found := snapshots / main.read_text().strip()).is_dir():
+    snapshots = {each.name: each for each in _folders_in(repository / "snapshots")}
+    if found := snapshots.get(_revision_of_main(repository)):
         return found
-    others = sorted(snapshots.iterdir(), key=lambda each: each.stat().st_mtime) if snapshots.is_dir() else []
+    others = sorted(snapshots.values(), key=lambda each: each.stat().st_mtime)
     if not others:
         raise ModelNotFound(f"'{repo_id}' is not in the Hugging Face cache; fetch it with download-model first")
     return others[-1]
+
+
+def _revision_of_main(repository: Path) -> str:
+    """What it says, which may be anything: it names a snapshot only if there is one of this name."""
+    main = repository / "refs" / "main"
+    try:
+        if not main.is_file():
+            return ""
+        with main.open("rb") as file:
+            return file.read(100).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def cached_models() -> Iterator[list[ListedModel]]:
