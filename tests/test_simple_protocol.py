@@ -447,3 +447,27 @@ def test_list_models_of_a_folder_that_is_not_there_is_an_error(server: Server, t
     line = server.plain().ask({"command": "list-models", "folder": str(tmp_path / "absent")})
     assert (line["type"], "absent" in line["error"]) == ("error", True)
     assert line["code"] in ("invalid_params", "model_not_found")
+
+
+def test_status_says_that_the_model_of_the_start_is_still_loading() -> None:
+    """From the first moment on; asked before there can be anything."""
+    with Worker("--model", "demo") as it:
+        assert it.demand({"command": "status", "id": "early"})["state"] == "loading"
+        it.demand({"command": "model-info"})
+        assert it.demand({"command": "status", "id": "late"})["state"] == "idle"
+
+
+def test_status_of_a_long_document_is_generating_and_its_tokens_only_grow() -> None:
+    """While it is cut, in each round of its summaries, and between them."""
+    with Worker("--model", "demo", "--context-length", "300") as it:
+        it.demand({"command": "model-info"})
+        it.send({"command": "summarize", "content": ARTICLE * 12, "id": "long"})
+        seen = []
+        while not any(line.get("id") == "long" and line["type"] == "response" for line in it.transcript):
+            status = it.demand({"command": "status", "id": "status"})
+            if status["running"]:
+                seen.append((status["state"], status["requests"][0]["tokens"]))
+        tokens = [count for _, count in seen]
+    assert {state for state, _ in seen} == {"generating"}
+    assert tokens == sorted(tokens)
+    assert tokens[-1] > 0
