@@ -105,7 +105,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:  # noqa: N805
         """A function, a method or a macro. Named like Jinja's own, so that a template's names don't collide."""
         owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
-        args = __self._charge_call(owner, args, named)
+        # Jinja's own additions don't reach the function.
+        given = {name: value for name, value in named.items() if name not in ("_loop_vars", "_block_vars")}
+        args = __self._charge_call(owner, args, given)
         result = super().call(__context, __obj, *args, **named)
         __self.charge(__self._weight(result))
         return result

@@ -22,9 +22,12 @@ from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.errors import InvalidParams, ModelInvalid
 
 _UNITS = 10_000_000
-"""What a rendering may take, whatever it renders: about a second. Real templates take a few thousand for a turn."""
+"""What a rendering may take, whatever it renders: about a second. Real templates take some thousand for a turn."""
 _UNITS_PER_TURN = 50_000
-_UNITS_PER_CHARACTER = 100
+_UNITS_PER_PAIR = 500
+"""For each turn with each: Gemma 4's template looks through the conversation at every turn, and takes 150."""
+_UNITS_PER_CHARACTER = 200
+"""Of the turns as the template sees them, which is without what they say."""
 _LONGEST_REASON = 500
 
 
@@ -56,6 +59,11 @@ def _environment() -> BoundedEnvironment:
     return environment
 
 
+def _units(turns: Sequence[Turn]) -> int:
+    count, chars = len(turns), sum(len(turn.content) for turn in turns)
+    return _UNITS + _UNITS_PER_TURN * count + _UNITS_PER_PAIR * count**2 + _UNITS_PER_CHARACTER * chars
+
+
 class ChatTemplate:
     """Renders turns as the model was trained to see them."""
 
@@ -78,8 +86,7 @@ class ChatTemplate:
         """The prompt for the assistant's next turn. Raises InvalidParams where the template refuses."""
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         options = {"add_generation_prompt": True, "enable_thinking": thinking, "thinking": thinking}
-        chars = sum(len(turn.content) for turn in turns)
-        self._environment.left = _UNITS + _UNITS_PER_TURN * len(turns) + _UNITS_PER_CHARACTER * chars
+        self._environment.left = _units(turns)
         try:
             if self._renderer is not None:
                 return self._renderer(messages, **options)
