@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, look_through, open_file, read_file
+from mlx_sidecar.engine.model_file import MOST_CONFIG_BYTES, MOST_SETTINGS_BYTES, look_through, open_file, read_file
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
 
 _MAX_HEADER_BYTES = 100_000_000
@@ -61,7 +61,7 @@ def check(path: Path) -> ModelFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """config.json with a model_type in it."""
-    config = read_json(path / "config.json")
+    config = read_json(path / "config.json", MOST_CONFIG_BYTES)
     if not isinstance(config.get("model_type"), str):
         raise ModelInvalid(f"{path / 'config.json'} names no model_type", {"file": "config.json"})
     return config

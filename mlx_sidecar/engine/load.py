@@ -15,6 +15,7 @@ from mlx_sidecar.engine import tokenizer
 from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
+from mlx_sidecar.engine.panics import is_panic
 from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
 from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, OutOfMemory, SidecarError
 
@@ -57,7 +58,9 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
         yield
     except (SidecarError, MemoryError):
         raise
-    except (Exception, SystemExit) as problem:  # Some of its models end the process where a library is missing.
+    except BaseException as problem:  # Some of its models end the process where a library is missing.
+        if not isinstance(problem, Exception | SystemExit) and not is_panic(problem):
+            raise
         text = " ".join(str(problem).split())[:500] or type(problem).__name__
         blamed = _blamed(text, folder)
         reason = f"{folder.path / blamed} can't be used: {text} ({type(problem).__name__})"
@@ -164,11 +167,12 @@ def _finish(
     )
     mx.clear_cache()
     loaded = LoadedModel(network, made, facts, vocabulary_size, cost)
-    # A template that is broken shows now, not with the first request.
+    # A template or a tokenizer that is broken shows now, not with the first request.
     try:
-        loaded.render([Turn("user", "x")])
-    except InvalidParams as problem:
-        raise ModelInvalid(f"{wanted.folder.path}: {problem.message}", {"file": "chat_template"}) from None
+        made.decode(loaded.render([Turn("user", "x")]).tokens)
+    except (InvalidParams, ModelInvalid) as problem:
+        data = problem.data or {"file": "chat_template"}
+        raise ModelInvalid(f"{wanted.folder.path}: {problem.message}", data) from None
     return loaded
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,8 +19,14 @@ from mlx_sidecar.errors import ModelInvalid
 MOST_SETTINGS_BYTES = 64 * 1024 * 1024
 """The index of a model with a trillion weights has about 20 MB; all other settings are far smaller."""
 
+MOST_CONFIG_BYTES = 4 * 1024 * 1024
+"""Of config.json. Where each layer has its own quantization it has some hundred thousand."""
+
 MOST_TOKENIZER_BYTES = 256 * 1024 * 1024
 """The largest tokenizer.json that is in use has about 35 MB."""
+
+MOST_FILES = 4096
+"""Beside each other in a model folder. The models with the most shards have some hundred files."""
 
 _SETTINGS = ("config.json", ".jinja")
 _READ_WHOLE = {".json", ".jinja", ".txt", ".model", ".tiktoken"}
@@ -45,12 +52,26 @@ def read_file(file: Path, most_bytes: int) -> bytes:
 
 
 def look_through(folder: Path) -> None:
-    """Raise ModelInvalid where a file of the folder can't be read to its end, naming it."""
-    for file in _files_in(folder):
+    """Raise ModelInvalid where a file of the folder can't be read to its end, naming it; or for far too many files."""
+    files = list(islice(files_in(folder), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise ModelInvalid(f"{folder} holds more than {MOST_FILES} files, so it is no model's folder", {})
+    for file in sorted(files):
         try:
             _look_at(file)
         except OSError as problem:
             raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """What lies where mlx_lm and transformers look for a model's files, folders included."""
+    for place in _PLACES:
+        try:
+            with os.scandir(folder / place) as entries:
+                for entry in entries:
+                    yield Path(entry.path)
+        except OSError:
+            continue
 
 
 def _check(descriptor: int, most_bytes: int | None) -> None:
@@ -62,14 +83,6 @@ def _check(descriptor: int, most_bytes: int | None) -> None:
     # Some of /proc look like empty files and never end.
     if os.pread(descriptor, 1, found.st_size):
         raise OSError("it holds more than its size says")
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    for place in _PLACES:
-        try:
-            yield from sorted(Path(entry.path) for entry in os.scandir(folder / place))
-        except OSError:
-            continue
 
 
 def _look_at(file: Path) -> None:
