@@ -34,13 +34,20 @@ def snapshot_of(repo_id: str) -> Path:
     """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
     check_repo_id(repo_id)
     repository = repository_folder(cache_folder(), repo_id)
-    snapshots = {each.name: each for each in _folders_in(repository / "snapshots")}
+    snapshots = _snapshots(repository)
     if found := snapshots.get(_revision_of_main(repository)):
         return found
     others = sorted(snapshots.values(), key=lambda each: each.stat().st_mtime)
     if not others:
         raise ModelNotFound(f"'{repo_id}' is not in the Hugging Face cache; fetch it with download-model first")
     return others[-1]
+
+
+def _snapshots(repository: Path) -> dict[str, Path]:
+    try:
+        return {entry.name: Path(entry.path) for entry in os.scandir(repository / "snapshots") if entry.is_dir()}
+    except OSError:
+        return {}
 
 
 def _revision_of_main(repository: Path) -> str:
