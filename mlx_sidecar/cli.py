@@ -9,13 +9,13 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from msgspec import Struct
 
 from mlx_sidecar import __version__
 from mlx_sidecar.aside import Pipes, take_stdio_aside
+from mlx_sidecar.commands.models import absolute
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
@@ -123,7 +123,7 @@ def _parser() -> OneLineParser:
         "--memory-limit-bytes",
         metavar="BYTES",
         type=at_least(2**20),
-        help="for weights, caches and batch together (what the device has)",
+        help="for weights, caches and batch together, and 256 MiB to compute in (what the device has)",
     )
     add(
         "--download-stall-s",
@@ -154,12 +154,19 @@ def _check_model(settings: Settings, parser: OneLineParser) -> None:
             if getattr(settings, name) is not None:
                 parser.error(f"--{name.replace('_', '-')} needs --model beside it")
         return
-    if settings.adapter_path is not None and not Path(settings.adapter_path).expanduser().is_dir():
-        parser.error(f"--adapter-path: '{settings.adapter_path}' is not a folder")
+    if settings.adapter_path is not None and not _is_folder(settings.adapter_path):
+        parser.error(f"--adapter-path: '{settings.adapter_path:.200}' is not a folder")
     try:
         _startup_request(settings)
     except SidecarError as problem:
         parser.error(f"--model: {problem.message}")
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return absolute(path).is_dir()
+    except ModelNotFound:
+        return False
 
 
 def _startup_request(settings: Settings) -> LoadModel | None:
@@ -168,10 +175,10 @@ def _startup_request(settings: Settings) -> LoadModel | None:
     if model is None:
         return None
     options = {"adapter_path": settings.adapter_path, "context_length": settings.context_length}
-    if model == "demo" or Path(model).expanduser().is_dir():
+    if model == "demo" or _is_folder(model):
         return LoadModel(model_path=model, **options)  # type: ignore[arg-type]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise ModelNotFound(f"the model folder '{model}' does not exist; give the folder that holds config.json")
+        raise ModelNotFound(f"the model folder '{model:.200}' does not exist; give the folder that holds config.json")
     from mlx_sidecar.hub.cache import snapshot_of
 
     snapshot_of(model)

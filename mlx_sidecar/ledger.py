@@ -51,6 +51,10 @@ class Entry(Struct, eq=False):
     round: Generate | None = None
     jobs: dict[int, Job] = field(default_factory=dict)
     results: dict[int, JobResult] = field(default_factory=dict)
+    input_tokens: int = 0
+    """Of all prompts so far."""
+    tokens_before: int = 0
+    """Generated in the rounds before this one."""
     pieces: list[str] = field(default_factory=list)
     """What came of the text of this round, for whoever must end the request without asking the engine."""
     held: list[bytes] = field(default_factory=list)
@@ -62,6 +66,11 @@ class Entry(Struct, eq=False):
         """When the request's time is up (monotonic clock)."""
         timeout_s = self.request.timeout_s if self.request else None
         return self.accepted_at + timeout_s if timeout_s is not None else None
+
+    @property
+    def tokens_of_results(self) -> int:
+        """Generated in this round by the jobs that have ended."""
+        return sum(result.output_tokens for result in self.results.values())
 
     @property
     def text_so_far(self) -> str:

@@ -41,15 +41,17 @@ from mlx_sidecar.inbox import (
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
 from mlx_sidecar.log import Log
-from mlx_sidecar.protocol.codec import Refused, decode
+from mlx_sidecar.protocol.codec import UNKNOWN_COMMAND, Refused, decode
 from mlx_sidecar.protocol.framing import Line
-from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
-from mlx_sidecar.protocol.responses import Measure, RequestStatus, Usage
+from mlx_sidecar.protocol.requests import COMMANDS, Cancel, Id, LoadModel, Shutdown, Status
+from mlx_sidecar.protocol.responses import Measure, RequestStatus
 from mlx_sidecar.stdio import line_size
 from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
 from mlx_sidecar.turns import Turns
 
 _RATE_WINDOW_S = 5.0
+_LEAST_RATE_WINDOW_S = 1.0
+"""Over less a rate says nothing."""
 _LONGEST_WAIT_S = 3600.0
 """The system's clocks can't count to any number that a timeout_s may be."""
 _NO_MEMORY = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
@@ -202,7 +204,8 @@ class Worker:
             wish = entry.task.send(results)
             match wish:
                 case Generate(jobs):
-                    entry.round = wish
+                    entry.round, entry.tokens_before = wish, entry.tokens_before + entry.tokens_of_results
+                    entry.input_tokens += sum(len(job.prompt) for job in jobs)
                     tickets = self._engine.submit(jobs)
                     entry.jobs, entry.results, entry.pieces = dict(zip(tickets, jobs, strict=True)), {}, []
                     self._by_ticket.update(dict.fromkeys(tickets, entry))
@@ -292,6 +295,7 @@ class Worker:
         """The one way out of every request."""
         if entry.phase is Phase.ENDED:
             return
+        tokens = self._tokens_of(entry)
         text = self._stop_jobs(entry)
         left = left_behind(entry.request, self._engine, has_begun=entry.phase is Phase.RUNNING)
         self._close(entry)
@@ -306,7 +310,7 @@ class Worker:
         self._listed.pop(entry.number, None)
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
         if self._log.wants("info"):
-            self._log.write("info", _summary(entry, outcome))
+            self._log.write("info", _summary(entry, tokens, outcome))
         if entry is self._shutdown and self._ending is None:
             self._ending = Ending(0, may_wait=True)
 
@@ -384,17 +388,29 @@ class Worker:
                 id=entry.address.id,
                 command=entry.address.command,
                 state="running" if entry.phase is Phase.RUNNING else "queued",
-                tokens=sum(r.output_tokens for r in entry.results.values())
-                + sum(self._engine.tokens_of(ticket) for ticket in entry.jobs if ticket not in entry.results),
+                tokens=self._tokens_of(entry),
             )
             for entry in self._listed.values()
         ]
+
+    def _tokens_of(self, entry: Entry) -> int:
+        """How many tokens were generated for a request so far."""
+        running = sum(self._engine.tokens_of(ticket) for ticket in entry.jobs if ticket not in entry.results)
+        return entry.tokens_before + entry.tokens_of_results + running
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the model that the worker was started with is still to come."""
+        return self._startup is not None
 
     @property
     def tokens_per_s(self) -> float:
         """Tokens generated a second, over the last few seconds."""
         self._forget_old_tokens()
-        return round(sum(count for _, count in self._token_times) / _RATE_WINDOW_S, 2)
+        if not self._token_times:
+            return 0.0
+        since_s = time.monotonic() - self._token_times[0][0]
+        return round(sum(count for _, count in self._token_times) / max(since_s, _LEAST_RATE_WINDOW_S), 2)
 
     def _forget_old_tokens(self) -> None:
         since = time.monotonic() - _RATE_WINDOW_S
@@ -411,10 +427,10 @@ class Worker:
         return Internal("a bug in the worker ended this request; the traceback is on stderr")
 
 
-def _summary(entry: Entry, outcome: object) -> str:
-    """A request in a line of the log. What a client sends is cut: it may be anything."""
-    usage: Usage | None = getattr(outcome, "usage", None)
-    tokens = f" tokens={usage.input_tokens}+{usage.output_tokens}" if isinstance(usage, Usage) else ""
+def _summary(entry: Entry, generated: int, outcome: object) -> str:
+    """A request in a line of the log. Of what a client sends only the id is in it, cut: the rest may be anything."""
+    command = entry.address.command if entry.address.command in COMMANDS else UNKNOWN_COMMAND
+    tokens = f" tokens={entry.input_tokens}+{generated}" if entry.input_tokens else ""
     code = outcome.code if isinstance(outcome, SidecarError) else "ok"
     seconds = time.monotonic() - entry.accepted_at
-    return f"{entry.address.command!r:.64} id={entry.address.id!r:.64} {code}{tokens} {seconds:.3f}s"
+    return f"{command!r} id={entry.address.id!r:.64} {code}{tokens} {seconds:.3f}s"

@@ -72,6 +72,49 @@ def test_folders_that_cannot_be_read_to_their_end_are_listed_as_incomplete(shelf
     assert {each["name"]: each["complete"] for each in listed} == dict.fromkeys([*kinds, "manifest"], False)
 
 
+def test_a_listed_size_is_that_of_the_models_own_files(shelf: Shelf, server: Server, tmp_path: Path) -> None:
+    """Nobody walks through what lies below a model folder, or where its links lead: that may be the whole disk."""
+    folder = shutil.copytree(shelf.family("llama"), tmp_path / "models" / "one")
+    own = sum(file.stat().st_size for file in folder.iterdir())
+    (folder / "below").mkdir()
+    (folder / "below" / "large").write_bytes(bytes(5000))
+    (folder / "disk").symlink_to("/")
+    (folder / "itself").symlink_to("itself")
+    (folder.parent / "itself").symlink_to("itself")
+    (listed,) = server.plain().demand({"command": "list-models", "folder": str(folder.parent)})["models"]
+    assert (listed["name"], listed["size_bytes"], listed["complete"]) == ("one", own, True)
+
+
+def test_a_folder_full_of_files_is_no_models(shelf: Shelf, server: Server, tmp_path: Path) -> None:
+    """It is listed as incomplete, and loading it says why."""
+    folder = shutil.copytree(shelf.family("llama"), tmp_path / "full")
+    for number in range(4096):
+        (folder / f"{number}.json").touch()
+    worker = server.plain()
+    (listed,) = worker.demand({"command": "list-models", "folder": str(folder)})["models"]
+    assert listed["complete"] is False
+    line = worker.ask({"command": "load-model", "model_path": str(folder)})
+    assert (line["code"], "4096 files" in line["error"]) == ("model_invalid", True)
+
+
+def test_a_text_on_which_the_tokenizer_panics_fails_its_request_only(shelf: Shelf, tmp_path: Path) -> None:
+    """Its pattern gives up on this text; who runs beside it goes on, and the text is in no error line."""
+    folder = shutil.copytree(shelf.endless(), tmp_path / "panics")
+    described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    split = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, described["pre_tokenizer"]]}
+    (folder / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+    with Worker("--model", str(folder)) as worker:
+        worker.send({**ASK, "id": "beside", "max_tokens": 300})
+        line = worker.ask({**ASK, "prompt": "x" * 60, "id": "panics"})
+        assert (line["code"], line["data"], "xxx" in line["error"]) == (
+            "model_invalid",
+            {"file": "tokenizer.json"},
+            False,
+        )
+        assert worker.ending("beside")["usage"]["output_tokens"] == 300
+
+
 def test_a_path_that_is_not_there_is_not_found(server: Server, shelf: Shelf, tmp_path: Path) -> None:
     """Never taken for a repository and fetched; the path is in the sentence."""
     worker = server.with_model(shelf.reciter("hello", HELLO))

@@ -243,10 +243,8 @@ exit 1
 
 
 @pytest.mark.parametrize("theirs", ["/nowhere", None])
-def test_programs_of_the_system_get_the_environment_that_the_bundle_got(
-    program: Path, shelf: Shelf, tmp_path: Path, theirs: str | None
-) -> None:
-    """MLX looks for a compiler on Linux, which doesn't work with a bundle's libraries."""
+def test_no_program_of_the_system_is_started(program: Path, shelf: Shelf, tmp_path: Path, theirs: str | None) -> None:
+    """MLX would look for a compiler on Linux, which may not be there and wouldn't work with a bundle's libraries."""
     compiler = tmp_path / "g++"
     compiler.write_text(SPY)
     compiler.chmod(0o755)
@@ -254,7 +252,7 @@ def test_programs_of_the_system_get_the_environment_that_the_bundle_got(
     with bare(program, cwd=tmp_path, PATH=f"{tmp_path}:/bin", SPIED=str(tmp_path / "spied"), **given) as it:
         it.demand({"command": "load-model", "model_path": str(shelf.family("llama"))})
         it.demand({"command": "generate", "prompt": "x", "max_tokens": 2})
-    assert set((tmp_path / "spied").read_text().split()) == {theirs or "none"}
+    assert not (tmp_path / "spied").exists()
 
 
 def test_two_at_once_one_of_them_through_a_link(program: Path, tmp_path: Path) -> None:

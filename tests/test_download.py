@@ -124,14 +124,15 @@ def test_generation_goes_on_meanwhile(hub: Hub, tmp_path: Path) -> None:
 # Going on
 
 
-def stopped_in_the_middle(hub: Hub, it: Worker, folder: Path) -> None:
-    """Start a download and let 1 MB of its largest file come."""
+def stopped_in_the_middle(hub: Hub, it: Worker, folder: Path) -> Fault:
+    """Start a download and let 1 MB of its largest file come; gives what holds the rest up."""
     hold = Fault("*00001*", hold=1_000_000)
     hub.faults.append(hold)
     it.send({**DOWNLOAD, "destination": str(folder)})
     assert hold.reached.wait(60)
     while it.read_until("get", "progress")["downloaded_bytes"] < 1_000_000:
         pass
+    return hold
 
 
 def test_a_cancelled_download_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
@@ -167,6 +168,29 @@ def test_a_killed_worker_leaves_no_child_and_the_next_goes_on(hub: Hub, tmp_path
         following.demand({**DOWNLOAD, "destination": str(folder)})
     assert any("range" in request.headers for request in gets(hub, "*00001*"))
     assert_whole(hub, folder)
+
+
+def test_an_interrupted_child_goes_on(hub: Hub, tmp_path: Path) -> None:
+    """SIGINT is the worker's to obey: a child alone takes no notice, and its download is whole."""
+    folder = tmp_path / "to"
+    with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+        fault = stopped_in_the_middle(hub, it, folder)
+        (child,) = children_of(it.process.pid)
+        os.kill(child, signal.SIGINT)
+        fault.release()
+        assert it.ending("get")["success"]
+    assert_whole(hub, folder)
+
+
+def test_a_terminated_child_ends_its_download_with_an_error(hub: Hub, tmp_path: Path) -> None:
+    """The request is told, and the worker answers the next."""
+    with worker(hub, tmp_path, "--download-stall-s", "60") as it:
+        stopped_in_the_middle(hub, it, tmp_path / "to")
+        (child,) = children_of(it.process.pid)
+        os.kill(child, signal.SIGTERM)
+        line = it.ending("get")
+        assert (line["code"], line["retryable"]) == ("hub_error", True)
+        assert it.demand({"command": "status"})["downloads"] == []
 
 
 def children_of(pid: int) -> list[int]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -11,7 +14,8 @@ from huggingface_hub import constants
 
 from mlx_sidecar.errors import NoConnection
 from mlx_sidecar.hub.child import carry_out
-from mlx_sidecar.hub.messages import Order
+from mlx_sidecar.hub.downloads import Downloads
+from mlx_sidecar.hub.messages import Failed, Order
 from tests.support.downloads import DOWNLOAD, REPO, WANTED, assert_whole, content, gets, worker
 from tests.support.hub import Fault, Hub
 
@@ -268,19 +272,53 @@ def test_a_manifest_that_is_none_spoils_no_list(hub: Hub, tmp_path: Path, manife
 
 def test_a_process_that_cannot_be_started_is_told_and_leaves_nothing() -> None:
     """The same request may come again."""
-    from mlx_sidecar.hub import downloads
-
     said: list[tuple[int, bytes]] = []
-    made = downloads.Downloads(lambda number, line: said.append((number, line)), {}, 1.0)
-    original, downloads.CHILD = downloads.CHILD, ("/nowhere/python",)
-    try:
-        for _ in range(2):
-            download = made.start(Order(repo_id=REPO))
-            assert b'"failed"' in said.pop()[1]
-            made.stop(download)
-    finally:
-        downloads.CHILD = original
+    made = Downloads(lambda number, line: said.append((number, line)), {}, 1.0, ("/nowhere/python",))
+    for _ in range(2):
+        download = made.start(Order(repo_id=REPO))
+        assert b'"failed"' in said.pop()[1]
+        made.stop(download)
     assert made.all == []
+
+
+CHILDREN = {
+    "closes its stdout and lives on": "import os, time; os.close(1); time.sleep(600)",
+    "never ends its line": "while True: print('x' * 65536, end='', flush=True)",
+    "says what is no message": "print('{}', flush=True); import time; time.sleep(600)",
+    "dies": "import os; os.abort()",
+}
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_child_that_goes_wrong_ends_its_download(kind: str) -> None:
+    """With an error, and it is gone itself."""
+    said: SimpleQueue[bytes] = SimpleQueue()
+    made = Downloads(lambda _, line: said.put(line), {}, 1.0, (sys.executable, "-c", CHILDREN[kind]))
+    download = made.start(Order(repo_id=REPO))
+    download.take(said.get(timeout=60))
+    assert isinstance(download.next_message(), Failed)
+    made.stop(download)
+    assert download.process is not None
+    download.process.wait(60)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_line_that_cannot_be_taken_ends_its_download() -> None:
+    """There may be no memory for it; the end is told all the same."""
+    said: SimpleQueue[bytes] = SimpleQueue()
+
+    def take(_: int, line: bytes) -> None:
+        if line:
+            raise MemoryError
+        said.put(line)
+
+    made = Downloads(take, {}, 1.0, (sys.executable, "-c", "print(1, flush=True); import time; time.sleep(600)"))
+    download = made.start(Order(repo_id=REPO))
+    assert said.get(timeout=60) == b""
+    made.stop(download)
+    for thread in threading.enumerate():
+        if thread.name.endswith("(_listen)"):
+            thread.join(60)
 
 
 def test_a_timeout_beyond_all_clocks_is_none(hub: Hub, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> No
     [
         ("commands.control.check_availability", {"command": "check-availability"}),
         ("commands.models.plan", {"command": "load-model", "model_path": "demo"}),
-        ("engine.load.steps", {"command": "load-model", "model_path": "demo"}),
+        ("engine.load.prepare", {"command": "load-model", "model_path": "demo"}),
         ("tasks.tags.split_document", TAGS),
         ("engine.loaded.LoadedModel.render", SUMMARY),
         ("engine.constraint.Constrained.take", TAGS),

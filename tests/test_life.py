@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,12 +119,20 @@ def test_a_signal_after_the_end_of_input_leaves_a_late_reader_its_answers(number
         worker.close_stdin()
         eventually(lambda: worker.unread() >= 60_000 and worker.stderr.count("\n") == 190)
         worker.signal(number)
+        eventually(lambda: not is_pending(number, worker.process.pid))
         worker.start_reading()
         finished = worker.drain(code)
     finally:
         worker.kill()
     assert len(finished.endings) == 190
     assert all(line["type"] == "response" for line in finished.endings)
+
+
+def is_pending(number: signal.Signals, pid: int) -> bool:
+    """Whether a signal was sent and not taken yet, as far as the system tells."""
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"^ShdPnd:\s*(\w+)", status.read_text(), re.MULTILINE) if status.exists() else None
+    return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
 
 
 def test_a_hangup_ends_the_worker() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any
 
+from tests.support.models import Shelf
 from tests.support.worker import Worker, run_once
 
 LINE = re.compile(r"\S+ \S+ INFO '([\w-]+)' id=(\S+) (\S+)(?: tokens=(\d+)\+(\d+))? [\d.]+s")
@@ -45,10 +46,29 @@ def test_a_flood_of_requests_is_not_one_of_lines() -> None:
 
 
 def test_a_client_cannot_write_lines_into_the_log() -> None:
-    """What it sends stands there quoted and cut."""
+    """A command that there isn't is not repeated."""
     forged = {"command": "x\n2026-01-01 00:00:00 ERROR forged" + "y" * 60}
     (line,) = run_once([forged], "--log-level", "info").stderr.splitlines()
     assert len(line) < 200
+    assert "forged" not in line
+    assert "'unknown' id=None unknown_command" in line
+
+
+def test_what_a_request_that_was_stopped_has_cost_is_said(shelf: Shelf) -> None:
+    """Its tokens were computed all the same."""
+    it = Worker("--model", str(shelf.endless()), "--log-level", "info")
+    try:
+        it.send({"command": "generate", "prompt": "x", "max_tokens": 30_000, "stream": True, "id": "text"})
+        it.read_until("text", "progress")
+        it.demand({"command": "cancel", "target": "text", "id": "stop"})
+        it.finish()
+    finally:
+        it.kill()
+    (line,) = (line for line in it.stderr.splitlines() if "'generate'" in line)
+    found = LINE.fullmatch(line)
+    assert found is not None
+    assert found[3] == "cancelled"
+    assert int(found[4]) > 0 < int(found[5])
 
 
 def test_a_stderr_that_nobody_reads_holds_up_nothing() -> None:

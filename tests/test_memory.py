@@ -51,6 +51,18 @@ def test_what_is_kept_makes_way_for_who_comes(shelf: Shelf) -> None:
         assert it.demand({"command": "status"})["prefix_cache"]["entries"] < 5
 
 
+def test_requests_that_fit_one_by_one_are_all_answered() -> None:
+    """What the one before has left is no reason to refuse the next, though it is kept for prompts that may come."""
+    weights, tokens = 11_320_000, 768
+    room = tokens * 5 * 2 * 4 * 64 * 2 + 1_000_000
+    with Worker("--model", "demo", "--memory-limit-bytes", str(SPARE + weights + room)) as it:
+        prompt = "The river is near the harbour in winter and nobody there likes the cold music of trains. "
+        request = {"command": "generate", "max_tokens": 450, "temperature": 0.7}
+        it.send(*({**request, "prompt": f"{n} {prompt * 8}", "seed": n, "id": n} for n in range(4)))
+        assert [it.ending(number)["type"] for number in range(4)] == ["response"] * 4
+        assert it.demand({"command": "status"})["prefix_cache"]["entries"] > 0
+
+
 def test_the_context_is_as_long_as_memory_allows(shelf: Shelf) -> None:
     """Unless it is asked for longer than that, which is refused at the load with the longest that could be."""
     with limited(shelf.endless(), 10_000) as it:

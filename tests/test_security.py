@@ -16,7 +16,7 @@ from tests.support.audit import Audit, Event, within
 from tests.support.hub import Hub
 from tests.support.models import RAN, Shelf
 from tests.support.texts import ARTICLE
-from tests.support.worker import REPOSITORY, Worker, run_once
+from tests.support.worker import REPOSITORY, Server, Worker, run_once
 
 SYSTEM = ("/proc", "/dev", "/sys", "/etc", "/usr", "/lib", "/System", "/Library")
 WORK: list[dict[str, Any]] = [
@@ -187,6 +187,62 @@ def test_a_chat_template_stays_in_its_sandbox(shelf: Shelf, tmp_path: Path, temp
     (folder / "chat_template.jinja").write_text(template.replace("RAN", str(trace)), encoding="utf-8")
     (line,) = run_once([{"command": "load-model", "model_path": str(folder)}]).endings
     assert (line["type"], line.get("code"), trace.exists()) == ("error", "model_invalid", False)
+
+
+def _99_times(first: str, step: str) -> str:
+    return f"{{% set n = namespace(x={first}) %}}{{% for i in range(99) %}}{{% set n.x = {step} %}}{{% endfor %}}"
+
+
+def _a_loop(then: str) -> str:
+    return f"{{% for i in range(99999) %}}{then}{{% endfor %}}"
+
+
+BOMBS = {
+    "nested loops": _a_loop(_a_loop("")),
+    "a loop that finds nothing": _a_loop("{% for j in range(99999) if j < 0 %}{% endfor %}"),
+    "a loop of its own": "{% for i in range(9) recursive %}{% if loop.depth < 40 %}{{ loop(range(9)) }}{% endif %}"
+    "{% endfor %}",
+    "macros": "{% macro m(n) %}{% if n < 60 %}{{ m(n + 1) }}{{ m(n + 1) }}{% endif %}{% endmacro %}{{ m(0) }}",
+    "a long list": "{% set x = [0] * 300000000 %}{{ x|length }}",
+    "a long text": "{{ 'a' * 2000000000 }}",
+    "a text that doubles": _99_times("'a'", "n.x ~ n.x"),
+    "a list that doubles": _99_times("[]", "[n.x, n.x]") + "{{ n.x }}",
+    "a key that doubles": _99_times("()", "(n.x, n.x)") + "{{ {}[n.x] }}",
+    "a comparison": _99_times("[[], []]", "[[n.x[0], n.x[0]], [n.x[1], n.x[1]]]") + "{{ n.x[0] == n.x[1] }}",
+    "a wide field": "{{ '%099999999d' % 1 }}",
+    "a wide field of a method": "{{ '{:0999999999d}'.format(1) }}",
+    "a wide field of a filter": "{{ 'a'|center(999999999) }}",
+    "a large power": "{{ 9 ** (9 ** 9) }}",
+    "a replacement": "{% set a = 'a' * 99999 %}{{ a.replace('a', a) }}",
+    "a joined sequence": "{{ range(99999)|map('string')|join('a' * 99999) }}",
+    "much in a loop": "{% set a = 'a' * 99999 %}" + _a_loop("{{ a }}"),
+    "an indent": "{{ [1]|tojson(indent=999999999) }}",
+    "a template of megabytes": "{{ x }}" * 500_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_chat_template_that_works_without_end_is_refused(
+    shelf: Shelf, server: Server, tmp_path: Path, name: str
+) -> None:
+    """The folder is refused for its template, and the model before it answers."""
+    folder = shutil.copytree(shelf.family("llama"), tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(BOMBS[name] + "{{ messages[0].content }}", encoding="utf-8")
+    worker = server.with_model(shelf.family("llama"))
+    line = worker.ask({"command": "load-model", "model_path": str(folder)})
+    assert (line.get("code"), line["data"].get("file")) == ("model_invalid", "chat_template"), line
+    assert worker.demand({"command": "generate", "prompt": "x", "max_tokens": 1})["usage"]["output_tokens"] == 1
+
+
+def test_a_chat_template_that_goes_off_later_fails_its_request(shelf: Shelf, tmp_path: Path) -> None:
+    """It may behave while it is tried out."""
+    folder = shutil.copytree(shelf.family("llama"), tmp_path / "model")
+    template = "{% if messages|length > 1 %}" + BOMBS["nested loops"] + "{% endif %}{{ messages[-1].content }}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    with Worker("--model", str(folder)) as worker:
+        assert worker.ask({"command": "generate", "messages": turns})["code"] == "invalid_params"
+        assert worker.demand({"command": "generate", "prompt": "x", "max_tokens": 1})["usage"]["output_tokens"] == 1
 
 
 # The log

@@ -149,6 +149,9 @@ def test_a_model_flag_that_names_nothing_is_a_bad_value(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
     assert absent in refused(["--model", absent])
     assert absent in refused([], {"MLX_SIDECAR_MODEL": absent})
+    for odd in ("~nobody-of-this-name/x", "x" * 5000, "a/" * 3000):
+        assert odd[:9] in refused(["--model", odd])
+        assert "is not a folder" in refused(["--model", "demo", "--adapter-path", odd])
 
 
 def test_a_model_flag_that_names_a_broken_folder_is_told_to_whoever_needs_it(shelf: Shelf) -> None:

@@ -136,6 +136,25 @@ def test_a_model_of_the_hugging_face_cache_is_loaded_by_its_repo_id(shelf: Shelf
     assert bad["code"] in ("model_not_found", "invalid_params")
 
 
+@pytest.mark.parametrize(
+    "main",
+    [b"", b"\xff\xfe", b"x" * 5000, b"../../outside", b"/", b"../snapshots", b"absent"],
+    ids=lambda main: repr(main[:20]),
+)
+def test_a_branch_that_names_no_snapshot_is_no_way_out_of_the_cache(shelf: Shelf, tmp_path: Path, main: bytes) -> None:
+    """Whatever its file says, the newest snapshot is loaded; what isn't a folder among them is none."""
+    repo = tmp_path / "hub" / "models--acme--tiny"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_bytes(main)
+    (repo / "snapshots").mkdir()
+    (repo / "snapshots" / "dangling").symlink_to(tmp_path / "nowhere")
+    (repo / "snapshots" / "sound").symlink_to(shelf.family("llama"), target_is_directory=True)
+    (tmp_path / "outside").mkdir()
+    load = {"command": "load-model", "repo_id": "acme/tiny"}
+    (loaded,) = run_once([load], env={"HF_HOME": str(tmp_path)}).endings
+    assert (loaded["type"], loaded["path"]) == ("response", str(repo / "snapshots" / "sound"))
+
+
 def test_generate_tags_answers_with_tags(worker: Worker) -> None:
     """A list of strings, with usage and timing."""
     line = worker.demand({"command": "generate-tags", "content": ARTICLE})
@@ -428,3 +447,27 @@ def test_list_models_of_a_folder_that_is_not_there_is_an_error(server: Server, t
     line = server.plain().ask({"command": "list-models", "folder": str(tmp_path / "absent")})
     assert (line["type"], "absent" in line["error"]) == ("error", True)
     assert line["code"] in ("invalid_params", "model_not_found")
+
+
+def test_status_says_that_the_model_of_the_start_is_still_loading() -> None:
+    """From the first moment on; asked before there can be anything."""
+    with Worker("--model", "demo") as it:
+        assert it.demand({"command": "status", "id": "early"})["state"] == "loading"
+        it.demand({"command": "model-info"})
+        assert it.demand({"command": "status", "id": "late"})["state"] == "idle"
+
+
+def test_status_of_a_long_document_is_generating_and_its_tokens_only_grow() -> None:
+    """While it is cut, in each round of its summaries, and between them."""
+    with Worker("--model", "demo", "--context-length", "300") as it:
+        it.demand({"command": "model-info"})
+        it.send({"command": "summarize", "content": ARTICLE * 12, "id": "long"})
+        seen = []
+        while not any(line.get("id") == "long" and line["type"] == "response" for line in it.transcript):
+            status = it.demand({"command": "status", "id": "status"})
+            if status["running"]:
+                seen.append((status["state"], status["requests"][0]["tokens"]))
+        tokens = [count for _, count in seen]
+    assert {state for state, _ in seen} == {"generating"}
+    assert tokens == sorted(tokens)
+    assert tokens[-1] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Literal, get_args
 
 from msgspec import UNSET
 
@@ -11,18 +12,20 @@ from mlx_sidecar import __version__
 from mlx_sidecar.commands.download import status_of
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
-from mlx_sidecar.protocol.requests import COMMANDS, Cancel
+from mlx_sidecar.protocol.requests import COMMANDS, Cancel, ModelRequest
 from mlx_sidecar.protocol.responses import (
     Availability,
     CancelCount,
     DeviceMemory,
     Memory,
     PrefixCacheStatus,
+    RequestStatus,
     ShutDown,
     WorkerStatus,
 )
 
 PROTOCOL_VERSION = 1
+_GENERATING = frozenset(name for name, kind in COMMANDS.items() if kind in get_args(ModelRequest))
 
 
 def check_availability() -> Availability:
@@ -49,7 +52,7 @@ def status(services: Services) -> WorkerStatus:
     active, peak, cached = device.memory_use() if "mlx.core" in sys.modules else (0, 0, 0)
     use = engine.prefix_cache_use
     return WorkerStatus(
-        state="loading" if engine.is_loading else "generating" if engine.busy else "idle",
+        state=_state(services, requests),
         model=engine.facts.name if engine.facts else None,
         uptime_s=round(time.monotonic() - services.started_at, 3),
         cpu_percent=cpu_percent,
@@ -62,6 +65,14 @@ def status(services: Services) -> WorkerStatus:
         downloads=[status_of(download) for download in services.downloads.all],
         tokens_per_s=services.board.tokens_per_s,
     )
+
+
+def _state(services: Services, requests: list[RequestStatus]) -> Literal["loading", "generating", "idle"]:
+    if services.engine.is_loading or services.board.is_starting:
+        return "loading"
+    # Also where a request of this kind has nothing for the engine yet, or no more.
+    at_work = any(each.state == "running" and each.command in _GENERATING for each in requests)
+    return "generating" if at_work else "idle"
 
 
 def cancel(request: Cancel, call: Call, services: Services) -> CancelCount:

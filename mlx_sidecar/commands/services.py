@@ -32,6 +32,10 @@ class Board(Protocol):
         """All requests that aren't answered yet, in the order they came."""
 
     @property
+    def is_starting(self) -> bool:
+        """Whether the model that the worker was started with is still to come."""
+
+    @property
     def tokens_per_s(self) -> float:
         """Tokens generated a second, over the last few seconds."""
 

@@ -9,6 +9,7 @@ that is running, and by waiting for it if both came at once.
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -156,16 +157,27 @@ class Batch:
     def _missing_bytes(self, prefill: Prefill) -> int:
         """How much memory too little there is for a row to grow to its end beside the others; 0 if there is enough.
 
-        What is kept for later prompts makes way.
+        What is kept for later prompts makes way, and what ended rows have left behind.
         """
         cost = self._model.cost
         now = self._held_bytes() + (cost.bytes(prefill.held) if prefill.held else 0)
         then = cost.of_batch([each.row.most_tokens for each in (*self._rows.values(), prefill)])
         missing = then - now - self._budget.room()
+        if missing > 0 and not self._rows:
+            self._let_go_of_the_last_rows()
+            missing = then - now - self._budget.room()
         if 0 < missing <= self._prefix_cache.use.bytes:
             self._prefix_cache.shrink(missing)
             missing = then - now - self._budget.room()
         return max(0, missing)
+
+    def _let_go_of_the_last_rows(self) -> None:
+        """The generator holds the batch as it was, and what is kept of it is computed from that."""
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
+        # It is part of a cycle of references.
+        gc.collect()
 
     def _held_bytes(self) -> int:
         """What the rows of the batch have taken by now."""

@@ -20,6 +20,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -30,6 +31,9 @@ Bits = NDArray[np.int32]
 
 _LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
 """Ten and four times what llguidance allows by itself: objects with some thousand optional properties."""
+
+_LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|precomputation")
+"""How llguidance speaks of its limits."""
 
 _KEPT = 16
 """Compiled grammars, and vocabularies, that a model keeps."""
@@ -83,7 +87,7 @@ class Constrained(ABC):
                 self._wait(token)
             else:
                 self._consume(token)
-        except Exception as problem:  # anything: see the class's docstring
+        except BaseException as problem:  # anything: see the class's docstring
             self.problem = problem
 
     def allowed(self) -> Bits:
@@ -91,7 +95,7 @@ class Constrained(ABC):
         try:
             if self.problem is None:
                 return self._thinking() if self._marker else self._allowed()
-        except Exception as problem:  # anything: see the class's docstring
+        except BaseException as problem:  # anything: see the class's docstring
             self.problem = problem
         return self._only(self._eos_ids)
 
@@ -311,15 +315,16 @@ class Constraints:
                     raise ModelUnsupported("this model's tokenizer has no line break, which tags need")
                 return self._make_tags(constraint)
             case OneOf(choices):
-                matcher = self._matcher("choices", choices, lambda: _one_of(choices))
+                matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):
-                text = json.dumps(schema)
-                matcher = self._matcher("schema", text, lambda: _json_grammar(text))
+                matcher = self._matcher("schema", _spelled(schema), lambda: _json_grammar(schema))
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _make_tags(self, tags: TagLines) -> TagsConstrained:
         only = tags.only
-        matcher = self._matcher("vocabulary", only, lambda: _one_of(only, " ?") if only else _regex(_FREE_TAG))
+        matcher = self._matcher(
+            "vocabulary", only, lambda: _one_of("vocabulary", only, " ?") if only else _regex(_FREE_TAG)
+        )
         closed = _remember(self._closed, only, lambda: ClosedVocabulary(only, self._vocabulary)) if only else None
         newline_ids = self._vocabulary.newline_ids
         return TagsConstrained(matcher, self._ll_tokenizer(), newline_ids, self._eos_ids, tags.max_tags, closed)
@@ -333,7 +338,7 @@ class Constraints:
             # Some errors come to light with the first mask only.
             matcher.compute_bitmask()
         if matcher.is_error():
-            raise InvalidParams(f"field '{field}': {_first_line(matcher.get_error())}", {"field": field})
+            raise InvalidParams(f"field '{field}'{_reason(matcher.get_error())}", {"field": field})
         return matcher
 
     def _ll_tokenizer(self) -> LLTokenizer:
@@ -342,7 +347,14 @@ class Constraints:
             size = max(self._vocabulary_size, len(self._vocabulary))
             described = json.loads(self._tokenizer.without_markers)
             described["normalizer"] = _spelling_only(described["normalizer"])
-            self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
+            try:
+                self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
+            except ValueError as problem:  # it knows the bytes of tokens from two kinds of decoders only
+                kind = (described["decoder"] or {}).get("type", "no")
+                raise ModelUnsupported(
+                    f"this model's tokenizer (with {kind} decoder) can't be held to tags, 'schema' or 'choices': "
+                    f"{_first_line(str(problem))}"
+                ) from None
         return self._lookup
 
 
@@ -367,8 +379,9 @@ def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]
     return kept[key]
 
 
-def _one_of(choices: Sequence[str], before: str = "") -> str:
+def _one_of(field: str, choices: Sequence[str], before: str = "") -> str:
     """A grammar for these very strings, after what the regular expression `before` takes."""
+    refuse_too_long(field, choices)
     escaped = (re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
     return _regex(f"{before}(?:{'|'.join(escaped)})")
 
@@ -377,12 +390,27 @@ def _regex(pattern: str) -> str:
     return str(LLMatcher.grammar_from_regex(pattern))
 
 
-def _json_grammar(schema: str) -> str:
+def _spelled(schema: dict[str, Any]) -> str:
+    try:
+        return json.dumps(schema)
+    except RecursionError:
+        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
+
+
+def _json_grammar(schema: dict[str, Any]) -> str:
+    text = _spelled(schema)
+    refuse_too_complex(schema, text)
     # Without this a model may go on with blanks between two values for ever.
     try:
-        return str(LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False}))
+        return str(LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False}))
     except (ValueError, RecursionError) as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
+
+
+def _reason(message: str) -> str:
+    """What llguidance says, and where it is a limit of its own what to do."""
+    reason = _first_line(message)
+    return f" is too complex, make it simpler: {reason}" if _LIMIT.search(reason) else f": {reason}"
 
 
 def _first_line(message: str) -> str:

@@ -116,6 +116,18 @@ def memory_for_models(active_bytes: int) -> int:
     return available
 
 
+def leave_the_compiler_alone() -> None:
+    """On the CPU `mlx.core.compile` runs the system's C++ compiler and loads what lies in a folder of /tmp.
+
+    Another user may have put it there, a machine without a compiler can't run a model, and it isn't slower without.
+    Metal's kernels are compiled by the system's own library, and stay.
+    """
+    import mlx.core as mx
+
+    if mx.default_device() == mx.cpu:
+        mx.disable_compile()
+
+
 def mask_logits(logits: mx.array, bits: Any, allowed: Any) -> mx.array:
     """Logits, shape (rows, vocabulary), with -inf where a token isn't allowed.
 

@@ -20,6 +20,7 @@ from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.memory import tells_of_missing_memory
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
 from mlx_sidecar.engine.model_file import check_values
+from mlx_sidecar.engine.panics import is_panic
 from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
 from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, OutOfMemory, SidecarError
 
@@ -107,7 +108,9 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
         yield
     except SidecarError:
         raise
-    except (Exception, SystemExit) as problem:  # Some of its models end the process where a library is missing.
+    except BaseException as problem:  # Some of its models end the process where a library is missing.
+        if not isinstance(problem, Exception | SystemExit) and not is_panic(problem):
+            raise
         if tells_of_missing_memory(problem):
             message = f"memory ran out while {folder.path} was loaded; close other programs or choose a smaller model"
             raise OutOfMemory(message) from problem
@@ -188,14 +191,15 @@ def _tokenizer(folder: ModelFolder, network: Any, config: dict[str, Any]) -> Tok
 
 
 def _prompts(folder: ModelFolder, made: Tokenizer) -> PromptBuilder:
-    """A template that is broken shows now, not with the first request."""
+    """A template or a tokenizer that is broken shows now, not with the first request."""
     from mlx_sidecar.engine.prompt import PromptBuilder
 
     prompts = PromptBuilder(made)
     try:
-        prompts.build([Turn("user", "x")], thinking=False, raw=False)
-    except InvalidParams as problem:
-        raise ModelInvalid(f"{folder.path}: {problem.message}", {"file": "chat_template"}) from None
+        made.decode(prompts.build([Turn("user", "x")], thinking=False, raw=False).tokens)
+    except (InvalidParams, ModelInvalid) as problem:
+        data = problem.data or {"file": "chat_template"}
+        raise ModelInvalid(f"{folder.path}: {problem.message}", data) from None
     return prompts
 
 

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NoReturn
 
+from mlx_sidecar.engine import device
+
 _REPLACED = ("transformers", "transformers.tokenization_utils_base", "huggingface_hub")
 
 
@@ -87,3 +89,4 @@ def import_mlx_lm() -> None:
         _allow_open_files()
         with _stand_ins():
             importlib.import_module("mlx_lm.generate")
+    device.leave_the_compiler_alone()

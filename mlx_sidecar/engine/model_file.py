@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +20,8 @@ from mlx_sidecar.errors import ModelInvalid
 # What is read of a folder, at most. JSON takes up to fifty times its bytes when it is parsed, and nobody is answered
 # meanwhile, so the limits stay near what sound models have.
 
-MOST_CONFIG_BYTES = 2 * 1024 * 1024
-"""For config.json: settings of one network. With its own quantization for each layer it has some 200 KB."""
+MOST_CONFIG_BYTES = 4 * 1024 * 1024
+"""For config.json. Where each layer has its own quantization it has some hundred thousand."""
 
 MOST_SETTINGS_BYTES = 8 * 1024 * 1024
 """For any other settings and templates. tokenizer_config.json is the largest: Gemma's lists 6,000 tokens in 1.2 MB."""
@@ -39,6 +40,9 @@ MOST_VALUES = 5_000_000
 
 MOST_TENSOR_VALUES = 1_000_000
 """In a header, nine for each tensor, or in the index, one for each."""
+
+MOST_FILES = 4096
+"""Beside each other in a model folder. The models with the most shards have some hundred files."""
 
 _MOST_BYTES = {
     "config.json": MOST_CONFIG_BYTES,
@@ -95,12 +99,26 @@ def _count_values(raw: bytes, most_values: int) -> None:
 
 
 def look_through(folder: Path) -> None:
-    """Raise ModelInvalid where a file of the folder can't be read to its end, naming it."""
-    for file in _files_in(folder):
+    """Raise ModelInvalid where a file of the folder can't be read to its end, naming it; or for far too many files."""
+    files = list(islice(files_in(folder), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise ModelInvalid(f"{folder} holds more than {MOST_FILES} files, so it is no model's folder", {})
+    for file in sorted(files):
         try:
             _look_at(file)
         except OSError as problem:
             raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """What lies where mlx_lm and transformers look for a model's files, folders included."""
+    for place in _PLACES:
+        try:
+            with os.scandir(folder / place) as entries:
+                for entry in entries:
+                    yield Path(entry.path)
+        except OSError:
+            continue
 
 
 def _check(descriptor: int, most_bytes: int | None) -> None:
@@ -112,14 +130,6 @@ def _check(descriptor: int, most_bytes: int | None) -> None:
     # Some of /proc look like empty files and never end.
     if os.pread(descriptor, 1, found.st_size):
         raise OSError("it holds more than its size says")
-
-
-def _files_in(folder: Path) -> Iterator[Path]:
-    for place in _PLACES:
-        try:
-            yield from sorted(Path(entry.path) for entry in os.scandir(folder / place))
-        except OSError:
-            continue
 
 
 def _look_at(file: Path) -> None:

@@ -17,6 +17,7 @@ from functools import cached_property
 import tokenizers
 
 from mlx_sidecar.engine.job import Prompt, Turn
+from mlx_sidecar.engine.panics import BlamedOnTokenizer
 from mlx_sidecar.engine.template import ChatTemplate
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.errors import InvalidParams
@@ -86,7 +87,7 @@ class PromptBuilder:
             bos = self._tokenizer.specials.get("bos_token")
             # The same test as mlx_lm.generate.stream_generate: a prompt that brings its BOS gets no second one.
             adds = bos is None or not text.startswith(bos)
-            encoding = self._tokenizer.backend.encode(text, add_special_tokens=adds)
+            encoding = self._tokenizer.encoding(text, add_special_tokens=adds)
             return Prompt(encoding.ids, tuple(_lengths(encoding, ends, 0, len(text))))
         around = self._tokenizer.encode("", add_special_tokens=True)
         whole = self._tokenizer.encode(text, add_special_tokens=True)
@@ -142,7 +143,7 @@ class PromptBuilder:
 
     def _encode(self, rendered: _Text) -> Prompt:
         """Tokens of a rendered text whose data holds no marker that counts as one."""
-        encoding = self._tokenizer.backend.encode(rendered.text, add_special_tokens=False)
+        encoding = self._tokenizer.encoding(rendered.text)
         tokens = encoding.ids
         at = [index for index, token in enumerate(tokens) if token in self._tokenizer.marker_ids]
         # Each access to `offsets` makes the whole list anew.
@@ -158,7 +159,8 @@ class PromptBuilder:
         lengths: list[int] = []
         position = 0
         for token, start, end in [*markers, (None, len(rendered.text), len(rendered.text))]:
-            encoding = self._plain.encode(rendered.text[position:start], add_special_tokens=False)
+            with BlamedOnTokenizer():
+                encoding = self._plain.encode(rendered.text[position:start], add_special_tokens=False)
             lengths += [len(tokens) + length for length in _lengths(encoding, rendered.reusable, position, start)]
             tokens += [*encoding.ids, *([token] if token is not None else [])]
             position = end
@@ -167,7 +169,8 @@ class PromptBuilder:
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
         """The same tokenizer, to which no text is a marker."""
-        return tokenizers.Tokenizer.from_str(self._tokenizer.without_markers)
+        with BlamedOnTokenizer():
+            return tokenizers.Tokenizer.from_str(self._tokenizer.without_markers)
 
 
 def _merge_system(turns: Sequence[Turn]) -> list[Turn]:

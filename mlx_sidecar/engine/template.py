@@ -15,11 +15,20 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from mlx_sidecar.engine.bounded_jinja import BoundedEnvironment
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.errors import InvalidParams, ModelInvalid
+
+_UNITS = 10_000_000
+"""What a rendering may take, whatever it renders: about a second. Real templates take some thousand for a turn."""
+_UNITS_PER_TURN = 50_000
+_UNITS_PER_PAIR = 500
+"""For each turn with each: Gemma 4's template looks through the conversation at every turn, and takes 150."""
+_UNITS_PER_CHARACTER = 200
+"""Of the turns as the template sees them, which is without what they say."""
+_LONGEST_REASON = 500
 
 
 class _Generation(jinja2.ext.Extension):
@@ -40,14 +49,19 @@ def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, *
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
-def _compile(text: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
+def _environment() -> BoundedEnvironment:
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
-    environment.filters["tojson"] = _tojson
+    environment.filters["tojson"] = environment.charged(_tojson)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(text)
+    return environment
+
+
+def _units(turns: Sequence[Turn]) -> int:
+    count, chars = len(turns), sum(len(turn.content) for turn in turns)
+    return _UNITS + _UNITS_PER_TURN * count + _UNITS_PER_PAIR * count**2 + _UNITS_PER_CHARACTER * chars
 
 
 class ChatTemplate:
@@ -55,10 +69,13 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._specials, self._renderer = tokenizer.specials, tokenizer.renderer
+        self._environment = _environment()
         try:
-            self._template = _compile(tokenizer.template) if tokenizer.template is not None else None
-        except jinja2.TemplateError as problem:
-            raise ModelInvalid(f"the chat template has an error: {problem}", {"file": "chat_template"}) from None
+            made = self._environment.made(tokenizer.template, _UNITS) if tokenizer.template is not None else None
+        except Exception as problem:  # Jinja's own errors, and what Python says to code that is too deep for it
+            reason = str(problem)[:_LONGEST_REASON] or type(problem).__name__
+            raise ModelInvalid(f"the chat template has an error: {reason}", {"file": "chat_template"}) from None
+        self._template = made
 
     @property
     def exists(self) -> bool:
@@ -69,10 +86,12 @@ class ChatTemplate:
         """The prompt for the assistant's next turn. Raises InvalidParams where the template refuses."""
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         options = {"add_generation_prompt": True, "enable_thinking": thinking, "thinking": thinking}
+        self._environment.left = _units(turns)
         try:
             if self._renderer is not None:
                 return self._renderer(messages, **options)
             assert self._template is not None
             return self._template.render(messages=messages, tools=None, documents=None, **self._specials, **options)
         except Exception as problem:  # a template can fail in any way that Python can
-            raise InvalidParams(f"the model's chat template refuses the conversation: {problem}") from None
+            reason = str(problem)[:_LONGEST_REASON] or type(problem).__name__
+            raise InvalidParams(f"the model's chat template refuses the conversation: {reason}") from None

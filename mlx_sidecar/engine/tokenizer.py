@@ -10,6 +10,7 @@ encoding alike.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ import tokenizers
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, MOST_TOKENIZER_BYTES, read_file
+from mlx_sidecar.engine.panics import BlamedOnTokenizer, is_panic
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
 
 _GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
@@ -80,11 +82,17 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """Tokens of a text; with `add_special_tokens`, what the tokenizer puts around every text as well."""
-        return list(self.backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        return list(self.encoding(text, add_special_tokens=add_special_tokens).ids)
+
+    def encoding(self, text: str, *, add_special_tokens: bool = False) -> tokenizers.Encoding:
+        """The same, with the places of the tokens in the text. Raises ModelInvalid where the tokenizer breaks down."""
+        with BlamedOnTokenizer():
+            return self.backend.encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special ones included."""
-        return str(self.backend.decode(list(tokens), skip_special_tokens=False))
+        with BlamedOnTokenizer():
+            return str(self.backend.decode(list(tokens), skip_special_tokens=False))
 
     @cached_property
     def added(self) -> dict[int, tokenizers.AddedToken]:
@@ -105,7 +113,9 @@ class Tokenizer:
     def without_markers(self) -> str:
         """The tokenizer's JSON with a name for each marker that no text holds, so that all text is plain text."""
         described = json.loads(self.backend.to_str())
-        names = {token["content"]: f"\ue000{token['id']}\ue001" for token in self._markers_of(described)}
+        # A text may hold any characters, but not what was drawn after the program was written.
+        drawn = os.urandom(16).hex()
+        names = {token["content"]: f"\ue000{drawn}{token['id']}\ue001" for token in self._markers_of(described)}
         for token in self._markers_of(described):
             token.update(content=names[token["content"]], special=True, normalized=False)
         known = described["model"]["vocab"]
@@ -189,7 +199,9 @@ def _is_qwen2(raw: dict[str, Any]) -> bool:
 def _parse(file: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(file))
-    except Exception as problem:  # the library raises plain Exception
+    except BaseException as problem:  # the library raises plain Exception, or panics
+        if not isinstance(problem, Exception) and not is_panic(problem):
+            raise
         raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
 
 
@@ -225,7 +237,9 @@ def _through_transformers(
 
     try:
         made = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
-    except Exception as problem:  # anything at all: it builds from files that may hold anything
+    except BaseException as problem:  # anything at all: it builds from files that may hold anything
+        if not isinstance(problem, Exception) and not is_panic(problem):
+            raise
         reason = f"{folder.path} has a tokenizer that can't be loaded: {problem}"
         raise ModelInvalid(reason, {"file": "tokenizer.json"}) from None
     backend = getattr(made, "backend_tokenizer", None)

@@ -6,6 +6,10 @@ import json
 from functools import cached_property
 
 from mlx_sidecar.engine.tokenizer import Tokenizer
+from mlx_sidecar.errors import ModelInvalid
+
+_MOST_TOKENS = 16 * 1024 * 1024
+"""No vocabulary has a million yet; a number in a file must not become gigabytes."""
 
 
 def _byte_level_alphabet() -> dict[str, int]:
@@ -52,7 +56,10 @@ class Vocabulary:
     @cached_property
     def _table(self) -> list[bytes]:
         tokens = self._tokenizer.backend.get_vocab(with_added_tokens=True)
-        table = [b""] * (max(tokens.values(), default=-1) + 1)
+        size = max(tokens.values(), default=-1) + 1
+        if size > _MOST_TOKENS:
+            raise ModelInvalid(f"tokenizer.json has a token with the number {size - 1}", {"file": "tokenizer.json"})
+        table = [b""] * size
         alphabet = _byte_level_alphabet() if self._byte_level else {}
         for text, token in tokens.items():
             table[token] = self._raw(text, token, alphabet)
@@ -67,4 +74,4 @@ class Vocabulary:
             if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
                 return bytes([int(text[3:5], 16)])
             return text.replace("\u2581", " ").encode()
-        return self._tokenizer.backend.decode([token], skip_special_tokens=False).encode()
+        return self._tokenizer.decode([token]).encode()

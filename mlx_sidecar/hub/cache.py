@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Generator, Iterator
+from itertools import islice
 from pathlib import Path
 
 from msgspec import UNSET, UnsetType, convert
 
 from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine.model_file import MOST_FILES, files_in
 from mlx_sidecar.errors import InvalidParams, ModelNotFound, SidecarError
 from mlx_sidecar.hub.layout import check_repo_id, has_size, manifest_of, repository_folder
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
 
 _DEEPEST = 3
 """How far below a folder its models are looked for: folder/owner/name."""
+
+_BETWEEN_PAUSES = 1000
 
 
 def cache_folder() -> Path:
@@ -28,23 +34,43 @@ def snapshot_of(repo_id: str) -> Path:
     """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
     check_repo_id(repo_id)
     repository = repository_folder(cache_folder(), repo_id)
-    snapshots = repository / "snapshots"
-    main = repository / "refs" / "main"
-    if main.is_file() and (found := snapshots / main.read_text().strip()).is_dir():
+    snapshots = _snapshots(repository)
+    if found := snapshots.get(_revision_of_main(repository)):
         return found
-    others = sorted(snapshots.iterdir(), key=lambda each: each.stat().st_mtime) if snapshots.is_dir() else []
+    others = sorted(snapshots.values(), key=lambda each: each.stat().st_mtime)
     if not others:
         raise ModelNotFound(f"'{repo_id}' is not in the Hugging Face cache; fetch it with download-model first")
     return others[-1]
 
 
+def _snapshots(repository: Path) -> dict[str, Path]:
+    try:
+        return {entry.name: Path(entry.path) for entry in os.scandir(repository / "snapshots") if entry.is_dir()}
+    except OSError:
+        return {}
+
+
+def _revision_of_main(repository: Path) -> str:
+    """What it says, which may be anything: it names a snapshot only if there is one of this name."""
+    main = repository / "refs" / "main"
+    try:
+        if not main.is_file():
+            return ""
+        with main.open("rb") as file:
+            return file.read(100).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def cached_models() -> Iterator[list[ListedModel]]:
     """Every model snapshot in the cache, folder by folder: each takes its time, and most hold none."""
-    for repository in _folders_in(cache_folder()):
+    repositories = yield from _folders_in(cache_folder())
+    for repository in repositories:
         kind, _, repo_id = repository.name.partition("--")
         name = repo_id.replace("--", "/")
-        for snapshot in _folders_in(repository / "snapshots") if kind == "models" and repo_id else ():
-            there = (snapshot / "config.json").exists()
+        snapshots = (yield from _folders_in(repository / "snapshots")) if kind == "models" and repo_id else ()
+        for snapshot in snapshots:
+            there = _holds_config(snapshot)
             yield [_listed(snapshot, name, repo_id=name, revision=snapshot.name)] if there else []
 
 
@@ -56,19 +82,33 @@ def models_in(folder: Path) -> Iterator[list[ListedModel]]:
 
 
 def _models_below(top: Path, folder: Path, depth: int) -> Iterator[list[ListedModel]]:
-    if (folder / "config.json").exists():
+    if _holds_config(folder):
         yield [_listed(folder, folder.name if folder == top else folder.relative_to(top).as_posix())]
         return
-    yield []
-    for child in _folders_in(folder) if depth > 0 else ():
+    children = (yield from _folders_in(folder)) if depth > 0 else ()
+    for child in children:
         yield from _models_below(top, child, depth - 1)
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    except OSError:
-        return []
+def _holds_config(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return (folder / "config.json").exists()
+    return False
+
+
+def _folders_in(folder: Path) -> Generator[list[ListedModel], None, list[Path]]:
+    """Its folders. Yields an empty list now and then: it may hold very much."""
+    found = list[Path]()
+    yield []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for number, entry in enumerate(entries, 1):
+            # A link may lead to where nobody may look.
+            with contextlib.suppress(OSError):
+                if entry.is_dir():
+                    found.append(Path(entry.path))
+            if number % _BETWEEN_PAUSES == 0:
+                yield []
+    return sorted(found)
 
 
 def _listed(
@@ -97,7 +137,15 @@ def _kind_of(path: Path) -> tuple[str | None, Quantization | None]:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    """Bytes of the model's own files: those where it is loaded from, whatever else lies in folders below."""
+    return sum(_bytes_of(file) for file in islice(files_in(path), MOST_FILES))
+
+
+def _bytes_of(file: Path) -> int:
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return 0
 
 
 def _is_complete(path: Path) -> bool:

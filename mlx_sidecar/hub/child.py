@@ -38,8 +38,20 @@ Say = Callable[[Message], None]
 
 
 def main() -> None:
-    """Take the order, carry it out, say how it ended."""
-    # The worker blocks signals for itself.
+    """Take the order, carry it out, say how it ended. Never comes back."""
+    try:
+        _run()
+    except BaseException:
+        # Its words don't reach the worker, or the order didn't come; what reaches it is that the process ends.
+        traceback.print_exc()
+    finally:
+        # Threads that still wait for the network mustn't keep the process.
+        os._exit(1)
+
+
+def _run() -> None:
+    # The worker blocks signals for itself. Ctrl-C is its to obey: it ends this process when it ends the download.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     out = os.dup(1)
     os.dup2(2, 1)
@@ -57,7 +69,6 @@ def main() -> None:
         traceback.print_exc()
         last = Failed(code=Internal.code, message="a bug in the download ended it; the traceback is on stderr")
     say(last)
-    # Threads that still wait for the network mustn't keep the process.
     os._exit(0)
 
 

@@ -6,9 +6,9 @@ import contextlib
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -29,6 +29,9 @@ _FROM_PYTHON: tuple[str, ...] = (
 )
 # A bundle's program looks for modules in the bundle only.
 CHILD: tuple[str, ...] = (sys.executable, CHILD_ARGUMENT) if getattr(sys, "frozen", False) else _FROM_PYTHON
+
+_LONGEST_LINE = 1024 * 1024
+"""Bytes. What a child says takes some hundred, and names of files that are quoted at most some thousand."""
 
 Said = Callable[[int, bytes], None]
 """Takes a download's number and a line of its child; an empty one is its end. Called on a thread of its own."""
@@ -68,8 +71,11 @@ class Download:
 class Downloads:
     """All downloads of this process."""
 
-    def __init__(self, said: Said, environment: Mapping[str, str], stall_s: float) -> None:
+    def __init__(
+        self, said: Said, environment: Mapping[str, str], stall_s: float, child: Sequence[str] = CHILD
+    ) -> None:
         self._said, self._environment, self._stall_s = said, dict(environment), stall_s
+        self._child = child
         self._all: dict[int, Download] = {}
         self._next_number = 1
 
@@ -114,7 +120,7 @@ class Downloads:
 
         try:
             download.process = subprocess.Popen(
-                CHILD,
+                self._child,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=self._environment,
@@ -125,7 +131,7 @@ class Downloads:
             order = encode(msgspec.structs.replace(download.order, stall_s=self._stall_s))
             listening = (download.number, download.process, order)
             threading.Thread(target=self._listen, args=listening, daemon=True).start()
-        except (OSError, RuntimeError) as problem:
+        except Exception as problem:  # no process, no thread, no memory: the next one may have it
             message = f"the download's process can't be started ({problem}); try again"
             self._said(download.number, encode(Failed(code="hub_error", message=message)).rstrip())
             return
@@ -133,16 +139,30 @@ class Downloads:
     def _listen(self, number: int, process: subprocess.Popen[bytes], order: bytes) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        # Its stdin stays open as long as this process lives: by its end the child knows.
-        with contextlib.suppress(OSError):
-            process.stdin.write(order)
-        rest = b""
-        while chunk := process.stdout.read(65536):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._said(number, line)
-        process.wait()
-        self._said(number, b"")
+        try:
+            with process:
+                # Its stdin stays open as long as this process lives: by its end the child knows.
+                with contextlib.suppress(OSError):
+                    process.stdin.write(order)
+                try:
+                    for line in _lines(process.stdout):
+                        self._said(number, line)
+                finally:
+                    # Whether it ended, or can't be heard any more: the download is over.
+                    process.kill()
+        finally:
+            self._said(number, b"")
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Its lines. The last one is what has come of one that is longer than any that a child says."""
+    rest = b""
+    while chunk := stream.read(65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+        if len(rest) > _LONGEST_LINE:
+            yield rest
+            return
 
 
 def error_of(failed: Failed) -> SidecarError:

@@ -26,6 +26,8 @@ def _plain(value):
     return value if isinstance(value, (int, str, type(None))) else repr(value)[:500]
 
 def _hook(name, arguments):
+    if name == "open" and str(arguments[0]).startswith("/proc/self/fd/"):
+        return  # A pipe of the process, opened anew.
     if name in _WANTED or name.startswith(_KINDS):
         os.write(_out, (json.dumps([name, [_plain(each) for each in arguments]]) + "\\n").encode())
 

@@ -561,6 +561,18 @@ _EITHER = _INVALID | _UNSUPPORTED
 _WEIGHTS = ("model.safetensors",)
 _SECOND_SHARD = ("model-00002-of-00002.safetensors",)
 
+
+def _with_normalizer(normalizer: dict[str, str]) -> Breakage:
+    """The tokenizers library panics on it, which is no Exception in Python."""
+
+    def spoil(folder: Path) -> None:
+        described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        described["normalizer"] = normalizer
+        (folder / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
+
+    return Breakage(spoil, _INVALID, ("tokenizer.json",))
+
+
 BREAKAGES: dict[str, Breakage] = {
     "missing_shard": Breakage(_missing_shard, _INVALID, _SECOND_SHARD),
     "shard_outside": Breakage(_shard_outside, _INVALID, _SECOND_SHARD),
@@ -606,6 +618,8 @@ BREAKAGES: dict[str, Breakage] = {
     "no_tokenizer": Breakage(_no_tokenizer, _INVALID, ("tokenizer.json",)),
     "tokenizer_bad_json": Breakage(_tokenizer_bad_json, _INVALID, ("tokenizer.json",)),
     "tokenizer_wrong_content": Breakage(_tokenizer_wrong_content, _INVALID, ("tokenizer.json",)),
+    "tokenizer_panics_when_read": _with_normalizer({"type": "Precompiled", "precompiled_charsmap": ""}),
+    "tokenizer_panics_on_text": _with_normalizer({"type": "Prepend", "prepend": ""}),
     "pickle_only": Breakage(_pickle_only, _EITHER, ("safetensors", "pytorch_model.bin")),
     **{f"pipe {name}": _in_place_of(name, os.mkfifo) for name in OPENED},
     **{f"endless {name}": _in_place_of(name, _endless_device) for name in OPENED},

@@ -1,0 +1,215 @@
+"""Which JSON Schemas are refused before llguidance sees them, because its own limits don't stop what they take.
+
+llguidance pays for its work with fuel, but doesn't ask how much is left while it looks whether an intersection of
+expressions has any match. Two things make that explode: the remainders of `multipleOf`, and patterns that one string
+must match together. Both are estimated here from the schema alone, always too high rather than too low, so that a
+schema is refused on each machine or on none. What is bounded by llguidance's limits isn't looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from functools import cached_property
+from math import inf, lcm, log2
+from typing import Any
+from urllib.parse import unquote
+
+from mlx_sidecar.errors import InvalidParams
+
+_MOST_REMAINDERS = 100_000
+"""States for the remainders of all multiples at once. 99,991 take 0.35 s and 37 MB, ten times as many 6 s and 380."""
+
+_MOST_BITS = 20.0
+"""Ways into the patterns that one string must match at once, as a power of two. Seven of `.*word.*` have 18."""
+
+_FORMAT_BITS = 4.0
+"""A format counts as a pattern of 12 operators."""
+
+_OPERATORS = re.compile(r"[|*+?{]")
+
+_MOST_NAME_PATTERNS = 200
+"""Of all `patternProperties`: llguidance compares each of an object's with each other, 300 take 1.4 s."""
+
+_MOST_LEVELS = 1_200
+"""Of nesting, references followed. llguidance recurses on the main thread's stack, whose 8 MB 3,000 overflow."""
+
+_MOST_PROPERTIES, _MOST_ITEMS = 4_000, 10_000
+"""Of one object, and of one list. Time grows with the square: 3,000 properties take 0.5 s, 8,000 ten and more."""
+
+_MOST_BYTES = 2_000_000
+"""Of a schema's or a list's text. 100,000 choices of 18 bytes take 0.7 s and 100 MB."""
+
+_MOST_BYTES_AT_ONCE = 200_000
+"""Of one string: a longer one uses up llguidance's fuel for one step, but only after seconds."""
+
+
+def refuse_too_complex(schema: dict[str, Any], text: str) -> None:
+    """Raises InvalidParams where compiling this schema might take seconds, or more memory than there is.
+
+    `text` is the schema as JSON.
+    """
+    refuse_too_long("schema", [text], _MOST_BYTES)
+    refuse_too_long("schema", [each for each in _values(schema) if isinstance(each, str)])
+    _refuse_too_many(schema)
+    remainders = lcm(*(_remainders(each["multipleOf"]) for each in _objects(schema) if "multipleOf" in each))
+    if remainders > _MOST_REMAINDERS:
+        raise _too_complex(
+            f"the least common multiple of all 'multipleOf' is over {_MOST_REMAINDERS:,}: take fewer or smaller"
+        )
+    names = sum(len(_dicts(each.get("patternProperties"))) for each in _objects(schema))
+    if names > _MOST_NAME_PATTERNS:
+        raise _too_complex(f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer")
+    if _levels(schema) > _MOST_LEVELS:
+        raise _too_complex("it is nested too deep where its '$ref's are followed: take fewer or flatter definitions")
+    if _Together(schema).bits() > _MOST_BITS:
+        raise _too_complex(
+            "too many patterns, formats and lengths hold for one string at once ('allOf', '$ref'): "
+            "take fewer of them, or simpler ones"
+        )
+
+
+def _refuse_too_many(schema: dict[str, Any]) -> None:
+    properties = max(map(len, _objects(schema)))
+    items = max((len(each) for each in _values(schema) if isinstance(each, list)), default=0)
+    if properties > _MOST_PROPERTIES or items > _MOST_ITEMS:
+        raise _too_complex(f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}")
+
+
+def refuse_too_long(field: str, texts: Sequence[str], most_bytes_each: int = _MOST_BYTES_AT_ONCE) -> None:
+    """Raises InvalidParams where there is more text than can be compiled in reasonable time and memory."""
+    lengths = [len(text.encode()) for text in texts]
+    if sum(lengths) > _MOST_BYTES:
+        reason = f"has {sum(lengths):,} bytes; {_MOST_BYTES:,} at most can be compiled"
+    elif max(lengths, default=0) > most_bytes_each:
+        reason = f"has an entry of {max(lengths):,} bytes; {most_bytes_each:,} at most can be compiled"
+    else:
+        return
+    raise InvalidParams(f"field '{field}' is too complex: it {reason}", {"field": field})
+
+
+def _too_complex(reason: str) -> InvalidParams:
+    return InvalidParams(f"field 'schema' is too complex: {reason}", {"field": "schema"})
+
+
+def _objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each object in it, whatever it stands for."""
+    return (each for each in _values(schema) if isinstance(each, dict))
+
+
+def _values(schema: dict[str, Any]) -> Iterator[dict[str, Any] | list[Any] | str]:
+    """Each object, list and string in it, but for names; what holds another comes first."""
+    waiting: list[Any] = [schema]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+        if isinstance(value, (dict, list, str)):
+            yield value
+
+
+def _remainders(multiple: Any) -> int:
+    """How many remainders a number can have. Of 0.25 it is 25: llguidance counts in the last digit's units."""
+    if isinstance(multiple, bool) or not isinstance(multiple, (int, float)) or not 0 < multiple < inf:
+        return 1  # no number, then no multipleOf: llguidance says so where it is meant as one
+    spelled = Decimal(repr(multiple)).normalize()
+    return int(spelled.scaleb(-min(0, spelled.adjusted() - len(spelled.as_tuple().digits) + 1)))
+
+
+class _Together:
+    """How much must be matched at once at any one place of a schema, in bits. Counts each part once."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._known: dict[int, float] = {}
+
+    def bits(self) -> float:
+        """The most for any string of the whole."""
+        for each in _objects(self._schema):
+            self._settle(each)
+        return max(self._known.values(), default=0.0)
+
+    def _settle(self, schema: dict[str, Any]) -> None:
+        """Count a part after all that it consists of; what leads back to itself counts nothing there."""
+        waiting: list[dict[str, Any]] = [schema]
+        begun: set[int] = set()
+        while waiting:
+            each = waiting[-1]
+            if id(each) in self._known or id(each) in begun:
+                waiting.pop()
+                self._known.setdefault(id(each), self._count(each))
+            else:
+                begun.add(id(each))
+                waiting.extend(part for part in self._parts(each) if id(part) not in begun)
+
+    def _count(self, schema: dict[str, Any]) -> float:
+        """What a part, and what it is put together with, asks of a string at most.
+
+        A property that stands in two parts of an `allOf` must obey both. So what holds at once is summed, and of what
+        is for different places, or to choose from, the largest counts.
+        """
+        at_once = _dicts(schema.get("allOf"))
+        apart: list[dict[str, Any]] = []
+        for name, value in schema.items():
+            if name != "allOf":
+                apart += [value] if isinstance(value, dict) else _dicts(value)
+        if "$ref" in schema and (found := _referred(self._schema, schema["$ref"])) is not None:
+            at_once.append(found)
+        elif "$ref" in schema:
+            return self._everything
+        return _own(schema) + sum(map(self._of, at_once)) + max(map(self._of, apart), default=0.0)
+
+    def _of(self, schema: dict[str, Any]) -> float:
+        return self._known.get(id(schema), 0.0)
+
+    def _parts(self, schema: dict[str, Any]) -> list[dict[str, Any]]:
+        found = _referred(self._schema, schema["$ref"]) if "$ref" in schema else None
+        inner = [part for value in schema.values() for part in ([value] if isinstance(value, dict) else _dicts(value))]
+        return [*inner, *([found] if found is not None else [])]
+
+    @cached_property
+    def _everything(self) -> float:
+        """For a reference to somewhere else: all that is there, at once."""
+        return sum(map(_own, _objects(self._schema)))
+
+
+def _referred(schema: dict[str, Any], reference: Any) -> dict[str, Any] | None:
+    """What a reference leads to, if it is a path within the schema."""
+    if not isinstance(reference, str):
+        return {}
+    found: Any = schema
+    for step in unquote(reference.partition("#")[2]).split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    is_path = reference in ("", "#") or "#/" in reference
+    return found if is_path and isinstance(found, dict) else None
+
+
+def _dicts(several: Any) -> list[dict[str, Any]]:
+    """The schemas in a list, or behind names."""
+    found = several.values() if isinstance(several, dict) else several if isinstance(several, list) else ()
+    return [each for each in found if isinstance(each, dict)]
+
+
+def _levels(schema: dict[str, Any]) -> int:
+    """How deep the schema can be nested where references are followed, each once."""
+    depths: dict[int, int] = {}
+    for each in reversed([each for each in _values(schema) if not isinstance(each, str)]):
+        inner = each.values() if isinstance(each, dict) else each
+        depths[id(each)] = 1 + max((depths.get(id(part), 0) for part in inner), default=0)
+    references = {each["$ref"] for each in _objects(schema) if isinstance(each.get("$ref"), str)}
+    led_to = (_referred(schema, reference) for reference in references)
+    return depths[id(schema)] + sum(depths[id(schema if found is None else found)] for found in led_to)
+
+
+def _own(schema: dict[str, Any]) -> float:
+    """What this part itself asks of a string."""
+    pattern = schema.get("pattern")
+    # It may begin and end anywhere, which is two more; none is a factor of four then.
+    bits = log2(4 + len(_OPERATORS.findall(pattern))) if isinstance(pattern, str) else 0.0
+    bits += _FORMAT_BITS if isinstance(schema.get("format"), str) else 0.0
+    return bits + (1.0 if "minLength" in schema or "maxLength" in schema else 0.0)
