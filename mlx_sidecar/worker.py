@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from mlx_sidecar.commands.models import left_behind
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import EngineEvent, JobEnded, JobFailed, JobResult, TextCame
+from mlx_sidecar.engine.memory import tells_of_missing_memory
 from mlx_sidecar.errors import (
     Cancelled,
     DuplicateId,
@@ -54,8 +54,6 @@ _LEAST_RATE_WINDOW_S = 1.0
 """Over less a rate says nothing."""
 _LONGEST_WAIT_S = 3600.0
 """The system's clocks can't count to any number that a timeout_s may be."""
-_NO_MEMORY = re.compile(r"malloc|allocat|out of memory|insufficient memory", re.IGNORECASE)
-"""How MLX says that the device has no more memory."""
 
 
 class Ending(Struct, frozen=True):
@@ -421,7 +419,7 @@ class Worker:
         """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
         if isinstance(problem, SidecarError):
             return problem
-        if isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and _NO_MEMORY.search(str(problem))):
+        if tells_of_missing_memory(problem):
             return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
         self._log.write("error", f"a bug in {command}", problem)
         return Internal("a bug in the worker ended this request; the traceback is on stderr")
