@@ -71,10 +71,13 @@ def _outcome(transcript: Transcript, setup: Setup) -> tuple[str, str]:
 
 
 def _command(text: str) -> tuple[str, ...]:
-    """A command line in words. Raises ValueError where it is none."""
-    words = tuple(shlex.split(text))
+    """A command line in words. Raises ArgumentTypeError where it is none."""
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{text!r} is no command line: {problem}") from None
     if not words:
-        raise ValueError("no command")
+        raise argparse.ArgumentTypeError("the command that starts the worker is empty")
     return words
 
 

@@ -194,7 +194,9 @@ class _Player:
         try:
             raw = self._pipes.next_line()
         except Silence as problem:
-            raise Silence(f"{problem}; not answered: {self._unanswered() or 'nothing'}") from None
+            waits = self._unanswered()
+            what = f"not answered: {waits}" if waits else "everything is answered, and the worker hasn't ended"
+            raise Silence(f"{problem}; {what}") from None
         if raw is None:
             return False
         line = read_line(raw)
