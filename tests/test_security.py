@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.audit import Audit, Event, within
@@ -78,6 +80,68 @@ def test_a_worker_at_work_opens_no_socket_starts_no_process_and_writes_no_file(
     ]
     strays = {event.path for event in files(events) if not within(event.path, roots)}
     assert strays == set()
+
+
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+
+@needs_proc
+def test_the_system_saw_no_child_no_socket_and_no_file_either(home: Path, tmp_path: Path) -> None:
+    """Native code raises no audit events, so the kernel is asked: it counts what children that were waited for took."""
+    before, temporary = contents(home), tmp_path / "temporary"
+    temporary.mkdir()
+    with Worker(env={"HOME": str(home), "HF_HOME": "", "TMPDIR": str(temporary)}) as worker:
+        worker.demand({"command": "load-model", "model_path": "demo"})
+        for request in WORK:
+            worker.ask(request)
+        number = worker.process.pid
+        assert (psutil.Process(number).children(recursive=True), taken_by_ended_children(number)) == ([], [0] * 4)
+        links = [str(each.readlink()) for each in Path(f"/proc/{number}/fd").iterdir()]
+        assert [link for link in links if link.startswith("socket:")] == []
+    assert contents(temporary) == []
+    assert contents(home) == before
+
+
+def contents(folder: Path) -> list[Path]:
+    """Everything below it."""
+    return sorted(folder.rglob("*"))
+
+
+def taken_by_ended_children(number: int) -> list[int]:
+    """Minor and major faults, and time in user and kernel mode, of a process's children: proc_pid_stat(5), 11 to 17."""
+    fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return [int(fields[place - 3]) for place in (11, 13, 16, 17)]
+
+
+TRACED = "clone,clone3,fork,vfork,execve,execveat,socket,connect,bind,open,openat,openat2,creat,mkdir,mkdirat"
+CALL = re.compile(r"^\d+ +(\w+)\((.*)$", re.MULTILINE)
+
+
+def can_trace() -> bool:
+    """Whether there is an strace, and it is allowed to."""
+    strace = shutil.which("strace")
+    return strace is not None and subprocess.run([strace, "-qq", "-o", os.devnull, "true"], check=False).returncode == 0
+
+
+def test_not_for_a_moment_either(home: Path, tmp_path: Path) -> None:
+    """Every system call that makes a process, a socket or a file, from the worker's first one to its last."""
+    if not can_trace():
+        pytest.skip("no strace that may trace")
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "500", "-o", str(trace), "-e", f"trace={TRACED}"]
+    env = {"HOME": str(home), "HF_HOME": "", "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    with Worker(under=strace, env=env) as worker:
+        worker.demand({"command": "load-model", "model_path": "demo"})
+        for request in WORK:
+            worker.ask(request)
+    calls = CALL.findall(trace.read_text(encoding="utf-8", errors="replace"))
+    assert {name for name, _ in calls} >= {"execve", "openat"}, "nothing was traced"
+    assert [call for call in calls if call[0].startswith("exec")][1:] == []
+    assert [call for call in calls if "fork" in call[0] or ("clone" in call[0] and "CLONE_THREAD" not in call[1])] == []
+    assert [call for call in calls if call[0] in ("socket", "connect", "bind", "creat", "mkdir", "mkdirat")] == []
+    opened = [arguments for name, arguments in calls if name.startswith("open")]
+    writing = [each for each in opened if re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TMPFILE", each)]
+    assert [each for each in writing if not re.search(r'"/(dev|proc)/', each)] == []
 
 
 def files(events: list[Event]) -> list[Event]:
@@ -270,14 +334,23 @@ TOLD: list[dict[str, Any]] = [
 ANSWER = ("tags", "summary", "text", "json")
 
 
-def test_neither_texts_nor_tokens_are_in_the_log() -> None:
+def test_neither_texts_nor_tokens_are_in_the_log(hub: Hub, tmp_path: Path) -> None:
     """Not at any level, not where a request fails; and no line holds the token, nor a document but in its answer."""
     raw = f'{{"command":"generate","prompt":"{DOCUMENT}"\n'.encode()
-    with Worker("--model", "demo", "--log-level", "debug", env={"HF_TOKEN": TOKEN}) as worker:
-        worker.send(*TOLD)
+    hub.tokens.add(TOKEN)
+    hub.add("owner/closed", {"config.json": b"{}"}).private = True
+    fetch = [{"command": "download-model", "repo_id": name} for name in ("owner/tiny", "owner/closed", "owner/absent")]
+    env = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache")}
+    with Worker("--model", "demo", "--log-level", "debug", env=env) as worker:
+        worker.send(*TOLD, *fetch)
         worker.send_bytes(raw)
         finished = worker.finish()
     assert {line["type"] for line in finished.endings} == {"response", "error"}
+    got = [line for line in finished.endings if line["command"] == "download-model"]
+    assert [line.get("code", "fetched") for line in got] == ["fetched", "repo_not_found", "repo_not_found"]
+    assert {request.headers.get("authorization") for request in hub.requests if request.origin == "hub"} == {
+        f"Bearer {TOKEN}"
+    }
     assert [word for word in (DOCUMENT, OPTION, TOKEN) if word in finished.stderr] == []
     for line in finished.endings:
         said = {name: value for name, value in line.items() if name not in ANSWER}

@@ -7,26 +7,41 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.support.downloads import DOWNLOAD
+from tests.support.hub import Hub
 from tests.support.models import Shelf
+from tests.support.texts import long_document
 from tests.support.worker import DEADLINE_S, Worker
 
 WORDS = ["sea", "river", "ship", "tea", "harbour", "market", "garden", "winter", "letter", "bread", "music", "train"]
 ROUND = 20
 WARM_ROUNDS, ROUNDS = 12, 12
-MOST_MB_A_THOUSAND = 8.0
-"""A leak of a kilobyte for each token or some for each request is more; an allocator's mood is less."""
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""glibc keeps some megabytes or doesn't, as it happens to be; with these it lets go of what is free."""
+MOST_KB_A_REQUEST = 6.0
+"""Measured: -1 to 3, by an allocator's mood. A leak of one for each token shows, one of two a request doesn't."""
+MOST_KB_OF_A_RARE_ONE = {"model": 100.0, "document": 30.0, "download": 50.0}
+"""Measured: 37 for a model that goes and comes, without end; a kilobyte or two for the others."""
 
 
 @pytest.fixture
-def it(shelf: Shelf) -> Iterator[Worker]:
-    """A worker whose prefix cache is full early."""
-    with Worker("--model", str(shelf.family("llama")), "--prefix-cache-bytes", str(2**19)) as worker:
+def model(shelf: Shelf) -> str:
+    """The folder of a small one."""
+    return str(shelf.family("llama"))
+
+
+@pytest.fixture
+def it(model: str, hub: Hub, tmp_path: Path) -> Iterator[Worker]:
+    """A worker whose prefix cache is full early, with a hub of its own."""
+    env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"), **GIVES_BACK}
+    with Worker("--model", model, "--prefix-cache-bytes", str(2**19), env=env) as worker:
         yield worker
 
 
@@ -53,6 +68,18 @@ def mixed(number: int, rng: random.Random) -> dict[str, Any]:
     return {"id": number, **request}
 
 
+def rare(kind: str, number: int, model: str, folder: Path) -> list[dict[str, Any]]:
+    """What takes longer than a request of the mix."""
+    match kind:
+        case "model":
+            load = {"command": "load-model", "model_path": model, "progress": True, "id": f"load {number}"}
+            return [{"command": "unload-model", "id": f"unload {number}"}, load]
+        case "document":
+            return [{"command": "generate-tags", "content": long_document(300), "max_tags": 1, "id": number}]
+        case _:
+            return [{**DOWNLOAD, "destination": str(folder / f"{number}"), "id": number}]
+
+
 def handles(of: psutil.Process) -> tuple[int, int]:
     """Descriptors and threads, once no download's child is left."""
     psutil.wait_procs(of.children(), timeout=DEADLINE_S)
@@ -65,7 +92,10 @@ def slope(values: Sequence[float]) -> float:
 
 
 def test_hundreds_of_mixed_requests_leave_nothing_behind(it: Worker) -> None:
-    """Each ends once; resident memory has no slope, and as many descriptors and threads are there as before."""
+    """Each ends once; resident memory has no slope, and as many descriptors and threads are there as before.
+
+    What grows by less than MOST_KB_A_REQUEST isn't seen.
+    """
     rng, seen = random.Random(1), psutil.Process(it.process.pid)
     resident: list[float] = []
     for number in range(WARM_ROUNDS + ROUNDS):
@@ -75,8 +105,22 @@ def test_hundreds_of_mixed_requests_leave_nothing_behind(it: Worker) -> None:
         it.send(*({"command": "cancel", "target": f"cancelled {number * ROUND + n}"} for n in range(ROUND)))
         while it.ledger.unanswered():
             it.read_line()
-        resident.append(seen.memory_info().rss / 1e6)
-    assert slope(resident[WARM_ROUNDS:]) * 1000 / ROUND < MOST_MB_A_THOUSAND, resident
+        resident.append(seen.memory_info().rss / 1000)
+    assert slope(resident[WARM_ROUNDS:]) / ROUND < MOST_KB_A_REQUEST, resident
+    assert settled(lambda: all(now <= then for now, then in zip(handles(seen), before, strict=True))), before
+
+
+@pytest.mark.parametrize(("kind", "times"), [("model", 48), ("document", 8), ("download", 8)])
+def test_what_is_rare_leaves_little_behind(it: Worker, model: str, tmp_path: Path, kind: str, times: int) -> None:
+    """Models that go and come, long documents, downloads: a model, a text or a file that stayed would show."""
+    seen, resident = psutil.Process(it.process.pid), []
+    for number in range(-3, times):
+        if number == 0:
+            before = handles(seen)
+        for request in rare(kind, number, model, tmp_path):
+            it.demand(request)
+        resident.append(seen.memory_info().rss / 1000)
+    assert slope(resident[3:]) < MOST_KB_OF_A_RARE_ONE[kind], resident
     assert settled(lambda: all(now <= then for now, then in zip(handles(seen), before, strict=True))), before
 
 

@@ -7,9 +7,19 @@ import subprocess
 import sys
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.support.worker import DEADLINE_S, REPOSITORY, Worker, command_line, encode, environment, parse_line
+from tests.support.worker import (
+    DEADLINE_S,
+    REPOSITORY,
+    Worker,
+    command_line,
+    encode,
+    environment,
+    eventually,
+    parse_line,
+)
 
 STRAY = """
 import sys
@@ -91,19 +101,29 @@ def test_a_child_that_reads_stdin_takes_no_request() -> None:
     assert "read 0" in finished.stderr
 
 
+PAD_BYTES = 20_000
+MOST_GROWTH_BYTES = 16 << 20
+"""Fifty lines of 20 KB as they came and as objects are 2 MB, all three thousand of them would be 60 at least."""
+
+
 def test_a_flood_without_a_reader_stops_at_the_queue_and_loses_nothing() -> None:
-    """The worker stops taking lines instead of holding them all; a reader that comes late gets every answer."""
+    """It takes no more lines, nor memory for them; a reader that comes late gets every answer."""
     it = Worker("--max-queue", "50", reading=False)
-    requests = b"".join(encode({"command": "check-availability", "id": number}) for number in range(3000))
+    lines = [encode({"command": "check-availability", "id": n, "pad": "x" * PAD_BYTES}) for n in range(3000)]
+    requests = memoryview(b"".join(lines))
     try:
+        it.write(requests[: len(lines[0])])
+        eventually(lambda: it.unread() > 0)
+        before = resident_bytes(it)
         assert it.process.stdin is not None
         os.set_blocking(it.process.stdin.fileno(), False)
-        taken = 0
+        taken = len(lines[0])
         while (count := _write(it, requests[taken:])) > 0:
             taken += count
         assert taken < len(requests), "it took them all and nobody has read an answer"
+        assert resident_bytes(it) - before < MOST_GROWTH_BYTES < len(requests) / 2
         it.start_reading()
-        for raw in requests.splitlines():
+        for raw in lines:
             it.ledger.sent(raw)
         it.write(requests[taken:])
         assert len(it.finish().endings) == 3000
@@ -111,7 +131,12 @@ def test_a_flood_without_a_reader_stops_at_the_queue_and_loses_nothing() -> None
         it.kill()
 
 
-def _write(it: Worker, data: bytes) -> int:
+def resident_bytes(it: Worker) -> int:
+    """What the worker holds in memory."""
+    return int(psutil.Process(it.process.pid).memory_info().rss)
+
+
+def _write(it: Worker, data: memoryview) -> int:
     """Bytes that the pipe takes, waiting for room as long as somebody makes some; 0 when nobody does any more."""
     import select
 

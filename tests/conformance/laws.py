@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ _TEXTS = {"generate": "text", "summarize": "summary"}
 """Which field of a response the deltas of a command add up to."""
 
 
+MEASURES_A_SECOND = 10
+_FIRST_LAST_AND_ROUNDING = 3
+
+
 class Deviation(AssertionError):
     """The worker did what the protocol doesn't allow."""
 
@@ -31,7 +37,7 @@ def read_line(raw: bytes) -> Line:
     """One line of the worker, without its LF. Raises Deviation where it isn't a line of the protocol."""
     try:
         text = raw.decode("utf-8")
-        line = json.loads(text, parse_constant=_refuse_constant)
+        line = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
         json.dumps(line, ensure_ascii=False).encode("utf-8")  # Raises on a lone surrogate.
     except ValueError as reason:
         raise Deviation(f"not a line of JSON ({reason}): {raw[:200]!r}") from None
@@ -41,6 +47,8 @@ def read_line(raw: bytes) -> Line:
     shapes = [_SHAPES["line"], _SHAPES["types"].get(kind, {})]
     if kind == "response":
         shapes.append(_SHAPES["responses"].get(line.get("command"), {}))
+    if kind == "error":
+        shapes.append(_SHAPES["errors"].get(line.get("command"), {}))
     for shape in shapes:
         if problem := mismatch(shape, line, {}):
             raise Deviation(f"{problem} in {raw[:300]!r}")
@@ -49,6 +57,15 @@ def read_line(raw: bytes) -> Line:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> Line:
+    """An object; readers of JSON don't agree on what a key means that stands in it twice."""
+    line = dict(pairs)
+    if len(line) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+    return line
 
 
 @dataclass(eq=False)
@@ -60,13 +77,15 @@ class Request:
     fields: dict[str, Any] = field(default_factory=dict)
     said: str | None = None
     """All its deltas so far."""
+    sent_s: float = 0.0
+    measures: int = 0
 
 
 class Book:
     """Every request that waits for its end. Raises Deviation for a line that has no place."""
 
-    def __init__(self, max_line_bytes: int = DEFAULT_LINE_BYTES) -> None:
-        self._max_line_bytes = max_line_bytes
+    def __init__(self, max_line_bytes: int = DEFAULT_LINE_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_line_bytes, self._clock = max_line_bytes, clock
         self._open: list[Request] = []
         self._rest = b""
         self._fresh, self._closed = True, False
@@ -88,6 +107,7 @@ class Book:
         if raw.strip(b" \t\r"):
             too_long = len(raw) > self._max_line_bytes
             self._open.append(Request("unknown") if too_long else read_request(raw))
+            self._open[-1].sent_s = self._clock()
 
     def received(self, line: Line) -> None:
         """Note a line of the worker."""
@@ -126,6 +146,14 @@ class Book:
             if request.fields.get("stream") is not True:
                 raise Deviation(f"a delta that nobody asked for: {line}")
             request.said = (request.said or "") + line["delta"]
+            return
+        request.measures += 1
+        # Since the request was sent: lines that were held, or read late, come all at once and are no flood.
+        took_s = self._clock() - request.sent_s
+        if request.measures > took_s * MEASURES_A_SECOND + _FIRST_LAST_AND_ROUNDING:
+            raise Deviation(
+                f"{request.measures} measures in {took_s:.2f} s, {MEASURES_A_SECOND} a second are the most: {line}"
+            )
 
     def _close(self, shutdown: Request) -> None:
         before = self._open[: self._open.index(shutdown)]

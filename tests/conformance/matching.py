@@ -102,6 +102,13 @@ def _contains(parts: str | list[str], value: Any, _seen: Seen, at: str) -> str |
     return f"{at}: expected a text with {show(wanted)}, got {show(value)}"
 
 
+def _lacks(parts: str | list[str], value: Any, _seen: Seen, at: str) -> str | None:
+    unwanted = [parts] if isinstance(parts, str) else parts
+    if isinstance(value, str) and not any(part in value for part in unwanted):
+        return None
+    return f"{at}: expected a text without {show(unwanted)}, got {show(value)}"
+
+
 def _length(bounds: list[float | None], value: Any, seen: Seen, at: str) -> str | None:
     if not isinstance(value, str | list):
         return f"{at}: expected a string or an array, got {show(value)}"
@@ -129,6 +136,7 @@ _MATCHERS: dict[str, Callable[[Any, Any, Seen, str], str | None]] = {
     "$one_of": _one_of,
     "$between": _between,
     "$contains": _contains,
+    "$lacks": _lacks,
     "$length": _length,
     "$each": _each,
     "$has": _has,

@@ -1,4 +1,4 @@
-"""One worker process and its three pipes. Every wait has a deadline and ends with the first thing that happens."""
+"""One worker process and its three pipes. Every wait is bounded and ends with the first thing that happens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,34 +15,47 @@ from typing import IO
 from .laws import Deviation
 
 _PIECE_BYTES = 65536
+_INSIST_S = 0.05
+_PARENT = (sys.executable, "-c", "import subprocess, sys; subprocess.Popen(sys.argv[1:]).wait()")
+"""A process between the runner and the worker, that can be killed."""
+
+
+class NoWorker(Exception):
+    """The command line starts nothing."""
+
+
+class Silence(Deviation):
+    """What was waited for didn't come."""
 
 
 class Pipes:
     """A worker that runs. Writing reads as well, so neither side can block the other."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], deadline_s: float) -> None:
-        self._deadline_s = deadline_s
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, bufsize=0)
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], has_parent: bool = False) -> None:
+        self._has_parent = has_parent
+        self._process = _started([*_PARENT, *command] if has_parent else command, environment, has_parent)
         self._selector = selectors.DefaultSelector()
         self._to_write = memoryview(b"")
         self._lines: deque[bytes] = deque()
         self._rest = b""
         self._stderr = bytearray()
-        for stream, event in (
-            (self._process.stdin, selectors.EVENT_WRITE),
-            (self._process.stdout, selectors.EVENT_READ),
-            (self._process.stderr, selectors.EVENT_READ),
-        ):
+        self._heard = [self._process.stdout, self._process.stderr]
+        self.allow(0)
+        for stream in (self._process.stdin, *self._heard):
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
-            if event == selectors.EVENT_READ:
-                self._selector.register(stream, event)
+        for stream in self._heard:
+            assert stream is not None
+            self._selector.register(stream, selectors.EVENT_READ)
 
     @property
     def stderr(self) -> str:
         """What the worker has written to stderr so far."""
         return self._stderr.decode("utf-8", "replace")
+
+    def allow(self, seconds: float) -> None:
+        """Set how long all that follows may take together, from now on; until this is called again."""
+        self._allowed_s, self._end = seconds, time.monotonic() + seconds
 
     def write(self, data: bytes) -> None:
         """Write all of it; what a worker that has gone doesn't take is lost."""
@@ -65,22 +79,44 @@ class Pipes:
         if stream is not None and not stream.closed:
             self._drop(stream)
 
+    def ignore_stdout(self) -> None:
+        """Leave it open and read it no more."""
+        stdout = self._process.stdout
+        if stdout is not None and not stdout.closed:
+            self._selector.unregister(stdout)
+        self._heard.remove(stdout)
+
     def signal(self, name: str) -> None:
         """Send the worker a signal, named without its SIG."""
         self._process.send_signal(signal.Signals[f"SIG{name}"])
 
+    def insist(self, name: str) -> None:
+        """Send it again and again, until the worker ends: two that come at the same moment count as one."""
+        while self._process.poll() is None:
+            if time.monotonic() >= self._end:
+                raise Silence(f"the worker doesn't end on one SIG{name} after the other within {self._allowed_s:g} s")
+            self.signal(name)
+            self._move(_INSIST_S)
+
+    def kill_parent(self) -> None:
+        """Kill the process that started the worker. What remains of the worker isn't ours to wait for."""
+        self._process.kill()
+        self._process.wait()
+
     def wait(self) -> int:
-        """The exit code, once the worker has ended and closed what it writes to."""
-        streams = (self._process.stdout, self._process.stderr)
-        self._pump(lambda: all(self._is_closed(each) for each in streams), "the worker doesn't end")
+        """The exit code as a shell tells it, once the worker has ended and closed what it writes to."""
+        self._pump(lambda: all(self._is_closed(each) for each in self._heard), "the worker doesn't end")
         try:
-            return self._process.wait(self._deadline_s)
+            code = self._process.wait(max(0.01, self._end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise Deviation("the worker closed its pipes and doesn't end") from None
+            raise Silence(f"the worker closed its pipes and doesn't end within {self._allowed_s:g} s") from None
+        return code if code >= 0 else 128 - code
 
     def kill(self) -> None:
         """End the worker if it runs, and let go of everything."""
-        if self._process.poll() is None:
+        if self._has_parent:
+            _kill_group(self._process.pid)
+        elif self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         self._selector.close()
@@ -91,14 +127,16 @@ class Pipes:
     # Moving bytes
 
     def _pump(self, is_done: Callable[[], bool], otherwise: str) -> None:
-        end = time.monotonic() + self._deadline_s
         while not is_done():
-            ready = self._selector.select(max(0.0, end - time.monotonic()))
-            if not ready and time.monotonic() >= end:
-                raise Deviation(f"{otherwise} within {self._deadline_s:g} s")
-            for key, _ in ready:
-                stream: IO[bytes] = key.fileobj  # type: ignore[assignment]
-                self._push(stream) if stream is self._process.stdin else self._pull(stream)
+            left_s = self._end - time.monotonic()
+            if left_s <= 0:
+                raise Silence(f"{otherwise} within {self._allowed_s:g} s")
+            self._move(left_s)
+
+    def _move(self, at_most_s: float) -> None:
+        for key, _ in self._selector.select(at_most_s):
+            stream: IO[bytes] = key.fileobj  # type: ignore[assignment]
+            self._push(stream) if stream is self._process.stdin else self._pull(stream)
 
     def _push(self, stdin: IO[bytes]) -> None:
         try:
@@ -126,3 +164,21 @@ class Pipes:
 
     def _is_closed(self, stream: IO[bytes] | None) -> bool:
         return stream is None or stream.closed
+
+
+def _started(command: Sequence[str], environment: Mapping[str, str], leads_a_group: bool) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, bufsize=0, start_new_session=leads_a_group
+        )
+    except (OSError, ValueError) as reason:
+        raise NoWorker(f"can't start {' '.join(command)!r}: {reason}") from None
+
+
+def _kill_group(number: int) -> None:
+    """Whatever the process of that number has started, itself among them."""
+    try:
+        os.killpg(number, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Step = dict[str, Any]
 
 FOLDER = Path(__file__).parent / "transcripts"
-STEPS = ("send", "bytes", "close", "signal", "expect", "expect_unordered", "progress", "exit")
-_MODIFIERS = {"times", "stderr"}
+STEPS = ("send", "bytes", "close", "ignore", "signal", "kill", "expect", "expect_unordered", "progress", "exit")
+_MODIFIERS = {"times", "stderr", "within_s", "until_it_ends"}
+_FIELDS = {"name", "rule", "steps", "flags", "optional_flags", "files", "needs_model", "has_parent"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,13 @@ class Transcript:
     rule: str
     steps: tuple[Step, ...]
     flags: tuple[str, ...] = ()
+    optional_flags: tuple[str, ...] = ()
+    """Flags that a worker needn't have."""
+    files: dict[str, str] = field(default_factory=dict)
+    """What lies in the folder that `{empty}` stands for: not that empty then."""
     needs_model: bool = False
+    has_parent: bool = False
+    """Whether another process starts the worker, which can be killed."""
 
 
 def read_all(folder: Path = FOLDER) -> list[Transcript]:
@@ -35,14 +42,13 @@ def read_all(folder: Path = FOLDER) -> list[Transcript]:
 
 def _read(subject: str, entry: dict[str, Any]) -> Transcript:
     name = f"{subject}/{entry.get('name')}"
-    unknown = entry.keys() - {"name", "rule", "steps", "flags", "needs_model"}
-    if unknown:
+    if unknown := entry.keys() - _FIELDS:
         raise ValueError(f"{name}: unknown {sorted(unknown)}")
     for step in entry["steps"]:
         if sum(kind in step for kind in STEPS) != 1 or step.keys() - {*STEPS, *_MODIFIERS}:
             raise ValueError(f"{name}: no such step: {step}")
-    flags, needs_model = tuple(entry.get("flags", ())), entry.get("needs_model", False)
-    return Transcript(name, entry["rule"], tuple(entry["steps"]), flags, needs_model)
+    lists: dict[str, Any] = {key: tuple(entry[key]) for key in ("steps", "flags", "optional_flags") if key in entry}
+    return Transcript(**{**entry, **lists, "name": name})
 
 
 def kind_of(step: Step) -> str:

@@ -34,6 +34,7 @@ def _hook(name, arguments):
 sys.addaudithook(_hook)
 """
 _CHANGES = ("mkdir", "remove", "rename", "rmdir", "link", "symlink", "truncate", "chmod", "chown", "utime", "setxattr")
+_STREAMS = ("/proc/self/fd/", "/dev/fd/")
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty")
 
 
@@ -51,6 +52,8 @@ class Event(NamedTuple):
     @property
     def writes(self) -> bool:
         """Whether this changes something on the disk, or may."""
+        if self.path.startswith(_STREAMS):
+            return False  # Not a file: a pipe of its own, opened anew.
         if self.name == "open":
             flags = int(self.arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             return bool(flags) and isinstance(self.arguments[0], str)  # A number is a pipe that is open already.
@@ -91,6 +94,8 @@ class Audit:
 
 
 def within(path: str, roots: Iterable[str | Path]) -> bool:
-    """Whether a path is one of these folders, or below one, links resolved."""
+    """Whether a path is one of these folders, or below one, links resolved; those to streams lead elsewhere here."""
+    if path.startswith(_STREAMS):
+        return True
     real = Path(path).resolve()
     return any(real.is_relative_to(Path(root).resolve()) for root in roots)

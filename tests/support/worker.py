@@ -289,7 +289,7 @@ class Worker:
             self.ledger.sent(raw)
         self.write(data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write these bytes without telling the ledger."""
         assert self.process.stdin is not None
         end = time.monotonic() + DEADLINE_S
