@@ -7,7 +7,7 @@ from typing import Any
 
 from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import weight_file
-from mlx_sidecar.engine.model_file import MOST_CONFIG_BYTES, look_through
+from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, look_through
 from mlx_sidecar.errors import ModelInvalid
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapters.safetensors"
@@ -18,7 +18,7 @@ _KINDS = ("lora", "dora", "full")
 def check(path: Path) -> None:
     """Read its settings and its weights' header. Raises ModelInvalid, naming the file."""
     look_through(path)
-    config = folders.read_json(path / _CONFIG, MOST_CONFIG_BYTES)
+    config = folders.read_json(path / _CONFIG, MOST_SETTINGS_BYTES)
     kind = config.get("fine_tune_type", "lora")
     if kind not in _KINDS:
         raise ModelInvalid(

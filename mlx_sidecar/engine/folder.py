@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from mlx_sidecar.engine import counts, weight_file
 from mlx_sidecar.engine.model_file import (
-    MOST_CONFIG_BYTES,
     MOST_INDEX_BYTES,
     MOST_SETTINGS_BYTES,
     MOST_TENSOR_VALUES,
@@ -71,7 +70,7 @@ def check(path: Path) -> ModelFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """config.json with a model_type in it."""
-    config = read_json(path / "config.json", MOST_CONFIG_BYTES)
+    config = read_json(path / "config.json", most_values=MOST_TENSOR_VALUES)
     if not isinstance(config.get("model_type"), str):
         raise ModelInvalid(f"{path / 'config.json'} names no model_type", {"file": "config.json"})
     return config

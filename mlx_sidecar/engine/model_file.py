@@ -20,11 +20,8 @@ from mlx_sidecar.errors import ModelInvalid
 # What is read of a folder, at most. JSON takes up to fifty times its bytes when it is parsed, and nobody is answered
 # meanwhile, so the limits stay near what sound models have.
 
-MOST_CONFIG_BYTES = 4 * 1024 * 1024
-"""For config.json. Where each layer has its own quantization it has some hundred thousand."""
-
 MOST_SETTINGS_BYTES = 8 * 1024 * 1024
-"""For any other settings and templates. tokenizer_config.json is the largest: Gemma's lists 6,000 tokens in 1.2 MB."""
+"""For settings and templates. tokenizer_config.json is the largest: Gemma's lists 6,000 tokens in 1.2 MB."""
 
 MOST_INDEX_BYTES = 32 * 1024 * 1024
 """For model.safetensors.index.json: that of a model with a trillion weights has about 20 MB."""
@@ -39,17 +36,17 @@ MOST_VALUES = 5_000_000
 """In one file, as `parse_json` counts them: a vocabulary of 262,144 tokens with its merges has 1.8 million."""
 
 MOST_TENSOR_VALUES = 1_000_000
-"""In a header, nine for each tensor, or in the index, one for each."""
+"""In a header, nine for each tensor, in the index, one for each, in config.json, a few for some."""
 
 MOST_FILES = 4096
 """Beside each other in a model folder. The models with the most shards have some hundred files."""
 
 _MOST_BYTES = {
-    "config.json": MOST_CONFIG_BYTES,
+    "config.json": MOST_SETTINGS_BYTES,
     "tokenizer_config.json": MOST_SETTINGS_BYTES,
     "generation_config.json": MOST_SETTINGS_BYTES,
     "special_tokens_map.json": MOST_SETTINGS_BYTES,
-    "adapter_config.json": MOST_CONFIG_BYTES,
+    "adapter_config.json": MOST_SETTINGS_BYTES,
     "model.safetensors.index.json": MOST_INDEX_BYTES,
 }
 _READ_WHOLE = {".json", ".jinja", ".txt", ".model", ".tiktoken"}
