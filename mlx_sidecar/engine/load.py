@@ -65,6 +65,7 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
     started = time.monotonic()
     yield 0.0
     import_mlx_lm()
+    _forget_draws()
     yield 0.0
     with _reasons(wanted.folder):
         network, config = _build(wanted)
@@ -82,6 +83,13 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
         prompts = _prompts(wanted.folder, made)
         vocabulary_size = int(logits.shape[-1])
     return Prepared(wanted, started, network, config, made, prompts, logits, vocabulary_size, cost)
+
+
+def _forget_draws() -> None:
+    """A network is made with random weights that nobody asks for, and MLX keeps how they would be drawn."""
+    import mlx.core as mx
+
+    mx.random.seed(0)
 
 
 def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float, None, LoadedModel]:
