@@ -14,7 +14,6 @@ from mlx_sidecar.commands.models import left_behind
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import EngineEvent, JobEnded, JobFailed, JobResult, TextCame
-from mlx_sidecar.engine.memory import tells_of_missing_memory
 from mlx_sidecar.errors import (
     Cancelled,
     DuplicateId,
@@ -419,6 +418,8 @@ class Worker:
         """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
         if isinstance(problem, SidecarError):
             return problem
+        from mlx_sidecar.engine.memory import tells_of_missing_memory
+
         if tells_of_missing_memory(problem):
             return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
         self._log.write("error", f"a bug in {command}", problem)

@@ -86,7 +86,7 @@ def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> No
     ("room", "request_"),
     [
         ("commands.control.check_availability", {"command": "check-availability"}),
-        ("commands.models.plan", {"command": "load-model", "model_path": "demo"}),
+        ("engine.plan.plan", {"command": "load-model", "model_path": "demo"}),
         ("engine.load.prepare", {"command": "load-model", "model_path": "demo"}),
         ("tasks.tags.split_document", TAGS),
         ("engine.loaded.LoadedModel.render", SUMMARY),

@@ -1,9 +1,13 @@
-"""Models: load, let go, describe, list."""
+"""Models: load, let go, describe, list.
+
+What looks into folders is imported with the first request that names one: the first answer of all shouldn't wait.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET, convert, structs
 
@@ -11,9 +15,7 @@ from mlx_sidecar.commands.services import DEMO_FOLDER, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts
-from mlx_sidecar.engine.plan import LoadPlan, plan
 from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
-from mlx_sidecar.hub import cache
 from mlx_sidecar.protocol.requests import AnyRequest, ListModels, LoadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
@@ -25,6 +27,9 @@ from mlx_sidecar.protocol.responses import (
     Quantization,
 )
 from mlx_sidecar.tasks.task import Pause, Task
+
+if TYPE_CHECKING:
+    from mlx_sidecar.engine.plan import LoadPlan
 
 _DEMO = "demo"
 _LISTED_BETWEEN_PAUSES_S = 0.01
@@ -73,6 +78,8 @@ def left_behind(request: AnyRequest | None, engine: Engine, *, has_begun: bool) 
 
 
 def _plan(request: LoadModel) -> LoadPlan:
+    from mlx_sidecar.engine.plan import plan
+
     path, name = _locate(request)
     adapter_path = absolute(request.adapter_path) if request.adapter_path else None
     return plan(path, name, adapter_path, request.context_length)
@@ -80,6 +87,8 @@ def _plan(request: LoadModel) -> LoadPlan:
 
 def _locate(request: LoadModel) -> tuple[Path, str]:
     if request.repo_id is not None:
+        from mlx_sidecar.hub import cache
+
         return cache.snapshot_of(request.repo_id), request.repo_id
     assert request.model_path is not None
     if request.model_path == _DEMO:
@@ -130,6 +139,8 @@ def _describe(facts: ModelFacts) -> ModelDescription:
 
 def list_models(request: ListModels) -> Task:
     """The models in the Hugging Face cache, or in a folder. Reading all their headers may take a while."""
+    from mlx_sidecar.hub import cache
+
     found: list[ListedModel] = []
     began = time.monotonic()
     for some in cache.cached_models() if request.folder is None else cache.models_in(absolute(request.folder)):
