@@ -160,6 +160,7 @@ def test_a_model_flag_that_names_a_broken_folder_is_told_to_whoever_needs_it(she
     with Worker("--model", broken) as worker:
         line = worker.ask({"command": "summarize", "content": "x"})
         assert (line["code"], "model.safetensors" in line["error"]) == ("model_invalid", True)
+        assert "previous_model" not in line["data"]
         assert worker.demand({"command": "status"})["model"] is None
         worker.demand({"command": "load-model", "model_path": sound})
         worker.demand({"command": "summarize", "content": "x", "max_words": 5})

@@ -40,7 +40,8 @@ def loaded(services: Services) -> LanguageModel:
     if services.engine.facts is None and services.startup_failure is not None:
         # A new one each time: an exception that is raised again and again collects all its tracebacks.
         failure = services.startup_failure
-        raise type(failure)(failure.message, failure.data)
+        data = {name: value for name, value in failure.data.items() if name != "previous_model"}
+        raise type(failure)(failure.message, data)
     return services.engine.model
 
 
