@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -17,6 +18,9 @@ from tests.support.models import Shelf
 from tests.support.worker import Server, closing
 
 assert mlx_lm.load
+
+# Under nohup it is ignored, and a worker that inherited that would rightly not end by it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The gate tries the same examples every time; HYPOTHESIS_PROFILE=explore looks for new ones.
 hypothesis.settings.register_profile("gate", derandomize=True)

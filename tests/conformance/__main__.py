@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 from collections import Counter
 
@@ -16,6 +17,8 @@ from .transcript import Transcript, read_all
 def main() -> int:
     """Play the transcripts that were asked for; 1 if the worker deviates, 2 if there is no such worker or name."""
     options = _parser().parse_args()
+    # Under nohup it is ignored, and a worker that inherited that would rightly not end by it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     setup = Setup(options.worker, options.model, options.deadline_s)
     chosen = [each for each in read_all() if _is_chosen(each.name, options.names)]
     if not chosen:

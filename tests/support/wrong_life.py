@@ -112,7 +112,6 @@ class Life:
                 threading.Timer(LATE_S, os._exit, (0,)).start()
             return
         self._stop_all()
-        sys.stdout.flush()
         os._exit(130 if number == signal.SIGINT and self._sin != "int-exits-0" else 0)
 
     def _watch_parent(self, parent: int) -> None:
@@ -132,8 +131,8 @@ class Life:
         line = json.dumps({"type": kind, **head, **fields})
         if self._sin == "key-twice":
             line = f'{line[:-1]},"type":"{kind}"}}'
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        # A handler of a signal writes, too, in the middle of whatever is going on.
+        os.write(1, f"{line}\n".encode())
 
 
 if __name__ == "__main__":
