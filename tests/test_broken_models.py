@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,11 @@ LORA = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": {"rank": 4
         (json.dumps(LORA | {"fine_tune_type": "evil"}), "adapter_config.json"),
         (json.dumps(LORA | {"num_layers": "all"}), "adapter_config.json"),
         (json.dumps(LORA | {"lora_parameters": {"rank": 4}}), "adapter_config.json"),
-        (json.dumps(LORA | {"lora_parameters": {"rank": 10**6, "scale": 1, "dropout": 0}}), "adapters.safetensors"),
+        pytest.param(
+            json.dumps(LORA | {"lora_parameters": {"rank": 10**6, "scale": 1, "dropout": 0}}),
+            "adapters.safetensors",
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="its mlx-lm goes by the tensors' own rank"),
+        ),
     ],
     ids=["absent", "torn", "incomplete", "unknown kind", "no number", "no scale", "other rank"],
 )

@@ -65,4 +65,16 @@ def put_on(network: Any, path: Path) -> Any:
         file = path / (_WEIGHTS if "incompatible tensors" in text else _CONFIG)
         reason = f"{file} doesn't fit the model: {text} ({type(problem).__name__})"
         raise ModelInvalid(reason, {"file": file.name, "reason": text}) from problem
+    _check_names(network, path / _WEIGHTS)
     return network
+
+
+def _check_names(network: Any, file: Path) -> None:
+    """mlx_lm before 0.32, the newest for Python 3.10, leaves out what it finds no place for, and says nothing."""
+    from mlx.utils import tree_flatten
+
+    places = {name for name, _ in tree_flatten(network.parameters())}
+    foreign = [name for name in weight_file.check(file).names if name not in places]
+    if foreign:
+        reason = f"the model has no place for {len(foreign)} of its tensors, such as '{foreign[0][:100]}'"
+        raise ModelInvalid(f"{file} doesn't fit the model: {reason}", {"file": file.name, "reason": reason})
