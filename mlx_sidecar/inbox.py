@@ -48,7 +48,6 @@ class DownloadSaid(Struct, frozen=True):
 class ThreadFailed(Struct, frozen=True):
     """A thread that the loop can't do without has ended by a bug, or for want of memory."""
 
-    name: str
     problem: BaseException
 
 
@@ -118,4 +117,4 @@ class Source(threading.Thread):
         try:
             self.watch()
         except BaseException as problem:
-            self._inbox.put(ThreadFailed(self.name, problem))
+            self._inbox.put(ThreadFailed(problem))

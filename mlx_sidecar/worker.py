@@ -133,7 +133,7 @@ class Worker:
                 if download := self._services.downloads.find(number):
                     download.take(line)
                     self._hear(number)
-            case ThreadFailed(_, problem):
+            case ThreadFailed(problem):
                 raise problem
             case InputEnded():
                 self._input_ended = True

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support.models import Script, Shelf
+from tests.support.programs import run_command
 from tests.support.terminal import COMMAND, Terminal, run
 from tests.support.worker import DEADLINE_S, environment
 
@@ -227,15 +228,7 @@ def test_an_answer_that_finds_no_room_is_one_line_and_exit_code_one(folder: Path
 
 def in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """`mlx-sidecar` with what a shell makes of that line."""
-    return subprocess.run(
-        ["sh", "-c", f"exec '{COMMAND}' {line}"],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        env=environment(),
-        cwd=folder,
-        check=False,
-    )
+    return run_command(["sh", "-c", f"exec '{COMMAND}' {line}"], folder)
 
 
 def test_json_is_ascii_where_characters_could_do_harm(folder: Path) -> None:

@@ -50,11 +50,8 @@ class Prepared:
     logits: Any
     """What the network makes of one token, promised: computed, and let go, when the weights are there."""
     vocabulary_size: int
+    weight_bytes: int
     cost: RowCost
-
-    @property
-    def weight_bytes(self) -> int:
-        return sum(weight.nbytes for weight in _weights(self.network))
 
 
 def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[float, None, Prepared]:
@@ -71,18 +68,18 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
         network, config = _build(wanted)
         if wanted.adapter_path is not None:
             network = adapter.put_on(network, wanted.adapter_path)
-    needed_bytes = sum(weight.nbytes for weight in _weights(network))
-    budget.check(needed_bytes, "the model needs {}", held_bytes)
+    weight_bytes = sum(weight.nbytes for weight in _weights(network))
+    budget.check(weight_bytes, "the model needs {}", held_bytes)
     yield 0.0
     with _reasons(wanted.folder):
         logits, cost = _promise(network)
-        _context_length(wanted, cost, budget, held_bytes - needed_bytes)
+        _context_length(wanted, cost, budget, held_bytes - weight_bytes)
         made = _tokenizer(wanted.folder, network, config)
     yield 0.0
     with _reasons(wanted.folder):
         prompts = _prompts(wanted.folder, made)
         vocabulary_size = int(logits.shape[-1])
-    return Prepared(wanted, started, network, config, made, prompts, logits, vocabulary_size, cost)
+    return Prepared(wanted, started, network, config, made, prompts, logits, vocabulary_size, weight_bytes, cost)
 
 
 def _forget_draws() -> None:
