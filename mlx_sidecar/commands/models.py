@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, convert, structs
 
@@ -83,7 +83,17 @@ def _plan(request: LoadModel) -> LoadPlan:
 
     path, name = _locate(request)
     adapter_path = absolute(request.adapter_path) if request.adapter_path else None
-    return plan(path, name, adapter_path, request.context_length)
+    made = plan(path, name, adapter_path, request.context_length)
+    return structs.replace(made, task_prompts=_task_prompts(path))
+
+
+def _task_prompts(path: Path) -> dict[str, Any] | None:
+    """The words that a model is to be asked with, where its folder brings some. Raises ModelInvalid."""
+    from mlx_sidecar.engine.folder import read_json
+    from mlx_sidecar.tasks import prompts
+
+    file = path / prompts.FILE
+    return prompts.checked(read_json(file), file) if file.exists() else None
 
 
 def _locate(request: LoadModel) -> tuple[Path, str]:

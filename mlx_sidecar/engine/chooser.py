@@ -39,12 +39,15 @@ class Rules(Protocol):
 
 
 class Chooser:
-    """Owns the order of the batch's rows, and the tokens that their constraints haven't been told of yet."""
+    """Owns the order of the batch's rows, and the tokens that their constraints haven't been told of yet.
+
+    Of these it keeps the token that was chosen, and the model's own first choice beside it.
+    """
 
     def __init__(self) -> None:
         self._rows: list[Rules] = []
         self._entering: list[Rules] = []
-        self._latest: dict[int, tuple[mx.array, int]] = {}
+        self._latest: dict[int, tuple[mx.array, mx.array, int]] = {}
 
     def insertion(self, row: Rules, eos_ids: frozenset[int]) -> dict[str, Any]:
         """Arguments for BatchGenerator.insert_segments: the row's processors, and how it announces itself."""
@@ -76,18 +79,24 @@ class Chooser:
             self._tell(rows)
         allowed = [each.allowed() if each else None for each in constraints]
         tokens = choose(logprobs, [row.draws for row in rows], allowed)
-        self._latest |= {id(row): (tokens, place) for place, row in enumerate(rows) if row.constrained}
+        if any(constraints):
+            first_choices = mx.argmax(logprobs, axis=-1)
+            self._latest |= {
+                id(row): (tokens, first_choices, place) for place, row in enumerate(rows) if row.constrained
+            }
         return tokens
 
     def _tell(self, rows: Sequence[Rules]) -> None:
         """Tell the constraints which tokens were chosen last. Waits until these are computed."""
-        computed: dict[int, Any] = {}
+        computed: dict[int, tuple[Any, Any]] = {}
         for row in rows:
             if row.constrained is not None and (latest := self._latest.pop(id(row), None)) is not None:
-                tokens, place = latest
+                tokens, first_choices, place = latest
                 if id(tokens) not in computed:
-                    computed[id(tokens)] = tokens.tolist()
-                row.constrained.take(computed[id(tokens)][place])
+                    mx.eval(tokens, first_choices)
+                    computed[id(tokens)] = (tokens.tolist(), first_choices.tolist())
+                chosen, wanted = computed[id(tokens)]
+                row.constrained.take(chosen[place], wanted[place])
 
 
 def _arrival(chooser: Chooser, row: Rules, eos_ids: frozenset[int]) -> Any:

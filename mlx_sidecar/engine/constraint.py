@@ -1,4 +1,4 @@
-"""Constrained decoding: which tokens may come next, by grammar (llguidance) and by the rules for tags.
+"""Constrained decoding: which tokens may come next, by grammar (llguidance).
 
 A grammar is compiled once per model and text of it; each sequence gets a copy
 of the compiled matcher, which costs microseconds. Knows no MLX: what it allows
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -19,13 +18,11 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
-from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
-from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
+from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import InvalidParams, ModelUnsupported
-from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
 
 Bits = NDArray[np.int32]
 
@@ -43,12 +40,6 @@ Value = TypeVar("Value")
 
 _SPELLING = {"Prepend", "Replace", "ByteLevel"}
 """Normalizers of `tokenizers` that change how a text is spelled in tokens, not which text it is."""
-
-_MOST_REPEATS = 3
-"""So many lines in a row may be tags that are there already; then the list ends: it goes in circles."""
-
-# A tag of the model's own: it starts with a letter or digit and holds no quotes, commas or brackets.
-_FREE_TAG = rf" ?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}} '’&+#./_-]{{0,{MAX_TAG_CHARS - 1}}}"
 
 
 class ConstraintError(Exception):
@@ -68,6 +59,9 @@ class Constrained(ABC):
         self._opening: int | None = None
         self._marker: tuple[int, ...] = ()
         self._latest: deque[int] = deque()
+        self._allowed_last: Bits | None = None
+        self.overruled_tokens = 0
+        """At how many tokens the model's own first choice was forbidden."""
         self.problem: BaseException | None = None
 
     def let_think(self, opening: int | None, marker: tuple[int, ...]) -> None:
@@ -78,8 +72,10 @@ class Constrained(ABC):
         self._opening, self._latest = opening, deque(maxlen=len(marker))
         self._marker = marker
 
-    def take(self, token: int) -> None:
-        """The sequence has this token now."""
+    def take(self, token: int, first_choice: int | None = None) -> None:
+        """The sequence has this token now; `first_choice` is what the model alone would have taken."""
+        if first_choice is not None and self._allowed_last is not None:
+            self.overruled_tokens += not _is_set(self._allowed_last, first_choice)
         try:
             if self._opening is not None:
                 self._open(token)
@@ -92,6 +88,10 @@ class Constrained(ABC):
 
     def allowed(self) -> Bits:
         """The tokens that may be next, as bits."""
+        self._allowed_last = self._allowed_or_end()
+        return self._allowed_last
+
+    def _allowed_or_end(self) -> Bits:
         try:
             if self.problem is None:
                 return self._thinking() if self._marker else self._allowed()
@@ -151,6 +151,10 @@ class Constrained(ABC):
         return bits
 
 
+def _is_set(bits: Bits, token: int) -> bool:
+    return token // 32 < len(bits) and bool(bits[token // 32] >> (token % 32) & 1)
+
+
 def _set(bits: Bits, tokens: Iterable[int], on: bool) -> None:
     view = bits.view(np.uint32)
     for token in tokens:
@@ -171,130 +175,6 @@ class GrammarConstrained(Constrained):
         return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
 
 
-class ClosedVocabulary:
-    """The tags that there are, sorted as bytes, so that a prefix is found by bisection."""
-
-    def __init__(self, tags: Sequence[str], vocabulary: Vocabulary) -> None:
-        alike: dict[str, list[bytes]] = {}
-        for tag in dict.fromkeys(tags):
-            alike.setdefault(fold(tag), []).append(tag.encode())
-        self._alike, self._vocabulary = alike, vocabulary
-        self._tags = sorted(tag for group in alike.values() for tag in group)
-
-    def __len__(self) -> int:
-        return len(self._alike)
-
-    def choice(self) -> VocabularyChoice:
-        """All of them still to choose from."""
-        return VocabularyChoice(list(self._tags), self._alike, self._vocabulary)
-
-
-class VocabularyChoice:
-    """Which tags of a closed vocabulary are left for one sequence."""
-
-    def __init__(self, left: list[bytes], alike: dict[str, list[bytes]], vocabulary: Vocabulary) -> None:
-        self._left, self._alike, self._vocabulary = left, alike, vocabulary
-        self._gone: list[bytes] = []
-
-    def take(self, folded: str) -> None:
-        """This tag is used, and with it all that are the same tag."""
-        for tag in self._alike.get(folded, ()):
-            at = bisect_left(self._left, tag)
-            if at < len(self._left) and self._left[at] == tag:
-                self._gone.append(self._left.pop(at))
-
-    def dead_ends(self, line: bytes) -> set[int]:
-        """Tokens after which this line can only become a tag that was used."""
-        begun, ids_of = line.lstrip(b" "), self._vocabulary.ids_of
-        dead: set[int] = set()
-        for tag in self._gone:
-            if tag.startswith(begun):
-                rests = (tag[len(begun) :], b" " + tag) if not begun else (tag[len(begun) :],)
-                ends = (rest[:end] for rest in rests for end in range(1, len(rest) + 1) if rest[:end] in ids_of)
-                dead.update(token for end in ends if self._is_dead((line + end).lstrip(b" ")) for token in ids_of[end])
-        return dead
-
-    def _is_dead(self, begun: bytes) -> bool:
-        at = bisect_left(self._left, begun)
-        return at == len(self._left) or not self._left[at].startswith(begun)
-
-
-class TagsConstrained(Constrained):
-    """Holds a sequence to tags, one a line.
-
-    The grammar is that of one tag and starts anew on each line. A tag of the
-    model's own that is there already may be closed like any other, since a model
-    that may not is driven on into nonsense; it doesn't count, and the task drops
-    it. In a closed vocabulary nothing may be begun that can only end in a tag
-    that is there already: what is left there always makes sense.
-    """
-
-    def __init__(
-        self,
-        matcher: LLMatcher,
-        tokenizer: LLTokenizer,
-        newline_ids: frozenset[int],
-        eos_ids: frozenset[int],
-        max_tags: int,
-        closed: ClosedVocabulary | None,
-    ) -> None:
-        super().__init__(matcher.deep_copy(), eos_ids, tokenizer.vocab_size)
-        self._fresh, self._tokenizer, self._newline_ids = matcher, tokenizer, newline_ids
-        self._left = min(max_tags, len(closed)) if closed else max_tags
-        self._choice = closed.choice() if closed else None
-        self._used: set[str] = set()
-        self._repeats = 0
-        self._line = b""
-
-    def _consume(self, token: int) -> None:
-        if token in self._newline_ids:
-            self._close_line()
-        elif token not in self._eos_ids:
-            self._matcher.consume_token(token)
-            self._line += self._tokenizer.decode_bytes([token])
-
-    def _close_line(self) -> None:
-        if self._is_new():
-            self._take_tag(self._folded())
-        else:
-            self._repeats += 1
-        self._line, self._matcher = b"", self._fresh.deep_copy()
-
-    def _take_tag(self, folded: str) -> None:
-        self._used.add(folded)
-        if self._choice:
-            self._choice.take(folded)
-        self._left -= 1
-        self._repeats = 0
-
-    def _is_new(self) -> bool:
-        return self._folded() not in self._used
-
-    def _folded(self) -> str:
-        return fold(self._line.decode("utf-8", "replace"))
-
-    def _allowed(self) -> Bits:
-        if self._repeats >= _MOST_REPEATS:
-            return self._only(self._eos_ids)
-        accepting = self._matcher.is_accepting()
-        bits = self._only(frozenset()) if self._is_complete() else self._from_matcher()
-        _set(bits, self._eos_ids, False)
-        if self._choice is not None and self._used:
-            _set(bits, self._choice.dead_ends(self._line), False)
-        # A line that can't go on is closed, whatever it holds.
-        if not bits.any() or self._may_end(accepting):
-            _set(bits, self._eos_ids, True)
-            if accepting and (self._left > 1 or not self._is_new()):
-                _set(bits, self._newline_ids, True)
-        return bits
-
-    def _may_end(self, accepting: bool) -> bool:
-        """Whether the list may end here: after a tag, or where a next one would begin."""
-        if not self._line:
-            return bool(self._used)
-        return accepting and (self._choice is None or self._is_new())
-
-
 class Constraints:
     """Compiles constraints for one model and keeps the latest of them."""
 
@@ -303,31 +183,19 @@ class Constraints:
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
         self._lookup: LLTokenizer | None = None
         self._compiled: OrderedDict[Hashable, LLMatcher] = OrderedDict()
-        self._closed: OrderedDict[tuple[str, ...], ClosedVocabulary] = OrderedDict()
 
     def make(self, constraint: Constraint) -> Constrained:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
         if not self._eos_ids:
             raise ModelUnsupported("this model names no end token, which tags, 'schema' and 'choices' need")
         match constraint:
-            case TagLines():
-                if not self._vocabulary.newline_ids:
-                    raise ModelUnsupported("this model's tokenizer has no line break, which tags need")
-                return self._make_tags(constraint)
+            case Grammar(lark, field):
+                matcher = self._matcher(field, lark, lambda: str(LLMatcher.grammar_from_lark(lark)))
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):
                 matcher = self._matcher("schema", _spelled(schema), lambda: _json_grammar(schema))
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
-
-    def _make_tags(self, tags: TagLines) -> TagsConstrained:
-        only = tags.only
-        matcher = self._matcher(
-            "vocabulary", only, lambda: _one_of("vocabulary", only, " ?") if only else _regex(_FREE_TAG)
-        )
-        closed = _remember(self._closed, only, lambda: ClosedVocabulary(only, self._vocabulary)) if only else None
-        newline_ids = self._vocabulary.newline_ids
-        return TagsConstrained(matcher, self._ll_tokenizer(), newline_ids, self._eos_ids, tags.max_tags, closed)
 
     def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
         return _remember(self._compiled, (field, key), lambda: self._compile(field, grammar()))
@@ -379,15 +247,11 @@ def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]
     return kept[key]
 
 
-def _one_of(field: str, choices: Sequence[str], before: str = "") -> str:
-    """A grammar for these very strings, after what the regular expression `before` takes."""
+def _one_of(field: str, choices: Sequence[str]) -> str:
+    """A grammar for these very strings."""
     refuse_too_long(field, choices)
     escaped = (re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
-    return _regex(f"{before}(?:{'|'.join(escaped)})")
-
-
-def _regex(pattern: str) -> str:
-    return str(LLMatcher.grammar_from_regex(pattern))
+    return str(LLMatcher.grammar_from_regex("|".join(escaped)))
 
 
 def _spelled(schema: dict[str, Any]) -> str:

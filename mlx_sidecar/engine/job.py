@@ -32,15 +32,18 @@ class OneOf(Struct, frozen=True):
     choices: tuple[str, ...]
 
 
-class TagLines(Struct, frozen=True):
-    """The answer is tags, one a line, no two alike; with `only`, tags out of that list."""
+class Grammar(Struct, frozen=True):
+    """The answer obeys this grammar, in llguidance's dialect of Lark.
 
-    max_tags: int
-    only: tuple[str, ...] | None = None
+    `field` is the option of the request that the grammar is made of: a refusal names it.
+    """
+
+    lark: str
+    field: str
 
 
 FinishReason = Literal["stop", "length"]
-Constraint = JsonSchema | OneOf | TagLines
+Constraint = JsonSchema | OneOf | Grammar
 
 
 class Turn(Struct, frozen=True):
@@ -110,6 +113,8 @@ class JobResult(Struct, frozen=True):
     first_token_at: float
     ended_at: float
     reasoning: str = ""
+    overruled_tokens: int | None = None
+    """At how many tokens a constraint forbade the model's own first choice; None without a constraint."""
 
 
 class TextCame(Struct, frozen=True):
@@ -146,6 +151,14 @@ class LanguageModel(Protocol):
     @property
     def can_think(self) -> bool:
         """Whether the model can be asked to reason before it answers."""
+
+    @property
+    def param_count(self) -> int:
+        """How many weights the model has."""
+
+    @property
+    def task_prompts(self) -> dict[str, Any] | None:
+        """What `task_prompts.json` in the model's folder says, already checked; None where there is none."""
 
     def count(self, text: str) -> int:
         """How many tokens a text has, by the model's own tokenizer."""

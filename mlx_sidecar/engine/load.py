@@ -230,7 +230,7 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
     )
     mx.clear_cache()
     size, cost = prepared.vocabulary_size, prepared.cost
-    return LoadedModel(prepared.network, prepared.tokenizer, prepared.prompts, facts, size, cost)
+    return LoadedModel(prepared.network, prepared.tokenizer, prepared.prompts, facts, size, cost, wanted.task_prompts)
 
 
 def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:

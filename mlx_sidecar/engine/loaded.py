@@ -26,11 +26,18 @@ class LoadedModel:
     facts: ModelFacts
     vocabulary_size: int
     cost: RowCost
+    task_prompts: dict[str, Any] | None = None
+    """What `task_prompts.json` in the model's folder says."""
 
     @property
     def context_length(self) -> int:
         """Tokens that prompt and answer may have together."""
         return self.facts.context_length
+
+    @property
+    def param_count(self) -> int:
+        """How many weights the model has."""
+        return self.facts.param_count
 
     @property
     def eos_ids(self) -> frozenset[int]:

@@ -29,6 +29,8 @@ class LoadPlan(Struct, frozen=True):
     name: str
     adapter_path: Path | None = None
     context_length: int | None = None
+    task_prompts: dict[str, Any] | None = None
+    """What `task_prompts.json` says; the tasks know what it means."""
 
 
 def plan(path: Path, name: str, adapter_path: Path | None, context_length: int | None) -> LoadPlan:

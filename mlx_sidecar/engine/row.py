@@ -21,6 +21,7 @@ class Row:
         self.draws = Draws(job.sampling)
         self.constrained = _constrain(job, model)
         self.processors = make_processors(job.sampling)
+        self._overruled_before = 0
         self.cached_tokens = 0
         self.output_tokens = 0
         self._model, self._generated = model, list[int]()
@@ -54,6 +55,7 @@ class Row:
     def begin_again(self) -> None:
         """Its batch is lost: it goes on after the tokens that it has."""
         self.draws.rewind(len(self._generated))
+        self._overruled_before = self._overruled_tokens or 0
         self.constrained = _constrain(self.job, self._model)
         for token in self._generated if self.constrained else ():
             self.constrained.take(token)  # type: ignore[union-attr]
@@ -107,7 +109,12 @@ class Row:
             started_at=self._started_at or self._inserted_at,
             first_token_at=self._first_token_at or now,
             ended_at=now,
+            overruled_tokens=self._overruled_tokens,
         )
+
+    @property
+    def _overruled_tokens(self) -> int | None:
+        return self._overruled_before + self.constrained.overruled_tokens if self.constrained else None
 
 
 def _constrain(job: Job, model: LoadedModel) -> Constrained | None:

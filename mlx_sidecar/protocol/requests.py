@@ -75,11 +75,39 @@ class ListModels(Request, frozen=True, kw_only=True, tag="list-models"):
     folder: Annotated[NonEmpty | None, Meta(description="look here instead of in the Hugging Face cache")] = None
 
 
+class TagsExample(Struct, frozen=True, kw_only=True):
+    """A text, and the tags that it should get."""
+
+    content: str
+    tags: Annotated[list[str], Meta(min_length=1, max_length=50)]
+
+    def __post_init__(self) -> None:
+        _refuse_blank(self.content)
+        _refuse_unfit(self.tags, "tags")
+
+
+class SummaryExample(Struct, frozen=True, kw_only=True):
+    """A text, and the summary that it should get."""
+
+    content: str
+    summary: Annotated[str, Meta(max_length=10_000)]
+
+    def __post_init__(self) -> None:
+        _refuse_blank(self.content)
+        _refuse_blank(self.summary, "summary")
+
+
+MAX_EXAMPLES = 8
+
+
 class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags"):
     """Tags for a document."""
 
     content: Annotated[str, Meta(description="the document")]
     max_tags: Annotated[int, Meta(ge=1, le=50)] = 5
+    max_tag_words: Annotated[
+        int, Meta(ge=1, le=6, description="in scripts without blanks, four characters count as a word")
+    ] = 3
     vocabulary: Annotated[
         Annotated[list[str], Meta(min_length=1, max_length=10_000)] | None,
         Meta(description=f"tags to prefer, or to choose from; 1 to {MAX_TAG_CHARS} characters each"),
@@ -90,6 +118,10 @@ class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags
     language: Annotated[
         Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="language of the tags")
     ] = None
+    examples: Annotated[
+        Annotated[list[TagsExample], Meta(max_length=MAX_EXAMPLES)],
+        Meta(description="texts with the tags that they should get: the model follows their taste"),
+    ] = []
 
     def __post_init__(self) -> None:
         _refuse_blank(self.content)
@@ -107,6 +139,10 @@ class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
     language: Annotated[
         Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="language of the summary")
     ] = None
+    examples: Annotated[
+        Annotated[list[SummaryExample], Meta(max_length=MAX_EXAMPLES)],
+        Meta(description="texts with the summaries that they should get: the model follows their style"),
+    ] = []
     stream: Annotated[bool, Meta(description="send the text as it comes, as `delta` progress lines")] = False
 
     def __post_init__(self) -> None:
@@ -218,16 +254,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Unicode's category Cc."""
 
 
-def _refuse_blank(content: object) -> None:
+def _refuse_blank(content: object, field: str = "content") -> None:
     # A client's caller may have given anything; what is of a wrong type is refused as that, elsewhere.
     if isinstance(content, str) and not content.strip():
-        raise ValueError("field 'content': expected some text, got nothing but blanks")
+        raise ValueError(f"field '{field}': expected some text, got nothing but blanks")
 
 
-def _refuse_unfit(vocabulary: object) -> None:
-    for entry in vocabulary if isinstance(vocabulary, list) else ():
+def _refuse_unfit(tags: object, field: str = "vocabulary") -> None:
+    for entry in tags if isinstance(tags, list) else ():
         if isinstance(entry, str) and (problem := _unfit_as_tag(entry)):
-            raise ValueError(f"field 'vocabulary': {entry[:60]!r} {problem}")
+            raise ValueError(f"field '{field}': {entry[:60]!r} {problem}")
 
 
 def _unfit_as_tag(entry: str) -> str | None:

@@ -83,6 +83,10 @@ class Usage(Struct, frozen=True, kw_only=True):
     cached_tokens: int
     output_tokens: int
     chunks: int
+    overruled_tokens: Annotated[
+        int | UnsetType,
+        Meta(description="where a constraint held: at how many tokens it forbade what the model would have taken"),
+    ] = UNSET
 
 
 class Timing(Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator
 
-from mlx_sidecar.engine.job import LanguageModel, Turn
+from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.errors import ContextTooLong
 from mlx_sidecar.tasks.count import Counter
-from mlx_sidecar.tasks.prompts import with_document
+from mlx_sidecar.tasks.prompts import Question
 from mlx_sidecar.tasks.task import Pause
 
 # Where to cut, the best place first; what separates stays with what comes before it.
@@ -33,18 +33,18 @@ _FULL = 7 / 8
 
 
 def split_document(
-    content: str, instruction: str, model: LanguageModel, answer_tokens: int
+    content: str, question: Question, model: LanguageModel, answer_tokens: int
 ) -> Generator[Pause, object, list[str]]:
-    """Parts of `content` that each fit the context together with the instruction and the answer.
+    """Parts of `content` that each fit the context together with what is asked about each, and the answer.
 
     Raises ContextTooLong where the context has no room for any document.
     """
-    frame = len(model.render([Turn("user", with_document("", instruction))]))
+    frame = len(model.render(question.about("")))
     budget = model.context_length - frame - answer_tokens
     if budget < _LEAST_PART_TOKENS:
         raise ContextTooLong(
-            f"the context has {model.context_length} tokens, of which the instruction takes {frame} and the answer "
-            f"{answer_tokens}; load the model with a greater context_length",
+            f"the context has {model.context_length} tokens, of which the instruction and its examples take {frame} "
+            f"and the answer {answer_tokens}; load the model with a greater context_length",
             {"context_length": model.context_length, "instruction_tokens": frame, "answer_tokens": answer_tokens},
         )
     return (yield from split(content, model.count, budget))

@@ -4,39 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter
+from msgspec import structs
+
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter, Turn
 from mlx_sidecar.errors import ContextTooLong
-from mlx_sidecar.protocol.requests import Summarize
+from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
-from mlx_sidecar.tasks.prompts import document_turn, summary_instruction
+from mlx_sidecar.tasks.prompts import Example, Style, summary_question
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
 
 _ANSWER_TOKENS = {"sentence": 160, "paragraph": 400, "bullets": 400}
 _TOKENS_PER_WORD = 3
-_NOTE_STYLE = "paragraph"
+_NOTE_STYLE: Style = "paragraph"
 _NOTE_TOKENS = 200
 
 
 def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> Task:
     """Write the summary; parts are read in one batch, and their notes summarized in turn until one part is left."""
-    instruction = summary_instruction(request.style, max_words=request.max_words, language=request.language)
+    question = summary_question(
+        model,
+        request.style,
+        max_words=request.max_words,
+        language=request.language,
+        examples=[_example(each, request.style) for each in request.examples],
+    )
     answer_tokens = min(_answer_tokens(request), model.context_length // 4)
     text, results, chunks, done = request.content, list[JobResult](), 0, 0.0
     while True:
-        parts = yield from split_document(text, instruction, model, answer_tokens)
+        parts = yield from split_document(text, question, model, answer_tokens)
         chunks = chunks or len(parts)
         if len(parts) == 1:
             break
         # How many rounds there will be isn't known: each takes half of what is left.
         middle = (done + 100.0) / 2
-        jobs = (_note_job(part, request, model) for part in parts)
+        note_question = summary_question(model, _NOTE_STYLE, language=request.language)
+        jobs = (_note_job(note_question.about(part), request, model) for part in parts)
         notes = yield from in_slices(jobs, len(parts), begin=done, end=middle)
         done = middle
         results += notes
         text = _joined(notes, text, model)
-    (answer,) = yield Generate([_final_job(text, instruction, request, model)])
+    (answer,) = yield Generate([_final_job(question.about(text), request, model)])
     return Summary(
         summary=answer.text,
         finish_reason=answer.finish_reason,
@@ -51,10 +60,13 @@ def _answer_tokens(request: Summarize) -> int:
     return request.max_words * _TOKENS_PER_WORD + 16
 
 
-def _note_job(part: str, request: Summarize, model: LanguageModel) -> Job:
-    instruction = summary_instruction(_NOTE_STYLE, language=request.language)
+def _example(given: SummaryExample, style: Style) -> Example:
+    return structs.replace(Example(given.content), **{style: given.summary})
+
+
+def _note_job(turns: list[Turn], request: Summarize, model: LanguageModel) -> Job:
     return Job(
-        prompt=model.render([document_turn(part, instruction)]),
+        prompt=model.render(turns),
         max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
         sampling=sampling_of(request),
         keep_special_tokens=False,
@@ -62,9 +74,9 @@ def _note_job(part: str, request: Summarize, model: LanguageModel) -> Job:
     )
 
 
-def _final_job(text: str, instruction: str, request: Summarize, model: LanguageModel) -> Job:
+def _final_job(turns: list[Turn], request: Summarize, model: LanguageModel) -> Job:
     return Job(
-        prompt=model.render([document_turn(text, instruction)]),
+        prompt=model.render(turns),
         max_tokens=_answer_tokens(request),
         sampling=sampling_of(request),
         keep_special_tokens=False,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TagLines
-from mlx_sidecar.protocol.requests import MAX_TAG_CHARS, GenerateTags
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
+from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
-from mlx_sidecar.tasks.prompts import document_turn, tags_instruction
+from mlx_sidecar.tasks.prompts import Example, Question, tags_question
 from mlx_sidecar.tasks.split import split_document
+from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
 from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 
@@ -23,18 +24,52 @@ _SAMPLE_CHARS = 2048
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
     """Ask each part of the document for tags, and count in how many parts each of them comes up."""
-    only = request.vocabulary_mode == "only"
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     shown = yield from vocabulary.shown(request.content, model)
-    instruction = tags_instruction(request.max_tags, shown, only=only, language=request.language)
-    constraint = TagLines(request.max_tags, vocabulary.tags if only else None)
-    model.check(constraint)
+    asking = _Asking(request, model, vocabulary, shown)
     answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
-    parts = yield from split_document(request.content, instruction, model, answer_tokens)
-    jobs = (_job(part, instruction, constraint, request, model) for part in parts)
-    results = yield from in_slices(jobs, len(parts))
-    tags = _most_found([_read(result, only) for result in results], request.max_tags, vocabulary)
+    parts = yield from split_document(request.content, asking.question, model, answer_tokens)
+    results = yield from in_slices((asking.job(part) for part in parts), len(parts))
+    tags = _most_found([asking.read(result) for result in results], request.max_tags, vocabulary)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
+
+
+class _Asking:
+    """One request's question, constraint and way of reading answers, the same for all parts of its document."""
+
+    def __init__(
+        self, request: GenerateTags, model: LanguageModel, vocabulary: TagVocabulary, shown: Sequence[str]
+    ) -> None:
+        only = request.vocabulary_mode == "only"
+        self._request, self._model = request, model
+        self.question: Question = tags_question(
+            model,
+            request.max_tags,
+            request.max_tag_words,
+            shown,
+            only=only,
+            language=request.language,
+            examples=[Example(each.content, tuple(each.tags)) for each in request.examples],
+        )
+        self._grammar = tag_list_grammar(request.max_tag_words, vocabulary.tags, only=only)
+        self._reader = TagReader(request.max_tag_words, vocabulary.tags)
+        model.check(self._grammar)
+
+    def job(self, part: str) -> Job:
+        """Ask for the tags of a part."""
+        return Job(
+            prompt=self._model.render(self.question.about(part)),
+            max_tokens=self._request.max_tags * _MOST_TOKENS_PER_TAG,
+            sampling=sampling_of(self._request),
+            constraint=self._grammar,
+            keep_special_tokens=False,
+            filters=lambda: [TagListEnd(self._reader, self._request.max_tags)],
+        )
+
+    def read(self, result: JobResult) -> list[str]:
+        """The tags of one answer, each once. What the context cut off is half a tag, and none, if there are others."""
+        whole = self._reader.read(result.text, is_whole=result.finish_reason == "stop")
+        return each_once(whole or self._reader.read(result.text))[: self._request.max_tags]
 
 
 def _tokens_per_tag(content: str, model: LanguageModel) -> int:
@@ -42,33 +77,6 @@ def _tokens_per_tag(content: str, model: LanguageModel) -> int:
     sample = content[:_SAMPLE_CHARS]
     usual = model.count(sample) * _USUAL_TAG_CHARS // len(sample)
     return max(_LEAST_TOKENS_PER_TAG, min(usual, _MOST_TOKENS_PER_TAG))
-
-
-def _job(part: str, instruction: str, constraint: TagLines, request: GenerateTags, model: LanguageModel) -> Job:
-    return Job(
-        prompt=model.render([document_turn(part, instruction)]),
-        max_tokens=request.max_tags * _MOST_TOKENS_PER_TAG,
-        sampling=sampling_of(request),
-        constraint=constraint,
-        keep_special_tokens=False,
-    )
-
-
-def _read(result: JobResult, only: bool) -> list[str]:
-    """The tags of one answer, each once. One that was cut off by the context is half a tag, and none."""
-    lines = result.text.split("\n")
-    if result.finish_reason == "length" and (only or len(lines) > 1):
-        lines.pop()
-    tags = [line.strip() if only else " ".join(line.split()) for line in lines]
-    return _each_once(tag for tag in tags if tag and len(tag) <= MAX_TAG_CHARS)
-
-
-def _each_once(tags: Iterable[str]) -> list[str]:
-    """A weak model writes a tag again and again; the first of those that are alike stays."""
-    first: dict[str, str] = {}
-    for tag in tags:
-        first.setdefault(fold(tag), tag)
-    return list(first.values())
 
 
 class _Found(Struct):

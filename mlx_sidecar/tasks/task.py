@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from mlx_sidecar.engine.job import Job, JobResult, Sampling
 from mlx_sidecar.protocol.requests import SampledRequest
@@ -88,7 +88,13 @@ def usage_of(results: Sequence[JobResult], chunks: int = 1) -> Usage:
         cached_tokens=sum(result.cached_tokens for result in results),
         output_tokens=sum(result.output_tokens for result in results),
         chunks=chunks,
+        overruled_tokens=_overruled(results),
     )
+
+
+def _overruled(results: Sequence[JobResult]) -> int | UnsetType:
+    held = [result.overruled_tokens for result in results if result.overruled_tokens is not None]
+    return sum(held) if held else UNSET
 
 
 def timing_of(results: Sequence[JobResult], accepted_at: float) -> Timing:

@@ -1,0 +1,133 @@
+"""Lists of tags as models write them: the grammar that holds a model to one, and how one is read.
+
+A model may separate its tags with commas, semicolons or line breaks, number them,
+write them as bullets, hashtags or a JSON list, and put "Tags:" before them. What
+it writes of a tag is held to words: at most so many, each of letters, digits and
+what names are made of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.job import Grammar, TextFilter
+from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
+
+MAX_REPEATS = 2
+"""After so many tags in a row that are in the list already, the list is over: the model goes in circles."""
+
+_CHARS_PER_WORD = 4
+"""How many characters of a script without blanks stand for one word."""
+
+_NO_BLANKS = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# "C++", "node.js", "@types/node", ".NET", "R&D", "don't" are words; so is a lone ampersand ("food & drink").
+_WORD = rf"(\.?[@$€£]?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}}'’&+#.\/_%°-]{{0,{MAX_TAG_CHARS - 1}}}|&)"
+_QUOTE = "[\"'“”„‘’«»`*]{0,2}"
+_GRAMMAR = r"""
+start: LIST
+LIST: /\s?(\[ ?)?([Tt]ags ?: ?\n?)?/ ITEM (SEPARATOR ITEM)* / ?\]?\.?\s?/
+ITEM: /([-*•#] ?|\d{1,2}[.)] )?QUOTE/ TAG /QUOTE/
+SEPARATOR: / ?([,;、，；]\s?|\n{1,2} ?)| (#|· |\| )/
+TAG: TAGS
+"""
+
+_SEPARATORS = re.compile(r"[,;、，；\n]|(?<=\s)[#·|](?=\S)|(?<=\s)[·|](?=\s)")
+_PREFACE = re.compile(r"^\s*\[?\s*tags\s*:", re.IGNORECASE)
+_MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
+_AROUND = " \t\"'“”„‘’«»`*[]"
+
+
+def tag_list_grammar(max_words: int, vocabulary: Sequence[str], *, only: bool) -> Grammar:
+    """Hold a model to a list of tags of at most `max_words` words each, or to the tags of a vocabulary, or both."""
+    entries = [_literal(tag) for tag in vocabulary]
+    tags = entries if only else [_free(max_words), *entries]
+    lark = _GRAMMAR.replace("TAGS", "\n  | ".join(tags)).replace("QUOTE", _QUOTE)
+    return Grammar(lark, "vocabulary" if vocabulary else "max_tag_words")
+
+
+def _free(max_words: int) -> str:
+    """Words of the model's own. In a script without blanks its characters are counted instead."""
+    most = max_words * _CHARS_PER_WORD
+    words = rf"/{_WORD}( {_WORD}){{0,{max_words - 1}}}/"
+    return rf"({words} & /[^{_NO_BLANKS}]*([{_NO_BLANKS}][^{_NO_BLANKS}]*){{0,{most}}}/)"
+
+
+def _literal(tag: str) -> str:
+    return "/" + re.sub(r"[\\.+*?()|\[\]{}^$#&~/-]", r"\\\g<0>", tag) + "/"
+
+
+class TagReader:
+    """Reads the tags out of what a model wrote; with a vocabulary its entries come out as they are spelled there."""
+
+    def __init__(self, max_words: int, vocabulary: Sequence[str]) -> None:
+        self._max_words = max_words
+        self._entries = frozenset(vocabulary)
+        self._most_cuts = max((len(_SEPARATORS.findall(tag)) for tag in self._entries), default=0)
+
+    def read(self, text: str, *, is_whole: bool = True) -> list[str]:
+        """The tags in their order, each as often as it stands there.
+
+        Without `is_whole` the text was cut: what stands after its last separator is the beginning of a tag, and none.
+        """
+        text = _PREFACE.sub("", text, count=1)
+        bounds = [(0, 0), *(found.span() for found in _SEPARATORS.finditer(text)), (len(text), len(text))]
+        tags: list[str] = []
+        at, last = 0, len(bounds) - 1
+        while at < last:
+            # An entry may hold a comma: the longest one that stands here is meant.
+            ends = range(min(at + 1 + self._most_cuts, last), at, -1)
+            end = next((end for end in ends if self._entry(text[bounds[at][1] : bounds[end][0]])), at + 1)
+            if end < last or is_whole:
+                tags.append(self._tag(text[bounds[at][1] : bounds[end][0]]))
+            at = end
+        return [tag for tag in tags if tag]
+
+    def _entry(self, item: str) -> str | None:
+        """The entry of the vocabulary that this item is, if it is one."""
+        plain = _MARK.sub("", item.strip())
+        candidates = (item.strip(), plain, item.strip(_AROUND), plain.strip(_AROUND))
+        return next((each for each in candidates if each in self._entries), None)
+
+    def _tag(self, item: str) -> str:
+        if (entry := self._entry(item)) is not None:
+            return entry
+        words = _MARK.sub("", item.strip(_AROUND)).strip(_AROUND).rstrip(".").split()[: self._max_words]
+        # What is too long ends before the limit, after a whole word.
+        while len(" ".join(words)) > MAX_TAG_CHARS and len(words) > 1:
+            words.pop()
+        return " ".join(words)[:MAX_TAG_CHARS]
+
+
+def each_once(tags: Sequence[str]) -> list[str]:
+    """The first of those that are alike."""
+    first: dict[str, str] = {}
+    for tag in tags:
+        first.setdefault(fold(tag), tag)
+    return list(first.values())
+
+
+class TagListEnd(TextFilter):
+    """Ends the list after `max_tags` tags, or when the model only repeats itself. Changes no text."""
+
+    def __init__(self, reader: TagReader, max_tags: int) -> None:
+        self._reader, self._max_tags, self._text = reader, max_tags, ""
+
+    def feed(self, text: str) -> str:
+        """The same text."""
+        self._text += text
+        if _SEPARATORS.search(text):
+            tags = self._reader.read(self._text, is_whole=False)
+            repeats = len(tags) - len(each_once(tags))
+            latest = tags[-MAX_REPEATS:]
+            circles = repeats >= MAX_REPEATS and {fold(tag) for tag in latest} <= {
+                fold(tag) for tag in tags[:-MAX_REPEATS]
+            }
+            if circles or len(tags) - repeats >= self._max_tags:
+                self.ended = "stop"
+        return text
+
+    def finish(self) -> str:
+        """Nothing was held back."""
+        return ""
