@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf
+from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import InvalidParams, ModelUnsupported
@@ -33,10 +34,7 @@ _LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|
 """How llguidance speaks of its limits."""
 
 _KEPT = 16
-"""Compiled grammars, and vocabularies, that a model keeps."""
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+"""Compiled grammars that a model keeps."""
 
 _SPELLING = {"Prepend", "Replace", "ByteLevel"}
 """Normalizers of `tokenizers` that change how a text is spelled in tokens, not which text it is."""
@@ -182,7 +180,7 @@ class Constraints:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
         self._lookup: LLTokenizer | None = None
-        self._compiled: OrderedDict[Hashable, LLMatcher] = OrderedDict()
+        self._compiled = Recent(_KEPT)
 
     def make(self, constraint: Constraint) -> Constrained:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
@@ -198,7 +196,7 @@ class Constraints:
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
-        return _remember(self._compiled, (field, key), lambda: self._compile(field, grammar()))
+        return self._compiled.get((field, key), lambda: self._compile(field, grammar()))
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0, limits=_LIMITS)
@@ -235,16 +233,6 @@ def _spelling_only(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
     steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
     kept = [step for step in steps if step["type"] in _SPELLING]
     return {"type": "Sequence", "normalizers": kept} if kept else None
-
-
-def _remember(kept: OrderedDict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
-    """The value made for this key before, or a new one; only the latest few are kept."""
-    if key not in kept:
-        kept[key] = make()
-    kept.move_to_end(key)
-    while len(kept) > _KEPT:
-        kept.popitem(last=False)
-    return kept[key]
 
 
 def _one_of(field: str, choices: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
+
+T = TypeVar("T")
 
 
 class Sampling(Struct, frozen=True):
@@ -87,6 +89,20 @@ class TextFilter(ABC):
         """A limit of tokens ends the text in the middle; `finish` comes next."""
 
 
+class Continuations(Struct, frozen=True):
+    """Texts that may follow a prompt, whose probabilities are wanted instead of an answer.
+
+    `opening` is the end of the prompt that they join on to. Of many only the `most`
+    likely ones are computed to their end; what speaks for each beforehand stands in
+    `weights`, in nats.
+    """
+
+    texts: tuple[str, ...]
+    weights: tuple[float, ...]
+    opening: str = ""
+    most: int = 256
+
+
 class Job(Struct, frozen=True, eq=False):
     """One sequence to generate: a prompt, and the rules for what follows it."""
 
@@ -99,6 +115,8 @@ class Job(Struct, frozen=True, eq=False):
     keep_special_tokens: bool = True
     filters: Callable[[], Sequence[TextFilter]] | None = None
     streamed: bool = False
+    continuations: Continuations | None = None
+    """Asked for these, nothing is generated but one token, which is thrown away."""
 
 
 class JobResult(Struct, frozen=True):
@@ -115,6 +133,8 @@ class JobResult(Struct, frozen=True):
     reasoning: str = ""
     overruled_tokens: int | None = None
     """At how many tokens a constraint forbade the model's own first choice; None without a constraint."""
+    scores: tuple[float, ...] = ()
+    """The continuations' log-probabilities (natural), in their order; minus infinity where one wasn't computed."""
 
 
 class TextCame(Struct, frozen=True):
@@ -163,8 +183,11 @@ class LanguageModel(Protocol):
     def count(self, text: str) -> int:
         """How many tokens a text has, by the model's own tokenizer."""
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
-        """A conversation as the prompt for the assistant's next turn.
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made for this key before, or now; the latest few are kept as long as the model is."""
+
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False, opening: str = "") -> Prompt:
+        """A conversation as the prompt for the assistant's next turn, which begins with `opening`.
 
         With `raw`, and for a model without a chat template only, markers in the contents count.
         Raises InvalidParams where the chat template refuses the conversation.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from mlx_sidecar.engine.constraint import Constraints
-from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, Turn
+from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, Turn
 from mlx_sidecar.engine.memory import RowCost
 from mlx_sidecar.engine.prompt import PromptBuilder
+from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
@@ -28,6 +29,7 @@ class LoadedModel:
     cost: RowCost
     task_prompts: dict[str, Any] | None = None
     """What `task_prompts.json` in the model's folder says."""
+    _recent: Recent = field(default_factory=Recent)
 
     @property
     def context_length(self) -> int:
@@ -63,9 +65,16 @@ class LoadedModel:
         """How many tokens a text has as a document's: markers in it are plain text."""
         return self.prompts.count(text)
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made for this key before, or now; the latest few are kept as long as the model is."""
+        return self._recent.get(key, make)
+
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False, opening: str = "") -> Prompt:
         """A conversation as the prompt for the assistant's next turn, tokenized in one go."""
-        return self.prompts.build(turns, thinking=thinking, raw=raw)
+        prompt = self.prompts.build(turns, thinking=thinking, raw=raw)
+        if not opening:
+            return prompt
+        return Prompt([*prompt.tokens, *self.tokenizer.encode(opening)], prompt.reusable)
 
     def check(self, constraint: Constraint) -> None:
         """Compile a constraint ahead; it is kept for the jobs that follow."""

@@ -42,9 +42,8 @@ class TagsWording(Struct, frozen=True, forbid_unknown_fields=True):
     """With `{max_tags}`."""
     free: Text
     """Said without a vocabulary; with `{max_tag_words}`."""
-    only: Text
-    """Said with a closed vocabulary; with `{vocabulary}`."""
     prefer: Text
+    """Said with a vocabulary to prefer; with `{vocabulary}`."""
     language: Text
     """With `{language}`."""
     closing: Text
@@ -152,13 +151,12 @@ def tags_question(
     max_tag_words: int,
     vocabulary: Sequence[str] = (),
     *,
-    only: bool = False,
     language: str | None = None,
     examples: Sequence[Example] = (),
 ) -> Question:
     """Ask for tags. `vocabulary` is what of it is shown; `examples`, the request's own, replace the built-in ones."""
     prompts = prompts_of(model)
-    instruction = _tags_instruction(prompts.tags, max_tags, max_tag_words, vocabulary, only=only, language=language)
+    instruction = _tags_instruction(prompts.tags, max_tags, max_tag_words, vocabulary, language=language)
     if examples:
         return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, instruction, max_tags)))
     plain = _tags_instruction(prompts.tags, max_tags, max_tag_words)
@@ -209,12 +207,11 @@ def _tags_instruction(
     max_tag_words: int,
     vocabulary: Sequence[str] = (),
     *,
-    only: bool = False,
     language: str | None = None,
 ) -> str:
     parts = [wording.instruction.replace("{max_tags}", str(max_tags))]
     if vocabulary:
-        parts.append((wording.only if only else wording.prefer).replace("{vocabulary}", "; ".join(vocabulary)))
+        parts.append(wording.prefer.replace("{vocabulary}", "; ".join(vocabulary)))
     else:
         parts.append(wording.free.replace("{max_tag_words}", str(max_tag_words)))
     if language:

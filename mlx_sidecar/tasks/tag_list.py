@@ -39,10 +39,9 @@ _MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
 _AROUND = " \t\"'“”„‘’«»`*[]"
 
 
-def tag_list_grammar(max_words: int, vocabulary: Sequence[str], *, only: bool) -> Grammar:
-    """Hold a model to a list of tags of at most `max_words` words each, or to the tags of a vocabulary, or both."""
-    entries = [_literal(tag) for tag in vocabulary]
-    tags = entries if only else [_free(max_words), *entries]
+def tag_list_grammar(max_words: int, vocabulary: Sequence[str]) -> Grammar:
+    """Hold a model to a list of tags of at most `max_words` words each; those of a vocabulary may be anything."""
+    tags = [_free(max_words), *map(_literal, vocabulary)]
     lark = _GRAMMAR.replace("TAGS", "\n  | ".join(tags)).replace("QUOTE", _QUOTE)
     return Grammar(lark, "vocabulary" if vocabulary else "max_tag_words")
 

@@ -10,6 +10,7 @@ from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
+from mlx_sidecar.tasks.closed_tags import choose_tags
 from mlx_sidecar.tasks.prompts import Example, Question, tags_question
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
@@ -24,6 +25,8 @@ _SAMPLE_CHARS = 2048
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
     """Ask each part of the document for tags, and count in how many parts each of them comes up."""
+    if request.vocabulary_mode == "only":
+        return (yield from choose_tags(request, model, accepted_at))
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     shown = yield from vocabulary.shown(request.content, model)
     asking = _Asking(request, model, vocabulary, shown)
@@ -40,18 +43,16 @@ class _Asking:
     def __init__(
         self, request: GenerateTags, model: LanguageModel, vocabulary: TagVocabulary, shown: Sequence[str]
     ) -> None:
-        only = request.vocabulary_mode == "only"
         self._request, self._model = request, model
         self.question: Question = tags_question(
             model,
             request.max_tags,
             request.max_tag_words,
             shown,
-            only=only,
             language=request.language,
             examples=[Example(each.content, tuple(each.tags)) for each in request.examples],
         )
-        self._grammar = tag_list_grammar(request.max_tag_words, vocabulary.tags, only=only)
+        self._grammar = tag_list_grammar(request.max_tag_words, vocabulary.tags)
         self._reader = TagReader(request.max_tag_words, vocabulary.tags)
         model.check(self._grammar)
 

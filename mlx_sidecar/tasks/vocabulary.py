@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
 from collections.abc import Generator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import LanguageModel
@@ -17,6 +20,7 @@ _SEARCHED_CHARS = 50_000
 """How much of a document is searched for the vocabulary's tags, to show those first."""
 
 _SEARCHED_BETWEEN_PAUSES = 256
+_STEM_CHARS = 5
 
 
 class TagVocabulary:
@@ -31,6 +35,28 @@ class TagVocabulary:
     def spelled(self, tag: str) -> str:
         """The tag in the spelling that the list has for it, the first one if it has several; else as it is."""
         return tag if tag in self._exact else self._spelling.get(fold(tag), tag)
+
+    def shares_in(self, text: str) -> list[float]:
+        """For each tag, which share of its words stands in the text; rare words of the vocabulary weigh more."""
+        words, folded = set(_stems(text)), fold(text)
+        return [
+            1.0 if whole in folded else sum(self._weights[stem] for stem in stems if stem in words) / total
+            for whole, stems, total in zip(self._folded, self._tag_stems, self._totals, strict=True)
+        ]
+
+    @cached_property
+    def _tag_stems(self) -> list[list[str]]:
+        return [_stems(tag) for tag in self.tags]
+
+    @cached_property
+    def _weights(self) -> dict[str, float]:
+        """Of each stem: the fewer tags have it, the more it says."""
+        counts = Counter(stem for stems in self._tag_stems for stem in set(stems))
+        return {stem: math.log(1 + len(self.tags) / count) for stem, count in counts.items()}
+
+    @cached_property
+    def _totals(self) -> list[float]:
+        return [sum(self._weights[stem] for stem in stems) or 1.0 for stems in self._tag_stems]
 
     def shown(self, content: str, model: LanguageModel) -> Generator[Pause, object, list[str]]:
         """The tags to name in the prompt: as many as an eighth of the context holds, those of the document first."""
@@ -49,6 +75,11 @@ class TagVocabulary:
                 break
             shown.append(tag)
         return shown
+
+
+def _stems(text: str) -> list[str]:
+    """The beginnings of a text's words: enough to take "compiling" and "compilers" for one, in any language."""
+    return [word[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold()) if len(word) > 2 or not word.isascii()]
 
 
 @lru_cache(maxsize=8)
