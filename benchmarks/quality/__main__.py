@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks.quality.node import NotThere
 from benchmarks.quality.report import differences, tables
-from benchmarks.quality.sets import SETS, DocumentSet, Missing, loaded
+from benchmarks.quality.sets import SETS, DocumentSet, Missing, loaded, only
 from benchmarks.quality.show import shown
-from benchmarks.quality.systems import SYSTEMS, Setup
+from benchmarks.quality.systems import OF_THE_WHOLE, SYSTEMS, Outcome, Setup
 
 _TASKS = ("tags", "summary")
 _NODE_MODULES = Path(__file__).with_name("node_modules")
@@ -59,16 +59,24 @@ def _run() -> None:
 
 
 def _ask(run: dict[str, Any], given: DocumentSet, system: str, setup: Setup) -> None:
+    """Ask about the documents that the run has no answers for, and put these to those that are there."""
+    earlier = run["sets"].get(given.name, {}).get(system, {"seconds": 0.0, "answers": []})
+    if system in OF_THE_WHOLE:
+        earlier = {"seconds": 0.0, "answers": []}
+    done = {answer["document"] for answer in earlier["answers"] if "error" not in answer}
+    left = only(given, {document.id for document in given.documents} - done)
     try:
-        outcome = SYSTEMS[system](given, setup)
+        outcome = SYSTEMS[system](left, setup) if left.documents else Outcome([], 0.0)
     except NotThere as missing:
         _say(f"SKIPPED {system}: {missing}")
     except (EOFError, RuntimeError) as failed:
         _say(f"FAILED {system} on {given.name}: {failed}")
     else:
         if outcome.answers:
-            answers = [answer.as_json() for answer in outcome.answers]
-            run["sets"].setdefault(given.name, {})[system] = {"seconds": outcome.seconds, "answers": answers}
+            kept = [answer for answer in earlier["answers"] if answer["document"] in done]
+            answers = [*kept, *(answer.as_json() for answer in outcome.answers)]
+            seconds = earlier["seconds"] + outcome.seconds
+            run["sets"].setdefault(given.name, {})[system] = {"seconds": seconds, "answers": answers}
 
 
 def _begun(wanted: argparse.Namespace) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--preload", help="a BLAS to preload on Linux, such as libopenblas.so.0")
     parser.add_argument("--node-modules", type=Path, default=_NODE_MODULES, help="the folder with node-llama-cpp")
     parser.add_argument("--out", type=Path, help="the file for all answers, written after each system")
-    parser.add_argument("--add", action="store_true", help="keep what is in the file of other systems and sets")
+    parser.add_argument("--add", action="store_true", help="keep the answers in the file and ask for the rest")
     parser.add_argument("--against", type=Path, help="the file of an earlier run, to compare with")
     return parser
 

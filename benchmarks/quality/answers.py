@@ -11,6 +11,11 @@ from typing import Any
 _FENCE = re.compile(r"^\s*```\w*\s*$", re.MULTILINE)
 _BULLET = re.compile(r"^\s*(?:[-*•‣·–—]|\d{1,2}[.)、:]|#(?=\w))\s*")
 _LEAD = re.compile(r"^[^\n:]{0,80}\b(?:tags?|keywords?|topics?)\b[^\n:]{0,40}[:：]\s*", re.IGNORECASE)
+_COMMA = re.compile(r"[,，、;\n]")
+_QUOTED = re.compile(r'"([^"\n]*)"(\s*:)?')
+_HASHED = re.compile(r"#(\w[\w-]*)")
+_NAMES = ("name", "tag", "value", "tags")
+"""Fields in which models put a tag that they make an object of."""
 _AROUND = " \t\"'`“”‘’«»「」*[](){}"
 
 
@@ -36,17 +41,28 @@ def from_json(read: dict[str, Any]) -> Answer:
     return Answer(**{**read, "tags": tuple(read.get("tags", ()))})
 
 
-def tags_in(text: str) -> tuple[str, ...]:
-    """The tags of an answer: JSON wherever it stands, else what stands between commas or on lines."""
+def tags_in(text: str, most: int) -> tuple[str, ...]:
+    """The first tags of an answer: of JSON wherever it stands, broken or not, else of commas or lines."""
     for value in _json_in(text):
-        found = _strings(value)
-        if found:
-            return tuple(found)
+        if found := _strings(value):
+            return tuple(found[:most])
     bare = _LEAD.sub("", _FENCE.sub("", text).strip())
-    lines = [line for line in bare.splitlines() if line.strip()]
-    parts = lines if len(lines) > 1 and not any("," in line for line in lines) else re.split(r"[,，、;\n]", bare)
-    cleaned = (_BULLET.sub("", part).strip(_AROUND) for part in parts)
-    return tuple(tag for tag in cleaned if tag)
+    if re.match(r"[\[{]", bare):
+        values = [one for one, colon in _QUOTED.findall(bare) if one.strip() and not colon]
+        return tuple([one for one in values if one.lower() not in _NAMES][:most])
+    cleaned = (_BULLET.sub("", part).strip(_AROUND) for part in _parts(bare))
+    return tuple([tag for tag in cleaned if tag][:most])
+
+
+def _parts(text: str) -> list[str]:
+    """The points of a list if there is one, else what commas divide, else lines."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    points = [line for line in lines if _BULLET.match(line)]
+    if len(points) > 1:
+        return points
+    if len(hashed := _HASHED.findall(text)) > 1 and "," not in text:
+        return hashed
+    return lines if len(lines) > 1 and "," not in text else _COMMA.split(text)
 
 
 def _json_in(text: str) -> Iterator[Any]:
@@ -67,5 +83,13 @@ def _strings(value: Any) -> list[str]:
             return [tag.strip() for tag in lists[0].split(",") if tag.strip()]
         return _strings(lists[0]) if lists else []
     if isinstance(value, list):
-        return [one.strip() for one in value if isinstance(one, str) and one.strip()]
+        named = [_name(one) for one in value]
+        return [one for one in named if one]
     return []
+
+
+def _name(value: Any) -> str:
+    """A tag, also where it is an object with a name."""
+    if isinstance(value, dict):
+        return next((_name(value[field]) for field in _NAMES if isinstance(value.get(field), str)), "")
+    return value.strip() if isinstance(value, str) else ""

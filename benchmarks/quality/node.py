@@ -30,6 +30,7 @@ class Prompt:
     prompt: str
     schema: dict[str, Any] | None
     max_tokens: int
+    max_tags: int
 
 
 def asked(given: Sequence[Prompt], gguf: Path, node_modules: Path) -> tuple[list[Answer], float]:
@@ -66,4 +67,10 @@ def _answer(prompt: Prompt, line: dict[str, Any]) -> Answer:
         print(f"  {prompt.document}: {line['error']}", file=sys.stderr)
         return Answer(prompt.document, prompt.task, "", error=line["error"])
     text: str = line["text"]
-    return Answer(prompt.document, prompt.task, text, tags_in(text) if prompt.task == "tags" else (), line["usage"])
+    return Answer(
+        prompt.document,
+        prompt.task,
+        text,
+        tags_in(text, prompt.max_tags) if prompt.task == "tags" else (),
+        line["usage"],
+    )

@@ -47,9 +47,9 @@ def json_prompt(document: Document, given: DocumentSet) -> str:
 
 
 def schema(given: DocumentSet) -> dict[str, Any]:
-    """A list of a few strings, of the vocabulary if there is one."""
+    """A list of a few strings, of the vocabulary if there is one. Not empty, which is what small models like best."""
     item: dict[str, Any] = {"enum": list(given.vocabulary)} if given.vocabulary else {"type": "string"}
-    return {"type": "array", "items": item, "maxItems": given.max_tags}
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": given.max_tags}
 
 
 def _choose_from(vocabulary: Sequence[str]) -> str:

@@ -117,9 +117,10 @@ def node_llama_cpp(given: DocumentSet, setup: Setup) -> Outcome:
     schema = prompts.schema(given)
     asked = list[node.Prompt]()
     for document in given.documents:
+        tags, summary = prompts.schema_prompt(document, given), prompts.summary_prompt(document)
         asked += [
-            node.Prompt(document.id, "tags", prompts.schema_prompt(document, given), schema, MAX_TOKENS),
-            node.Prompt(document.id, "summary", prompts.summary_prompt(document), None, MAX_TOKENS),
+            node.Prompt(document.id, "tags", tags, schema, MAX_TOKENS, given.max_tags),
+            node.Prompt(document.id, "summary", summary, None, MAX_TOKENS, given.max_tags),
         ]
     answers, seconds = node.asked([one for one in asked if one.task in setup.tasks], setup.gguf, setup.node_modules)
     return Outcome(answers, seconds)
@@ -135,6 +136,8 @@ def first_sentence(given: DocumentSet, setup: Setup) -> Outcome:
     return _timed(lambda: baselines.first_sentence(given, setup.tasks))
 
 
+OF_THE_WHOLE = frozenset({"tfidf"})
+"""Systems whose answers for one document depend on which others are asked about."""
 SYSTEMS: dict[str, Callable[[DocumentSet, Setup], Outcome]] = {
     "worker": tasks_of_the_worker,
     "plain-json": plain_json,
@@ -160,17 +163,19 @@ def _piped(asked: Sequence[Asked], given: DocumentSet, setup: Setup, *, in_parts
         begun = time.perf_counter()
         ended = worker.answer([one.request for one in asked])
         seconds = max((answered.ended_at for answered in ended), default=begun) - begun
-    return Outcome([_answer(one, answered.line) for one, answered in zip(asked, ended, strict=True)], seconds)
+    return Outcome([_answer(one, given, answered.line) for one, answered in zip(asked, ended, strict=True)], seconds)
 
 
-def _answer(asked: Asked, line: dict[str, Any]) -> Answer:
+def _answer(asked: Asked, given: DocumentSet, line: dict[str, Any]) -> Answer:
     if line["type"] == "error":
         return Answer(asked.document, asked.task, "", error=line["error"])
     usage = {name: many for name, many in line["usage"].items() if isinstance(many, int)}
     if "tags" in line:
         return Answer(asked.document, asked.task, "\n".join(line["tags"]), tuple(line["tags"]), usage)
     text: str = line["summary"] if "summary" in line else line["text"]
-    return Answer(asked.document, asked.task, text, tags_in(text) if asked.task == "tags" else (), usage)
+    return Answer(
+        asked.document, asked.task, text, tags_in(text, given.max_tags) if asked.task == "tags" else (), usage
+    )
 
 
 def _timed(work: Callable[[], list[Answer]]) -> Outcome:
