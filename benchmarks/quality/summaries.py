@@ -39,7 +39,7 @@ _DIGITS_OF_HAN = {char: str(at) for at, char in enumerate("〇一二三四五六
 _FIRST_NAMED = 2
 """Words for zero and one are articles as well."""
 _NAMES_IN = ("en", "fr", "es", "it")
-_NAME = re.compile(r"(?<![\w.])[^\W\d_][\w’'.&-]*")
+_NAME = re.compile(r"(?<![\w.])[^\W\d_](?:[\w’'.&-]*\w)?")
 _AFTER_BREAK = re.compile(r"(?:^|[.!?:;…\"“«(\n•*\-–—])\s*$")
 _TITLE_SHARE = 0.6
 

@@ -21,7 +21,7 @@ from benchmarks.quality.language import guessed
 from benchmarks.quality.words import key
 
 _LICENCES = {"MIT", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}
-_LEAST_KEYWORDS, _LEAST_WORDS, _MOST_WORDS, _MOST_OF_ONE = 3, 100, 250, 4
+_LEAST_KEYWORDS, _LEAST_WORDS, _MOST_WORDS, _MOST_OF_ONE = 3, 100, 250, 2
 
 
 def prose(markdown: str) -> str:
@@ -76,7 +76,8 @@ def packages(folder: Path) -> Iterator[dict[str, Any]]:
 def chosen(found: Iterator[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     """So many of them, in an order that has nothing to do with their names, and few that begin alike."""
     kept, alike = list[dict[str, Any]](), Counter[str]()
-    for package in sorted(found, key=lambda one: hashlib.sha256(one["id"].encode()).digest()):
+    distinct = {package["id"]: package for package in found}.values()
+    for package in sorted(distinct, key=lambda one: hashlib.sha256(one["id"].encode()).digest()):
         family = re.split(r"[/\-.]", package["id"])[0]
         alike[family] += 1
         if alike[family] <= _MOST_OF_ONE:
