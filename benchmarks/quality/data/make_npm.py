@@ -50,6 +50,21 @@ def beginning(text: str, most: int) -> str:
     return " ".join("\n\n".join(given).split(" ")[:most])
 
 
+def copyright_of(folder: Path) -> str:
+    """The lines of the licence file that say whose it is, as permissive licences want them kept."""
+    files = [
+        one for one in sorted(folder.iterdir()) if re.match(r"(?i)(licen[cs]e|copying)", one.name) and one.is_file()
+    ]
+    lines = "\n".join(one.read_text(encoding="utf-8", errors="replace") for one in files).splitlines()
+    said = [line.strip(" *#/") for line in lines if re.match(r"(?i)[\s*#/]*copyright\b.*(?:\d{4}|\(c\)|©)", line)]
+    return "; ".join(dict.fromkeys(said))
+
+
+def _author(stated: dict[str, Any]) -> str:
+    author = stated.get("author") or next(iter(stated.get("contributors", ())), "")
+    return author["name"] if isinstance(author, dict) else str(author) or f"The authors of {stated['name']}"
+
+
 def packages(folder: Path) -> Iterator[dict[str, Any]]:
     """Every package that will do."""
     for file in sorted([*folder.glob("*/package.json"), *folder.glob("@*/*/package.json")]):
@@ -67,6 +82,7 @@ def packages(folder: Path) -> Iterator[dict[str, Any]]:
                 "id": stated["name"],
                 "version": stated["version"],
                 "licence": stated["license"],
+                "copyright": copyright_of(file.parent) or _author(stated),
                 "text": text,
                 "tags": sorted(distinct.values()),
                 "summary": prose(stated.get("description") or ""),
