@@ -1,0 +1,1 @@
+"""How good tags and summaries are, against plain prompts, another runtime and simple statistics."""
