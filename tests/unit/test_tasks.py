@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
-from mlx_sidecar.engine.job import Constraint, Job, JobResult, Prompt, TagLines, Turn
+from mlx_sidecar.engine.job import Constraint, Grammar, Job, JobResult, Prompt, T, Turn
+from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.protocol.requests import GenerateTags, Summarize
 from mlx_sidecar.protocol.responses import Measure, Result, Summary, Tags
 from mlx_sidecar.tasks.summary import summarize
@@ -16,19 +18,26 @@ class WordModel:
     """A model whose tokens are words."""
 
     can_think = False
+    param_count = 1_000_000
+    task_prompts: dict[str, Any] | None = None
 
     def __init__(self, context_length: int) -> None:
         self.context_length = context_length
+        self._memo = Recent()
+
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Kept as long as the model."""
+        return self._memo.get(key, make)
 
     def count(self, text: str) -> int:
         """One token a word."""
         return len(text.split())
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False) -> Prompt:
+    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False, opening: str = "") -> Prompt:
         """The words' lengths."""
         assert not thinking
         assert not raw
-        return Prompt([len(word) for turn in turns for word in turn.content.split()])
+        return Prompt([len(word) for text in [*(turn.content for turn in turns), opening] for word in text.split()])
 
     def check(self, constraint: Constraint) -> None:
         """Anything can be honoured."""
@@ -63,7 +72,7 @@ def test_a_short_document_is_one_job_held_to_tags() -> None:
     """The answer's lines are the tags."""
     request = GenerateTags(content="bees and honey", max_tags=3)
     asked, response = play(generate_tags(request, WordModel(500), 0.5), [answer("bees\nhoney")])
-    assert [job.constraint for job in asked[0]] == [TagLines(3)]
+    assert [type(job.constraint) for job in asked[0]] == [Grammar]
     assert isinstance(response, Tags)
     assert (response.tags, response.usage.chunks, response.timing.queue_s) == (["bees", "honey"], 1, 0.5)
 

@@ -1,0 +1,146 @@
+"""Lists of tags: what a model may write of one, how it is read, and where it ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine import tokenizer as tokenizers_of
+from mlx_sidecar.engine.constraint import Constrained, Constraints
+from mlx_sidecar.engine.tokenizer import Tokenizer
+from mlx_sidecar.engine.vocabulary import Vocabulary
+from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
+from tests.support.models import Shelf
+
+LISTS = [
+    "cup, home team, final",
+    "Tags: cup, home team, final",
+    "tags: cup,home team,final.",
+    "cup; home team; final",
+    "cup\nhome team\nfinal\n",
+    "cup\n\nhome team\n\nfinal",
+    "- cup\n- home team\n- final",
+    "* cup\n* home team\n* final",
+    "1. cup\n2. home team\n3. final",
+    "1) cup, 2) home team, 3) final",
+    '["cup", "home team", "final"]',
+    "'cup', 'home team', 'final'",
+    "**cup**, **home team**, **final**",
+    "#cup #home team #final",
+    "cup | home team | final",
+    "„cup“, „home team“, „final“",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(shelf: Shelf) -> Tokenizer:
+    """A byte-level one: any text can be written with it."""
+    return tokenizers_of.load(folders.check(shelf.family("llama", tokenizer="chatml")), frozenset(), {})
+
+
+class Writing:
+    """A list that is being written under the constraint."""
+
+    def __init__(self, tokenizer: Tokenizer, max_words: int = 3, vocabulary: tuple[str, ...] = ()) -> None:
+        self._tokenizer = tokenizer
+        size = tokenizer.backend.get_vocab_size()
+        made = Constraints(tokenizer, Vocabulary(tokenizer), size, tokenizer.eos_ids)
+        self._constrained: Constrained = made.make(tag_list_grammar(max_words, vocabulary))
+
+    def takes(self, text: str) -> bool:
+        """Whether the list may go on with this text, token by token."""
+        for token in self._tokenizer.encode(text):
+            if not self._allows(token):
+                return False
+            self._constrained.take(token)
+        return True
+
+    def may_end(self) -> bool:
+        """Whether the end token is allowed."""
+        return any(self._allows(token) for token in self._tokenizer.eos_ids)
+
+    def _allows(self, token: int) -> bool:
+        return bool(self._constrained.allowed()[token // 32] >> (token % 32) & 1)
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_lists_are_taken_and_read_as_models_write_them(tokenizer: Tokenizer, text: str) -> None:
+    """Whatever separates, numbers or quotes the tags, they are the same three."""
+    writing = Writing(tokenizer)
+    assert writing.takes(text)
+    assert writing.may_end()
+    assert TagReader(3, ()).read(text) == ["cup", "home team", "final"]
+
+
+@pytest.mark.parametrize("tag", ["C++", "node.js", "@types/node", ".NET", "R&D", "food & drink", "don't", "50%", "3D"])
+def test_names_with_signs_are_tags(tokenizer: Tokenizer, tag: str) -> None:
+    """What names are made of may stand in a tag, and comes out as it was written."""
+    text = f"x, {tag}, y"
+    assert Writing(tokenizer).takes(text)
+    assert TagReader(3, ()).read(text) == ["x", tag, "y"]
+
+
+@pytest.mark.parametrize("max_words", [1, 2, 3, 6])
+def test_a_tag_has_at_most_so_many_words(tokenizer: Tokenizer, max_words: int) -> None:
+    """After the last word that is allowed, only what ends the tag may follow."""
+    words = " ".join(["word"] * max_words)
+    assert Writing(tokenizer, max_words).takes(f"{words}, {words}")
+    assert not Writing(tokenizer, max_words).takes(f"{words} word")
+
+
+def test_a_script_without_blanks_counts_four_characters_for_a_word(tokenizer: Tokenizer) -> None:
+    """So a sentence in Japanese is no tag either."""
+    assert Writing(tokenizer, 3).takes("東" * 12 + ", 京都")
+    assert not Writing(tokenizer, 3).takes("東" * 13)
+
+
+def test_a_preferred_tag_may_be_anything(tokenizer: Tokenizer) -> None:
+    """Signs that no tag of the model's own has, a comma among them; it is read whole."""
+    vocabulary = ("Paris, France", "(draft)", "who: me", "100 @ home", "🦊 fox", "#1")
+    text = "Paris, France, 🦊 fox, (draft), who: me, 100 @ home, #1, other"
+    assert Writing(tokenizer, 3, vocabulary).takes(text)
+    assert TagReader(3, vocabulary).read(text) == [
+        *("Paris, France", "🦊 fox", "(draft)", "who: me", "100 @ home", "#1"),
+        "other",
+    ]
+
+
+def test_a_tag_is_never_cut_inside_a_word() -> None:
+    """One that is too long keeps its first whole words."""
+    long = "internationalization of documentation"
+    assert TagReader(3, ()).read(f"{long} improvements, x") == [long, "x"]
+    assert TagReader(3, ()).read("telecommunications infrastructure administration") == [
+        "telecommunications infrastructure"
+    ]
+
+
+def test_what_stands_after_the_last_separator_of_a_cut_text_is_no_tag() -> None:
+    """It may be half a tag."""
+    assert TagReader(3, ()).read("cup, home te", is_whole=False) == ["cup"]
+
+
+def test_each_tag_is_given_once() -> None:
+    """The first spelling stays."""
+    assert each_once(["Home-Team", "home team", "cup", "CUP"]) == ["Home-Team", "cup"]
+
+
+def ended_after(text: str, max_tags: int) -> str:
+    """What of a text had come when the list was over, fed sign by sign."""
+    end = TagListEnd(TagReader(3, ()), max_tags)
+    for place, sign in enumerate(text):
+        assert end.feed(sign) == sign
+        if end.ended:
+            return text[: place + 1]
+    return text
+
+
+def test_a_list_ends_after_the_last_tag_that_was_asked_for() -> None:
+    """As soon as something separates it from the next one; repeats don't count."""
+    assert ended_after("a, b, c, d", 2) == "a, b,"
+    assert ended_after("a, A, b, c, d", 2) == "a, A, b,"
+
+
+def test_a_list_that_goes_in_circles_ends() -> None:
+    """Two in a row that are there already are enough; one may be a slip."""
+    assert ended_after("a, b, a, b, a, b", 9) == "a, b, a, b,"
+    assert ended_after("a, a, b, b, c, c", 9) == "a, a, b, b, c, c"
