@@ -25,6 +25,22 @@ _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "�
 _SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
 _BULLET = re.compile(r"^\s*(?:(?:[-*•‣–—·]|\d{1,2}[.)])\s+|[-•‣](?=[^\W\d_]))")
+# Control characters that Python takes for blanks separate words.
+_CONTROLS = {
+    code: " " if chr(code).isspace() else "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+}
+
+
+class NoControls(TextFilter):
+    """Drops control characters but newline and tab; one that separates words becomes a blank."""
+
+    def feed(self, text: str) -> str:
+        """The text without them."""
+        return text.translate(_CONTROLS)
+
+    def finish(self) -> str:
+        """Nothing is ever held back."""
+        return ""
 
 
 class Opening(TextFilter):
