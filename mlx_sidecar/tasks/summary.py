@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter
-from mlx_sidecar.errors import ContextTooLong
+from mlx_sidecar.errors import ContextTooLong, ModelUnsupported
 from mlx_sidecar.protocol.requests import Summarize
 from mlx_sidecar.protocol.responses import Summary
-from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.notes import says_nothing
+from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
 from mlx_sidecar.tasks.prompts import document_turn, summary_instruction
+from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
 
@@ -58,7 +60,7 @@ def _note_job(part: str, request: Summarize, model: LanguageModel) -> Job:
         max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
         sampling=sampling_of(request),
         keep_special_tokens=False,
-        filters=lambda: [Opening(), SingleLine()],
+        filters=lambda: [NoControls(), Opening(), SingleLine(), NoRepetition()],
     )
 
 
@@ -75,15 +77,19 @@ def _final_job(text: str, instruction: str, request: Summarize, model: LanguageM
 
 def _filters(request: Summarize) -> Callable[[], Sequence[TextFilter]]:
     def make() -> Sequence[TextFilter]:
-        shape: TextFilter = Bullets() if request.style == "bullets" else SingleLine()
-        return [Opening(), shape, *([WordLimit(request.max_words)] if request.max_words else [])]
+        # Lines are given whole, so circles within one must be noticed before. For a text in one line, the line
+        # breaks in it must not count as ends of sentences. What is dropped takes no words from the limit.
+        shape = [NoRepetition(), Bullets()] if request.style == "bullets" else [SingleLine(), NoRepetition()]
+        return [NoControls(), Opening(), *shape, *([WordLimit(request.max_words)] if request.max_words else [])]
 
     return make
 
 
 def _joined(notes: Sequence[JobResult], before: str, model: LanguageModel) -> str:
     """The notes as the next text to summarize. It must have become shorter, or this would go on for ever."""
-    text = "\n\n".join(note.text for note in notes if note.text) or "(nothing)"
+    text = "\n\n".join(note.text for note in notes if not says_nothing(note.text))
+    if not text:
+        raise ModelUnsupported("the model finds nothing to summarize in any part of the document; try another model")
     if len(text) >= len(before):
         raise ContextTooLong(
             f"the document doesn't fit the context of {model.context_length} tokens, and the model's summaries of its "
