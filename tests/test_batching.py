@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.models import FAMILIES, Shelf
+from tests.support.models import FAMILIES, Script, Shelf
 from tests.support.texts import long_document
 from tests.support.worker import Worker
 
@@ -77,7 +77,8 @@ def test_the_parts_of_a_long_document_leave_places_to_others(shelf: Shelf) -> No
 def test_a_document_of_hundreds_of_parts_leaves_rows_free(shelf: Shelf) -> None:
     """Who comes while all its notes are being written doesn't wait for one of them to end."""
     with Worker("--max-concurrency", "4") as worker:
-        folder = str(shelf.endless())
+        # One long word: a text that goes in circles would end.
+        folder = str(shelf.reciter("one word", Script("x", endless=True)))
         worker.demand({"command": "load-model", "model_path": folder, "context_length": 2048})
         worker.send({"command": "summarize", "content": long_document(600), "id": "long"})
         while worker.demand({"command": "status", "id": "status"})["requests"][0]["tokens"] < 100:

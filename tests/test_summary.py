@@ -53,9 +53,20 @@ def test_a_streamed_summary_is_its_deltas(shelf: Shelf, server: Server) -> None:
 def test_a_summary_that_never_ends_is_cut_with_length(shelf: Shelf, server: Server) -> None:
     """A model that doesn't stop is stopped, and the reason says so."""
     worker = server.with_model(shelf.endless())
-    line = worker.demand({**SUMMARY, "max_words": 20})
-    assert line["finish_reason"] == "length"
-    assert line["summary"].startswith("alpha beta gamma delta")
+    line = worker.demand({**SUMMARY, "max_words": 3})
+    assert (line["finish_reason"], line["summary"]) == ("length", "alpha beta gamma…")
+
+
+@pytest.mark.parametrize("style", ["sentence", "paragraph", "bullets"])
+def test_a_summary_that_goes_in_circles_ends(shelf: Shelf, server: Server, style: str) -> None:
+    """What comes again is never handed out, nor waited for until the limit."""
+    worker = server.with_model(shelf.endless())
+    line = worker.demand({**SUMMARY, "style": style, "stream": True, "id": f"circles {style}"})
+    assert line["finish_reason"] == "stop"
+    assert line["summary"].removeprefix("- ") == "alpha beta gamma delta"
+    assert line["usage"]["output_tokens"] < 20
+    deltas = [x["delta"] for x in worker.progress(f"circles {style}") if "delta" in x]
+    assert "".join(deltas) == line["summary"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

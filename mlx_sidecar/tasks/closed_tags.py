@@ -51,7 +51,7 @@ def choose_tags(request: GenerateTags, model: LanguageModel, accepted_at: float)
         examples=[Example(each.content, tuple(each.tags)) for each in request.examples],
     )
     scorer = _Scorer(model, question, vocabulary.tags)
-    parts = yield from split_document(request.content, question, model, _ANSWER_TOKENS)
+    parts = yield from split_document(request.content, [question], model, _ANSWER_TOKENS)
     found = yield from _found_in(parts, vocabulary)
     jobs = (scorer.job(part, shares) for part, shares in zip(parts, found, strict=True))
     results = yield from in_slices(jobs, len(parts))

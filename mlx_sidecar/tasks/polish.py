@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.job import TextFilter
+from mlx_sidecar.tasks.sentences import sentence_ends
 
 _PREAMBLE = re.compile(
     r"^[#*_ ]*(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?(?:based on the (?:document|text|article)[, ]+)?"
@@ -21,14 +22,25 @@ _PREAMBLE_STARTS = (
 )
 _LONGEST_PREAMBLE = 120
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
-# What follows tells a sentence's end from an abbreviation's, as far as that goes without knowing the language.
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]|(?<=\S)(?=[^\S\n]*\n)")
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"'“‘])(?:[^\W\d_]|Dr|Mrs?|Ms|Prof|St|Jr|Sr|vs|Nr|No|Fig|approx|bzw|usw|Mme|Mlle|Sra?|e\.g|i\.e|z\.\s?B)\.$"
-)
 _SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
 _BULLET = re.compile(r"^\s*(?:(?:[-*•‣–—·]|\d{1,2}[.)])\s+|[-•‣](?=[^\W\d_]))")
+# Control characters that Python takes for blanks separate words.
+_CONTROLS = {
+    code: " " if chr(code).isspace() else "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+}
+
+
+class NoControls(TextFilter):
+    """Drops control characters but newline and tab; one that separates words becomes a blank."""
+
+    def feed(self, text: str) -> str:
+        """The text without them."""
+        return text.translate(_CONTROLS)
+
+    def finish(self) -> str:
+        """Nothing is ever held back."""
+        return ""
 
 
 class Opening(TextFilter):
@@ -185,10 +197,7 @@ class WordLimit(TextFilter):
 
     def _sentence_end(self) -> int:
         """Where the first sentence ends; 0 where that isn't known yet."""
-        for found in _SENTENCE_END.finditer(self._held):
-            if self._held[: found.end()].strip() and not _ABBREVIATION.search(self._held[: found.end()]):
-                return found.end()
-        return 0
+        return next((end for end in sentence_ends(self._held) if self._held[:end].strip()), 0)
 
     def _take(self, end: int) -> str:
         sentence, self._held = self._held[:end], self._held[end:]

@@ -7,7 +7,7 @@ are cut as calmly as a book, and other requests have their turn in between.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.errors import ContextTooLong
@@ -33,13 +33,13 @@ _FULL = 7 / 8
 
 
 def split_document(
-    content: str, question: Question, model: LanguageModel, answer_tokens: int
+    content: str, questions: Sequence[Question], model: LanguageModel, answer_tokens: int
 ) -> Generator[Pause, object, list[str]]:
-    """Parts of `content` that each fit the context together with what is asked about each, and the answer.
+    """Parts of `content` that each fit the context together with any of these questions about it, and the answer.
 
     Raises ContextTooLong where the context has no room for any document.
     """
-    frame = len(model.render(question.about("")))
+    frame = max(len(model.render(question.about(""))) for question in questions)
     budget = model.context_length - frame - answer_tokens
     if budget < _LEAST_PART_TOKENS:
         raise ContextTooLong(

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from msgspec import structs
 
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter, Turn
-from mlx_sidecar.errors import ContextTooLong
+from mlx_sidecar.errors import ContextTooLong, ModelUnsupported
 from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
-from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.notes import says_nothing
+from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
 from mlx_sidecar.tasks.prompts import Example, Style, summary_question
+from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
 
@@ -30,16 +32,16 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         language=request.language,
         examples=[_example(each, request.style) for each in request.examples],
     )
+    note_question = summary_question(model, _NOTE_STYLE, language=request.language)
     answer_tokens = min(_answer_tokens(request), model.context_length // 4)
     text, results, chunks, done = request.content, list[JobResult](), 0, 0.0
     while True:
-        parts = yield from split_document(text, question, model, answer_tokens)
+        parts = yield from split_document(text, (question, note_question), model, answer_tokens)
         chunks = chunks or len(parts)
         if len(parts) == 1:
             break
         # How many rounds there will be isn't known: each takes half of what is left.
         middle = (done + 100.0) / 2
-        note_question = summary_question(model, _NOTE_STYLE, language=request.language)
         jobs = (_note_job(note_question.about(part), request, model) for part in parts)
         notes = yield from in_slices(jobs, len(parts), begin=done, end=middle)
         done = middle
@@ -70,7 +72,7 @@ def _note_job(turns: list[Turn], request: Summarize, model: LanguageModel) -> Jo
         max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
         sampling=sampling_of(request),
         keep_special_tokens=False,
-        filters=lambda: [Opening(), SingleLine()],
+        filters=lambda: [NoControls(), Opening(), SingleLine(), NoRepetition()],
     )
 
 
@@ -87,15 +89,19 @@ def _final_job(turns: list[Turn], request: Summarize, model: LanguageModel) -> J
 
 def _filters(request: Summarize) -> Callable[[], Sequence[TextFilter]]:
     def make() -> Sequence[TextFilter]:
-        shape: TextFilter = Bullets() if request.style == "bullets" else SingleLine()
-        return [Opening(), shape, *([WordLimit(request.max_words)] if request.max_words else [])]
+        # Lines are given whole, so circles within one must be noticed before. For a text in one line, the line
+        # breaks in it must not count as ends of sentences. What is dropped takes no words from the limit.
+        shape = [NoRepetition(), Bullets()] if request.style == "bullets" else [SingleLine(), NoRepetition()]
+        return [NoControls(), Opening(), *shape, *([WordLimit(request.max_words)] if request.max_words else [])]
 
     return make
 
 
 def _joined(notes: Sequence[JobResult], before: str, model: LanguageModel) -> str:
     """The notes as the next text to summarize. It must have become shorter, or this would go on for ever."""
-    text = "\n\n".join(note.text for note in notes if note.text) or "(nothing)"
+    text = "\n\n".join(note.text for note in notes if not says_nothing(note.text))
+    if not text:
+        raise ModelUnsupported("the model finds nothing to summarize in any part of the document; try another model")
     if len(text) >= len(before):
         raise ContextTooLong(
             f"the document doesn't fit the context of {model.context_length} tokens, and the model's summaries of its "

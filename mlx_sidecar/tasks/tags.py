@@ -31,7 +31,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     shown = yield from vocabulary.shown(request.content, model)
     asking = _Asking(request, model, vocabulary, shown)
     answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
-    parts = yield from split_document(request.content, asking.question, model, answer_tokens)
+    parts = yield from split_document(request.content, [asking.question], model, answer_tokens)
     results = yield from in_slices((asking.job(part) for part in parts), len(parts))
     tags = _most_found([asking.read(result) for result in results], request.max_tags, vocabulary)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))

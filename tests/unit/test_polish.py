@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_sidecar.engine.job import TextFilter
-from mlx_sidecar.tasks.polish import Bullets, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
 
-FILTERS: list[Callable[[], TextFilter]] = [Opening, SingleLine, Bullets, lambda: WordLimit(5), lambda: WordLimit(1)]
+FILTERS: list[Callable[[], TextFilter]] = [
+    *(NoControls, Opening, SingleLine, Bullets),
+    *(lambda: WordLimit(5), lambda: WordLimit(1)),
+]
 WORDS = st.lists(
     st.sampled_from(
         ["Here is a summary: ", "The ", "a", '"', "”", "'", "- ", "* ", "1. ", "end. ", "\n", " ", "word", "? "]
@@ -60,6 +64,17 @@ def test_how_the_text_comes_changes_nothing(make: Callable[[], TextFilter], piec
 def test_a_preamble_and_quotation_marks_go(written: str, summary: str) -> None:
     """And nothing else does."""
     assert through(Opening, written) == summary
+
+
+@given(text=st.text(st.characters(max_codepoint=0x2FFF)))
+def test_control_characters_go(text: str) -> None:
+    """But newline and tab; nothing else goes."""
+    kept = through(NoControls, text)
+    assert [sign for sign in kept if unicodedata.category(sign) == "Cc" and sign not in "\t\n"] == []
+    assert [sign for sign in kept if sign != " "] == [
+        sign for sign in text if sign in "\t\n" or (unicodedata.category(sign) != "Cc" and sign != " ")
+    ]
+    assert through(NoControls, "a\x0bb\x00c") == "a bc"
 
 
 def test_points_become_points() -> None:

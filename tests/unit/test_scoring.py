@@ -1,4 +1,4 @@
-"""Continuations' log-probabilities are those of one plain forward pass, for every kind of cache, alone and in a batch."""
+"""Continuations' log-probabilities are those of one plain forward pass, for every kind of cache."""
 
 from __future__ import annotations
 

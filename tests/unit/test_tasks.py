@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import pytest
+
 from mlx_sidecar.engine.job import Constraint, Grammar, Job, JobResult, Prompt, T, Turn
 from mlx_sidecar.engine.recent import Recent
+from mlx_sidecar.errors import ModelUnsupported
 from mlx_sidecar.protocol.requests import GenerateTags, Summarize
 from mlx_sidecar.protocol.responses import Measure, Result, Summary, Tags
 from mlx_sidecar.tasks.summary import summarize
@@ -118,3 +121,50 @@ def test_a_long_document_is_summarized_by_its_parts_notes() -> None:
     assert isinstance(response, Summary)
     assert (response.summary, response.usage.chunks) == ("All about bees.", len(notes))
     assert response.usage.input_tokens == 10 * (len(notes) + 1)
+
+
+def _noted(notes: Sequence[str]) -> tuple[Task, list[JobResult]]:
+    """The task of a long document, and the answers to its parts: these, the last one for all that follow."""
+    content = "\n\n".join(f"Paragraph number {n} of a long document about bees." for n in range(12))
+    request = Summarize(content=content)
+    wish = next(summarize(request, WordModel(80), 0.0))
+    assert isinstance(wish, Generate)
+    every = [*notes, *[notes[-1]] * len(wish.jobs)][: len(wish.jobs)]
+    return summarize(request, WordModel(80), 0.0), [answer(note) for note in every]
+
+
+def test_notes_that_say_nothing_are_left_out() -> None:
+    """They don't outvote the one that says something."""
+    task, notes = _noted(["Bees dance.", "The document is empty."])
+    asked, _ = play(task, notes, [answer("All about bees.")])
+    only_bees = ["<document>", "Bees", "dance.", "</document>"]
+    assert list(asked[1][0].prompt.tokens)[: len(only_bees)] == [len(word) for word in only_bees]
+
+
+@pytest.mark.parametrize("note", ["", "I'm sorry, but there is nothing here."])
+def test_a_document_on_which_no_note_says_anything_is_an_error(note: str) -> None:
+    """An empty summary is no success."""
+    task, notes = _noted([note])
+    with pytest.raises(ModelUnsupported):
+        play(task, notes)
+
+
+def test_no_control_character_is_in_a_summary() -> None:
+    """Whatever the style."""
+    for style in ("sentence", "paragraph", "bullets"):
+        wish = next(summarize(Summarize(content="bees", style=style), WordModel(500), 0.0))
+        assert isinstance(wish, Generate)
+        make = wish.jobs[0].filters
+        assert make is not None
+        text = "\x1b[1mBees\x00 dance\r\n\x85in\x0bthe\x9f sun.\x7f"
+        for each in make():
+            text = each.feed(text) + each.finish()
+        assert text.split() == [
+            *(["-"] if style == "bullets" else []),
+            "[1mBees",
+            "dance",
+            *(["-"] if style == "bullets" else []),
+            "in",
+            "the",
+            "sun.",
+        ]
