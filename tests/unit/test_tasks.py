@@ -137,7 +137,7 @@ def test_notes_that_say_nothing_are_left_out() -> None:
     """They don't outvote the one that says something."""
     task, notes = _noted(["Bees dance.", "The document is empty."])
     asked, _ = play(task, notes, [answer("All about bees.")])
-    only_bees = ["<document>", "Bees", "dance.", "</document>"]
+    only_bees = ["Bees", "dance.", "Summarize"]
     assert list(asked[1][0].prompt.tokens)[: len(only_bees)] == [len(word) for word in only_bees]
 
 

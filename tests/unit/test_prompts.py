@@ -1,0 +1,122 @@
+"""What a model is asked: worked examples, the document, the instruction; and words that a model's folder brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mlx_sidecar.engine.job import Turn
+from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.tasks.prompts import FILE, Example, checked, prompts_of, summary_question, tags_question
+from tests.unit.test_tasks import WordModel
+
+OWN: dict[str, Any] = {
+    "document": "<<{content}>> {instruction}",
+    "tags": {"instruction": "tags, {max_tags}!", "free": "", "answer": "{tags}", "separator": " / "},
+    "summary": {"sentence": "one sentence!"},
+    "examples": [{"content": "Bees dance.", "tags": ["bees", "dance"], "sentence": "Bees do dance."}],
+}
+
+
+def model(params: int = 1_000_000, own: dict[str, Any] | None = None, context_length: int = 4096) -> WordModel:
+    """One of this size."""
+    made = WordModel(context_length)
+    made.param_count, made.task_prompts = params, own
+    return made
+
+
+def said(turns: list[Turn]) -> list[tuple[str, str]]:
+    """Roles and contents."""
+    return [(turn.role, turn.content) for turn in turns]
+
+
+def test_the_built_in_examples_have_an_answer_for_every_task() -> None:
+    """No tag is longer than a tag may be, and each is in lower case."""
+    prompts = prompts_of(model())
+    for example in prompts.examples:
+        assert all((example.sentence, example.paragraph, example.bullets))
+        assert all(tag == tag.lower() and len(tag.split()) <= 3 for tag in example.tags)
+    assert prompts.examples
+
+
+def test_a_small_model_sees_each_example_with_the_task_at_hand() -> None:
+    """In the very form in which it is asked."""
+    assert said(tags_question(model(own=OWN), 2, 3).about("Wasps sting.")) == [
+        ("user", "<<Bees dance.>> tags, 2!"),
+        ("assistant", "bees / dance"),
+        ("user", "<<Wasps sting.>> tags, 2!"),
+    ]
+    assert said(summary_question(model(own=OWN), "sentence").about("Wasps sting.")) == [
+        ("user", "<<Bees dance.>> one sentence!"),
+        ("assistant", "Bees do dance."),
+        ("user", "<<Wasps sting.>> one sentence!"),
+    ]
+
+
+def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> None:
+    """Prompts for tags and summary of one document are the same up to the instruction."""
+    large = model(2_000_000_000)
+    for style in ("sentence", "paragraph", "bullets"):
+        tags = tags_question(large, 7, 2, ["a", "b"], language="fr").about("Wasps sting.")
+        summary = summary_question(large, style, max_words=9).about("Wasps sting.")
+        assert tags[:-1] == summary[:-1]
+        assert tags[-1].content[: tags[-1].reusable_chars[-1]] == summary[-1].content[: summary[-1].reusable_chars[-1]]
+        assert tags[-1].content.startswith("Wasps sting.")
+
+
+def test_examples_of_the_request_take_the_place_of_the_built_in_ones() -> None:
+    """They are shown as the request asks."""
+    question = tags_question(model(), 5, 3, examples=[Example("Sand is warm.", ("beach days",))])
+    assert [content.partition("\n")[0] for _, content in said(question.about("x"))] == [
+        "Sand is warm.",
+        "Tags: beach days",
+        "x",
+    ]
+
+
+def test_examples_that_would_fill_a_small_context_are_left_out() -> None:
+    """Where they would take more than a quarter of it."""
+    assert len(tags_question(model(context_length=4096), 5, 3).about("x")) > 1
+    assert len(tags_question(model(context_length=200), 5, 3).about("x")) == 1
+
+
+def test_what_a_folder_does_not_say_is_as_it_is_built_in() -> None:
+    """But for the examples, which are its own or none."""
+    prompts = prompts_of(model(own={"tags": {"separator": " / "}}))
+    built_in = prompts_of(model())
+    assert prompts.tags == msgspec.structs.replace(built_in.tags, separator=" / ")
+    assert (prompts.summary, prompts.examples) == (built_in.summary, ())
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"document": "{content}"},
+        {"document": "{instruction} {content}"},
+        {"tags": {"answer": "no place"}},
+        {"tags": {"separator": ""}},
+        {"tags": "x"},
+        {"tags": {"unknown": "x"}},
+        {"unknown": 1},
+        {"examples": [{"content": ""}]},
+        {"examples": [{"content": "x", "tags": "y"}]},
+        {"examples": [{"content": "x"}] * 17},
+        {"summary": {"sentence": "x" * 5000}},
+        {"every_task": "yes"},
+    ],
+    ids=str,
+)
+def test_a_file_that_can_not_be_used_is_refused_by_name(stated: dict[str, Any]) -> None:
+    """With the reason; nothing of it is passed over."""
+    with pytest.raises(ModelInvalid, match=FILE) as refused:
+        checked(stated, Path("folder") / FILE)
+    assert refused.value.data == {"file": FILE}
+
+
+def test_braces_in_a_document_are_text() -> None:
+    """Only the file's own placeholders are filled in."""
+    turns = tags_question(model(own=OWN), 2, 3).about("{instruction} {content} {max_tags}")
+    assert turns[-1].content == "<<{instruction} {content} {max_tags}>> tags, 2!"
