@@ -122,9 +122,9 @@ def _stated() -> dict[str, Any]:
 
 
 def _converted(stated: dict[str, Any]) -> TaskPrompts:
-    """A folder's file; what it doesn't say is as it is built in, but for the examples."""
+    """A folder's file; what it doesn't say is as it is built in."""
     usual = _stated()
-    merged = {"document": usual["document"], **stated}
+    merged = {**usual, **stated}
     for section in ("tags", "summary"):
         given = stated.get(section, {})
         merged[section] = {**usual[section], **given} if isinstance(given, dict) else given

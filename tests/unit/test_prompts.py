@@ -84,11 +84,11 @@ def test_examples_that_would_fill_a_small_context_are_left_out() -> None:
 
 
 def test_what_a_folder_does_not_say_is_as_it_is_built_in() -> None:
-    """But for the examples, which are its own or none."""
+    """The examples, too."""
     prompts = prompts_of(model(own={"tags": {"separator": " / "}}))
     built_in = prompts_of(model())
     assert prompts.tags == msgspec.structs.replace(built_in.tags, separator=" / ")
-    assert (prompts.summary, prompts.examples) == (built_in.summary, ())
+    assert (prompts.summary, prompts.examples) == (built_in.summary, built_in.examples)
 
 
 @pytest.mark.parametrize(
