@@ -78,7 +78,7 @@ class Chooser:
             mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
             self._tell(rows)
         allowed = [each.allowed() if each else None for each in constraints]
-        tokens = choose(logprobs, [row.draws for row in rows], allowed)
+        tokens = choose(_penalized(logprobs, constraints), [row.draws for row in rows], allowed)
         if any(constraints):
             first_choices = mx.argmax(logprobs, axis=-1)
             self._latest |= {
@@ -97,6 +97,20 @@ class Chooser:
                     computed[id(tokens)] = (tokens.tolist(), first_choices.tolist())
                 chosen, wanted = computed[id(tokens)]
                 row.constrained.take(chosen[place], wanted[place])
+
+
+def _penalized(logprobs: mx.array, constraints: Sequence[Constrained | None]) -> mx.array:
+    """Log-probabilities less what tokens lose that a constraint wants less."""
+    rows: list[int] = []
+    tokens: list[int] = []
+    nats: list[float] = []
+    for place, constrained in enumerate(constraints):
+        if constrained is not None:
+            some, penalty = constrained.penalties()
+            tokens += some
+            rows += [place] * len(some)
+            nats += [penalty] * len(some)
+    return logprobs.at[mx.array(rows), mx.array(tokens)].subtract(mx.array(nats)) if tokens else logprobs
 
 
 def _arrival(chooser: Chooser, row: Rules, eos_ids: frozenset[int]) -> Any:

@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ _LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|
 
 _KEPT = 16
 """Compiled grammars that a model keeps."""
+
+_SEPARATORS = (",", ";", "\n", "、", "，", "；", "|", "·")
 
 _SPELLING = {"Prepend", "Replace", "ByteLevel"}
 """Normalizers of `tokenizers` that change how a text is spelled in tokens, not which text it is."""
@@ -117,6 +119,10 @@ class Constrained(ABC):
         if tuple(self._latest) == self._marker:
             self._marker = ()
 
+    def penalties(self) -> tuple[Collection[int], float]:
+        """Tokens that are less wanted next, and by how many nats."""
+        return (), 0.0
+
     @abstractmethod
     def _consume(self, token: int) -> None:
         """A token was chosen."""
@@ -173,6 +179,39 @@ class GrammarConstrained(Constrained):
         return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
 
 
+class ListConstrained(GrammarConstrained):
+    """Holds a sequence to a list, and makes it less likely that an item begins as an earlier one did.
+
+    Small models fall into naming one thing again and again. It isn't forbidden: "sea" may be followed by "sea bird".
+    """
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        eos_ids: frozenset[int],
+        vocabulary_size: int,
+        vocabulary: Vocabulary,
+        penalty_nats: float,
+    ) -> None:
+        super().__init__(matcher, eos_ids, vocabulary_size)
+        self._vocabulary, self._penalty_nats = vocabulary, penalty_nats
+        self._first_tokens: set[int] = set()
+        self._is_at_start = True
+
+    def penalties(self) -> tuple[Collection[int], float]:
+        """The first tokens of the items that are there, where another item begins."""
+        return (self._first_tokens, self._penalty_nats) if self._is_at_start else ((), 0.0)
+
+    def _consume(self, token: int) -> None:
+        super()._consume(token)
+        text = self._vocabulary.bytes_of(token).decode("utf-8", "replace")
+        if self._is_at_start and any(sign.isalpha() or sign == "\ufffd" for sign in text):
+            self._first_tokens.add(token)
+            self._is_at_start = False
+        if text.rstrip(" ").endswith(_SEPARATORS):
+            self._is_at_start = True
+
+
 class Constraints:
     """Compiles constraints for one model and keeps the latest of them."""
 
@@ -187,8 +226,11 @@ class Constraints:
         if not self._eos_ids:
             raise ModelUnsupported("this model names no end token, which tags, 'schema' and 'choices' need")
         match constraint:
-            case Grammar(lark, field):
+            case Grammar(lark, field, penalty):
                 matcher = self._matcher(field, lark, lambda: str(LLMatcher.grammar_from_lark(lark)))
+                if penalty:
+                    size, table = self._ll_tokenizer().vocab_size, self._vocabulary
+                    return ListConstrained(matcher.deep_copy(), self._eos_ids, size, table, penalty)
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):

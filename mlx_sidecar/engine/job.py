@@ -42,6 +42,8 @@ class Grammar(Struct, frozen=True):
 
     lark: str
     field: str
+    repeat_penalty_nats: float = 0.0
+    """For a list of items: what a token loses that began an earlier item, where the next one begins."""
 
 
 FinishReason = Literal["stop", "length"]

@@ -50,6 +50,8 @@ class TagsWording(Struct, frozen=True, forbid_unknown_fields=True):
     answer: Text
     """With `{tags}`."""
     separator: Text
+    repeat_penalty_nats: Annotated[float, Meta(ge=0, le=100)]
+    """What a token loses that began an earlier tag, where the next one begins."""
 
 
 class SummaryWording(Struct, frozen=True, forbid_unknown_fields=True):

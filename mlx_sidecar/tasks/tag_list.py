@@ -39,11 +39,11 @@ _MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
 _AROUND = " \t\"'“”„‘’«»`*[]"
 
 
-def tag_list_grammar(max_words: int, vocabulary: Sequence[str]) -> Grammar:
+def tag_list_grammar(max_words: int, vocabulary: Sequence[str], repeat_penalty_nats: float = 0.0) -> Grammar:
     """Hold a model to a list of tags of at most `max_words` words each; those of a vocabulary may be anything."""
     tags = [_free(max_words), *map(_literal, vocabulary)]
     lark = _GRAMMAR.replace("TAGS", "\n  | ".join(tags)).replace("QUOTE", _QUOTE)
-    return Grammar(lark, "vocabulary" if vocabulary else "max_tag_words")
+    return Grammar(lark, "vocabulary" if vocabulary else "max_tag_words", repeat_penalty_nats)
 
 
 def _free(max_words: int) -> str:

@@ -52,7 +52,9 @@ class _Asking:
             language=request.language,
             examples=[Example(each.content, tuple(each.tags)) for each in request.examples],
         )
-        self._grammar = tag_list_grammar(request.max_tag_words, vocabulary.tags)
+        self._grammar = tag_list_grammar(
+            request.max_tag_words, vocabulary.tags, self.question.prompts.tags.repeat_penalty_nats
+        )
         self._reader = TagReader(request.max_tag_words, vocabulary.tags)
         model.check(self._grammar)
 
