@@ -98,7 +98,8 @@ class Worker:
     def _run(self) -> Ending:
         while not self._is_done():
             idle = not (self._engine.busy or self._ready or self._startup or self._turns.may_have_come)
-            for event in self._inbox.take(wait=idle, timeout_s=self._time_left() if idle else None):
+            waits = idle and not self._engine.may_work_ahead
+            for event in self._inbox.take(wait=waits, timeout_s=self._time_left() if waits else None):
                 self._handle(event)
             # What begins now may take its time.
             self._ledger.flush()
@@ -111,6 +112,8 @@ class Worker:
             self._ledger.flush()
             self._step()
             self._ledger.flush()
+            if idle and self._engine.may_work_ahead:
+                self._engine.work_ahead()
         if self._shutdown is None:
             # After a signal. Lines that come after the answer to shutdown count as never read.
             self._look_at_inbox()

@@ -6,6 +6,7 @@ What looks into folders is imported with the first request that names one: the f
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +61,20 @@ def load_model(request: LoadModel, services: Services) -> Task:
             done = next(loading)
         except StopIteration as finished:
             services.startup_failure = None
+            services.engine.compute_ahead(_beginnings(services.engine.model))
             return ModelLoaded(**structs.asdict(_describe(finished.value)))
         try:
             yield Measure(progress=round(done * 100, 1)) if request.progress else Pause()
         except GeneratorExit:
             loading.close()
             raise
+
+
+def _beginnings(model: LanguageModel) -> list[Sequence[int]]:
+    """What the prompts of the tasks begin with: their examples."""
+    from mlx_sidecar.tasks import prompts
+
+    return prompts.beginnings(model)
 
 
 def left_behind(request: AnyRequest | None, engine: Engine, *, has_begun: bool) -> dict[str, str]:

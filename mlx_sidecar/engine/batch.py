@@ -19,6 +19,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mlx_sidecar.engine.alone import Ahead
 from mlx_sidecar.engine.chooser import Chooser
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JobResult, PrefixCacheUse, TextCame
 from mlx_sidecar.engine.loaded import LoadedModel
@@ -66,6 +67,7 @@ class Batch:
         self.generated_tokens = 0
         self._entering: Prefill | None = None
         self._scored: list[_Scored] = []
+        self.ahead = Ahead(model.network, prefix_cache, model.cost, budget)
         self._chooser = Chooser()
         self._generator: BatchGenerator | None = None
 
@@ -81,6 +83,7 @@ class Batch:
         """Queue a job of a group; it joins the batch between two steps. Raises SidecarError, and then isn't queued."""
         self._waiting.append(Prefill(Row(ticket, group, job, self._model)))
         self._may_enter = True
+        self.ahead.pause()
 
     def remove(self, ticket: int) -> str:
         """End a job before its time; gives its text so far."""
@@ -129,6 +132,7 @@ class Batch:
         self._rows.clear()
         self._waiting.clear()
         self._scored.clear()
+        self.ahead.stop()
         self._suspects.clear()
         self._chooser = Chooser()
         if self._generator is not None:

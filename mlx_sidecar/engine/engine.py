@@ -140,6 +140,24 @@ class Engine:
         """Compute the next token of each running job."""
         return self._batch.step() if self._batch is not None else []
 
+    def compute_ahead(self, beginnings: Sequence[Sequence[int]]) -> None:
+        """Compute the beginnings of prompts that are likely to come, while there is nothing else to do."""
+        if self._batch is not None:
+            self._batch.ahead.add(beginnings)
+
+    @property
+    def may_work_ahead(self) -> bool:
+        """Whether there is something to compute that nobody waits for."""
+        return self._batch is not None and self._batch.ahead.has_work and not self.busy
+
+    def work_ahead(self) -> None:
+        """Compute a piece of it. What goes wrong is nobody's failure: nothing is computed ahead any more."""
+        assert self._batch is not None
+        try:
+            self._batch.ahead.step()
+        except Exception:
+            self._batch.ahead.stop()
+
     def _check(self, job: Job) -> None:
         limit = self.model.context_length
         if len(job.prompt) + 1 > limit:

@@ -7,18 +7,17 @@ prompt's cache. All of it comes in pieces, so that a running batch isn't held up
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models.cache import make_prompt_cache
 from numpy.typing import NDArray
 
+from mlx_sidecar.engine.alone import LonePrompt
 from mlx_sidecar.engine.job import Continuations
-from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, as_tokens
+from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
 from mlx_sidecar.engine.tokenizer import Tokenizer
 
 _PIECE_TOKENS = 256
@@ -64,14 +63,19 @@ class Scoring:
         return next(self._pieces, None) is None
 
     def _run(self) -> Iterator[bool]:
-        cache, first = yield from self._compute_prompt()
+        prompt = LonePrompt(self._network, self._kept, self._prompt)
+        prompt.step(_PIECE_TOKENS)
+        while not prompt.is_done:
+            yield True
+            prompt.step(_PIECE_TOKENS)
+        first = _log_probabilities(prompt.logits)[0]
         scores = np.array([first[tokens[0]] for tokens in self._tokens], dtype=np.float64)
         chosen = self._shortlist(scores)
         longer = sorted((n for n in chosen if len(self._tokens[n]) > 1), key=lambda n: len(self._tokens[n]))
         for start in range(0, len(longer), self._rows):
             yield True
             numbers = longer[start : start + self._rows]
-            scores[numbers] += self._rest(cache, [self._tokens[number] for number in numbers])
+            scores[numbers] += self._rest(prompt.cache, [self._tokens[number] for number in numbers])
         left_out = np.ones(len(scores), dtype=np.bool_)
         left_out[chosen] = False
         scores[left_out] = -math.inf
@@ -81,20 +85,6 @@ class Scoring:
         """Those that are computed to their end: the most likely ones by their first tokens and what speaks for them."""
         ranked = np.argsort(-(scores + np.array(self._wanted.weights)), kind="stable")
         return [int(number) for number in ranked[: self._wanted.most]]
-
-    def _compute_prompt(self) -> Generator[bool, None, tuple[Cache, NDArray[np.float32]]]:
-        """The prompt's cache, and the log-probability of each token that may follow it."""
-        cache, known = self._kept.fetch(as_tokens(self._prompt))
-        # What is kept is shared with others, and computing writes into it.
-        cache = copy.deepcopy(cache) if cache is not None else make_prompt_cache(self._network)
-        while True:
-            piece = self._prompt[known : known + _PIECE_TOKENS]
-            known += len(piece)
-            logits = self._network(mx.array([list(piece)]), cache=cache)[:, -1, :]
-            if known == len(self._prompt):
-                return cache, _log_probabilities(logits)[0]
-            mx.eval([layer.state for layer in cache])
-            yield True
 
     def _rest(self, cache: Cache, some: Sequence[Sequence[int]]) -> Floats:
         """What the tokens after the first add to each score."""

@@ -23,7 +23,7 @@ import orjson
 from msgspec import Meta, Struct
 
 from mlx_sidecar.engine.job import LanguageModel, Turn
-from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.errors import InvalidParams, ModelInvalid
 
 FILE = "task_prompts.json"
 
@@ -187,13 +187,24 @@ def summary_question(
     return _with_room(Question(prompts, instruction, tuple(turns)), model)
 
 
+def beginnings(model: LanguageModel) -> list[Sequence[int]]:
+    """What prompts of tasks with the usual options begin with, in tokens: the examples."""
+    questions = [tags_question(model, 5, 3), summary_question(model, "sentence")]
+    prompts = [model.render(question.about("x")) for question in questions if question.examples]
+    found = [tuple(prompt.tokens[: prompt.reusable[0]]) for prompt in prompts if prompt.reusable]
+    return list(dict.fromkeys(found))
+
+
 def _with_room(question: Question, model: LanguageModel) -> Question:
-    """The question without its examples where the context is too small for them."""
-    if question.examples:
-        frame = len(model.render(list(question.examples)))
-        if frame > model.context_length * _MOST_OF_CONTEXT:
-            return msgspec.structs.replace(question, examples=())
-    return question
+    """The question without its examples where the context is too small for them, or the template refuses them."""
+    plain = msgspec.structs.replace(question, examples=())
+    if not question.examples:
+        return plain
+    try:
+        frame = len(model.render(question.about("x")))
+    except InvalidParams:
+        return plain
+    return question if frame <= model.context_length * _MOST_OF_CONTEXT else plain
 
 
 def _document(prompts: TaskPrompts, content: str, instruction: str) -> tuple[str, int]:
