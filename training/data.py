@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from mlx_sidecar.tasks.prompts import summary_instruction, tags_instruction, with_document
 from training import teacher
 from training.frames import closed_class_words, everyday_sentences, opener
 from training.sources import Description
 from training.teacher import WORD, Document
+from training.wording import summary_instruction, tags_instruction, with_document
 from training.words import EVERYDAY_NOUNS, FUNCTION_WORDS, OTHER_WORDS, STOP_WORDS, word_set
 
 TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"

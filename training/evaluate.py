@@ -12,8 +12,8 @@ from typing import Any
 
 from mlx_lm import generate, load
 
-from mlx_sidecar.tasks.prompts import summary_instruction, tags_instruction, with_document
 from training.marked import Answer, Marked, everyday, held_out, judge
+from training.wording import summary_instruction, tags_instruction, with_document
 
 _MOST_TOKENS = 120
 _ROWS = {

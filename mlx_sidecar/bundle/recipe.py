@@ -28,6 +28,7 @@ def assemble(name: str) -> None:
         hiddenimports=sorted(contents.named()),
         datas=[
             (str(_HERE.parent / "demo"), "mlx_sidecar/demo"),
+            (str(_HERE.parent / "tasks" / "task_prompts.json"), "mlx_sidecar/tasks"),
             (str(Path(mlx_lm.__file__).parent / "_version.py"), "mlx_lm"),
             *copy_metadata("mlx-sidecar", recursive=True),
         ],

@@ -98,7 +98,7 @@ class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):
 def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:
     """What a folder's file says, if it can be used. Raises ModelInvalid."""
     try:
-        _converted(stated)
+        task_prompts(stated)
     except (msgspec.ValidationError, ValueError) as problem:
         raise ModelInvalid(f"{file} can't be used: {problem}", {"file": FILE}) from None
     return stated
@@ -106,7 +106,7 @@ def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:
 
 def prompts_of(model: LanguageModel) -> TaskPrompts:
     """The words for this model: its own, or the built-in ones."""
-    prompts = _converted(model.task_prompts) if model.task_prompts is not None else _built_in()
+    prompts = task_prompts(model.task_prompts) if model.task_prompts is not None else _built_in()
     if prompts.every_task is None:
         prompts = msgspec.structs.replace(prompts, every_task=model.param_count >= _LARGE_PARAMS)
     return prompts
@@ -123,7 +123,7 @@ def _stated() -> dict[str, Any]:
     return stated
 
 
-def _converted(stated: dict[str, Any]) -> TaskPrompts:
+def task_prompts(stated: dict[str, Any]) -> TaskPrompts:
     """A folder's file; what it doesn't say is as it is built in."""
     usual = _stated()
     merged = {**usual, **stated}
@@ -142,7 +142,7 @@ class Question(Struct, frozen=True):
 
     def about(self, content: str) -> list[Turn]:
         """The conversation for this document. Prompts for other tasks and other documents are likely to begin alike."""
-        text, content_end = _document(self.prompts, content, self.instruction)
+        text, content_end = document_text(self.prompts, content, self.instruction)
         reusable = (0, content_end) if self.examples else (content_end,)
         return [*self.examples, Turn("user", text, reusable)]
 
@@ -158,10 +158,10 @@ def tags_question(
 ) -> Question:
     """Ask for tags. `vocabulary` is what of it is shown; `examples`, the request's own, replace the built-in ones."""
     prompts = prompts_of(model)
-    instruction = _tags_instruction(prompts.tags, max_tags, max_tag_words, vocabulary, language=language)
+    instruction = tags_instruction(prompts.tags, max_tags, max_tag_words, vocabulary, language=language)
     if examples:
         return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, instruction, max_tags)))
-    plain = _tags_instruction(prompts.tags, max_tags, max_tag_words)
+    plain = tags_instruction(prompts.tags, max_tags, max_tag_words)
     turns = _every_task(prompts) if prompts.every_task else _tags_turns(prompts, prompts.examples, plain, max_tags)
     return _with_room(Question(prompts, instruction, tuple(turns)), model)
 
@@ -176,13 +176,13 @@ def summary_question(
 ) -> Question:
     """Ask for a summary; `examples` are the request's own."""
     prompts = prompts_of(model)
-    instruction = _summary_instruction(prompts.summary, style, max_words=max_words, language=language)
+    instruction = summary_instruction(prompts.summary, style, max_words=max_words, language=language)
     if examples:
         return Question(prompts, instruction, tuple(_summary_turns(prompts, examples, instruction, style)))
     turns = (
         _every_task(prompts)
         if prompts.every_task
-        else _summary_turns(prompts, prompts.examples, _summary_instruction(prompts.summary, style), style)
+        else _summary_turns(prompts, prompts.examples, summary_instruction(prompts.summary, style), style)
     )
     return _with_room(Question(prompts, instruction, tuple(turns)), model)
 
@@ -207,14 +207,14 @@ def _with_room(question: Question, model: LanguageModel) -> Question:
     return question if frame <= model.context_length * _MOST_OF_CONTEXT else plain
 
 
-def _document(prompts: TaskPrompts, content: str, instruction: str) -> tuple[str, int]:
+def document_text(prompts: TaskPrompts, content: str, instruction: str) -> tuple[str, int]:
     """The user's turn, and where the document ends in it."""
     before, _, rest = prompts.document.partition("{content}")
     between, _, after = rest.partition("{instruction}")
     return f"{before}{content}{between}{instruction}{after}", len(f"{before}{content}{between}".rstrip())
 
 
-def _tags_instruction(
+def tags_instruction(
     wording: TagsWording,
     max_tags: int,
     max_tag_words: int,
@@ -222,6 +222,7 @@ def _tags_instruction(
     *,
     language: str | None = None,
 ) -> str:
+    """Ask for tags."""
     parts = [wording.instruction.replace("{max_tags}", str(max_tags))]
     if vocabulary:
         parts.append(wording.prefer.replace("{vocabulary}", "; ".join(vocabulary)))
@@ -232,9 +233,10 @@ def _tags_instruction(
     return " ".join(part for part in [*parts, wording.closing] if part)
 
 
-def _summary_instruction(
+def summary_instruction(
     wording: SummaryWording, style: Style, *, max_words: int | None = None, language: str | None = None
 ) -> str:
+    """Ask for a summary in one of the three styles."""
     parts: list[str] = [getattr(wording, style)]
     if max_words:
         parts.append(wording.max_words.replace("{max_words}", str(max_words)))
@@ -253,7 +255,7 @@ def _tags_turns(prompts: TaskPrompts, examples: Sequence[Example], instruction: 
         for example in examples
         if example.tags
         for turn in (
-            Turn("user", _document(prompts, example.content, instruction)[0]),
+            Turn("user", document_text(prompts, example.content, instruction)[0]),
             Turn("assistant", _answer(prompts.tags, example.tags[:max_tags])),
         )
     ]
@@ -265,7 +267,7 @@ def _summary_turns(prompts: TaskPrompts, examples: Sequence[Example], instructio
         for example in examples
         if (summary := getattr(example, style))
         for turn in (
-            Turn("user", _document(prompts, example.content, instruction)[0]),
+            Turn("user", document_text(prompts, example.content, instruction)[0]),
             Turn("assistant", summary),
         )
     ]
@@ -279,10 +281,10 @@ _STYLES: tuple[Style, ...] = ("sentence", "bullets", "paragraph")
 def _every_task(prompts: TaskPrompts) -> list[Turn]:
     """Each example with its tags and with a summary, each in another style: the same for every request."""
     turns: list[Turn] = []
-    instruction = _tags_instruction(prompts.tags, _SHOWN_TAGS, _SHOWN_WORDS)
+    instruction = tags_instruction(prompts.tags, _SHOWN_TAGS, _SHOWN_WORDS)
     for number, example in enumerate(prompts.examples):
         turns += _tags_turns(prompts, [example], instruction, _SHOWN_TAGS)
         style = _STYLES[number % len(_STYLES)]
         if summary := getattr(example, style):
-            turns += [Turn("user", _summary_instruction(prompts.summary, style)), Turn("assistant", summary)]
+            turns += [Turn("user", summary_instruction(prompts.summary, style)), Turn("assistant", summary)]
     return turns
