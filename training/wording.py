@@ -7,19 +7,19 @@ from pathlib import Path
 
 import mlx_sidecar
 from mlx_sidecar.tasks import prompts
+from mlx_sidecar.tasks.wording import FILE, Style, task_prompts
 
-_FILE = Path(mlx_sidecar.__file__).parent / "demo" / prompts.FILE
-WORDS = prompts.task_prompts(json.loads(_FILE.read_text(encoding="utf-8")))
+WORDS = task_prompts(json.loads((Path(mlx_sidecar.__file__).parent / "demo" / FILE).read_text(encoding="utf-8")))
 
 
 def tags_instruction(max_tags: int) -> str:
     """Ask for tags."""
-    return prompts.tags_instruction(WORDS.tags, max_tags, 3)
+    return prompts.tags_instruction(WORDS.tags, prompts.TagsWanted(max_tags))
 
 
-def summary_instruction(style: prompts.Style, *, max_words: int | None = None) -> str:
+def summary_instruction(style: Style, *, max_words: int | None = None) -> str:
     """Ask for a summary in one of the three styles."""
-    return prompts.summary_instruction(WORDS.summary, style, max_words=max_words)
+    return prompts.summary_instruction(WORDS.summary, prompts.SummaryWanted(style, max_words))
 
 
 def with_document(content: str, instruction: str) -> str:

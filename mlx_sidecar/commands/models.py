@@ -99,10 +99,10 @@ def _plan(request: LoadModel) -> LoadPlan:
 def _task_prompts(path: Path) -> dict[str, Any] | None:
     """The words that a model is to be asked with, where its folder brings some. Raises ModelInvalid."""
     from mlx_sidecar.engine.folder import read_json
-    from mlx_sidecar.tasks import prompts
+    from mlx_sidecar.tasks import wording
 
-    file = path / prompts.FILE
-    return prompts.checked(read_json(file), file) if file.exists() else None
+    file = path / wording.FILE
+    return wording.checked(read_json(file), file) if file.exists() else None
 
 
 def _locate(request: LoadModel) -> tuple[Path, str]:

@@ -19,11 +19,12 @@ from typing import Any
 from mlx_sidecar.engine.job import Continuations, Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
-from mlx_sidecar.tasks.prompts import Example, Question, tags_question
+from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import each_once
 from mlx_sidecar.tasks.task import Generate, Pause, Task, Wish, in_slices, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
+from mlx_sidecar.tasks.wording import Example
 
 _PRIOR_SHARE = 0.5
 """How much of an entry's log-probability without a document comes off."""
@@ -45,10 +46,8 @@ def choose_tags(request: GenerateTags, model: LanguageModel, accepted_at: float)
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     question = tags_question(
         model,
-        request.max_tags,
-        request.max_tag_words,
-        language=request.language,
-        examples=[Example(each.content, tuple(each.tags)) for each in request.examples],
+        TagsWanted(request.max_tags, request.max_tag_words, language=request.language),
+        [Example(each.content, tuple(each.tags)) for each in request.examples],
     )
     scorer = _Scorer(model, question, vocabulary.tags)
     parts = yield from split_document(request.content, [question], model, _ANSWER_TOKENS)

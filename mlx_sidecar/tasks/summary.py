@@ -12,10 +12,11 @@ from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.tasks.notes import says_nothing
 from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
-from mlx_sidecar.tasks.prompts import Example, Style, summary_question
+from mlx_sidecar.tasks.prompts import SummaryWanted, summary_question
 from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.wording import Example, Style
 
 _ANSWER_TOKENS = {"sentence": 160, "paragraph": 400, "bullets": 400}
 _TOKENS_PER_WORD = 3
@@ -27,12 +28,10 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
     """Write the summary; parts are read in one batch, and their notes summarized in turn until one part is left."""
     question = summary_question(
         model,
-        request.style,
-        max_words=request.max_words,
-        language=request.language,
-        examples=[_example(each, request.style) for each in request.examples],
+        SummaryWanted(request.style, request.max_words, request.language),
+        [_example(each, request.style) for each in request.examples],
     )
-    note_question = summary_question(model, _NOTE_STYLE, language=request.language)
+    note_question = summary_question(model, SummaryWanted(_NOTE_STYLE, language=request.language))
     answer_tokens = min(_answer_tokens(request), model.context_length // 4)
     text, results, chunks, done = request.content, list[JobResult](), 0, 0.0
     while True:

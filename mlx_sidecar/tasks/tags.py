@@ -11,11 +11,12 @@ from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.tasks.closed_tags import choose_tags
-from mlx_sidecar.tasks.prompts import Example, Question, tags_question
+from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
 from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
+from mlx_sidecar.tasks.wording import Example
 
 _LEAST_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
@@ -46,11 +47,8 @@ class _Asking:
         self._request, self._model = request, model
         self.question: Question = tags_question(
             model,
-            request.max_tags,
-            request.max_tag_words,
-            shown,
-            language=request.language,
-            examples=[Example(each.content, tuple(each.tags)) for each in request.examples],
+            TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language),
+            [Example(each.content, tuple(each.tags)) for each in request.examples],
         )
         self._grammar = tag_list_grammar(
             request.max_tag_words, vocabulary.tags, self.question.prompts.tags.repeat_penalty_nats

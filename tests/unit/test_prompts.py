@@ -10,7 +10,8 @@ import pytest
 
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.errors import ModelInvalid
-from mlx_sidecar.tasks.prompts import FILE, Example, checked, prompts_of, summary_question, tags_question
+from mlx_sidecar.tasks.prompts import SummaryWanted, TagsWanted, summary_question, tags_question
+from mlx_sidecar.tasks.wording import FILE, Example, Style, checked, prompts_of
 from tests.unit.test_tasks import WordModel
 
 OWN: dict[str, Any] = {
@@ -44,24 +45,31 @@ def test_the_built_in_examples_have_an_answer_for_every_task() -> None:
 
 def test_a_small_model_sees_each_example_with_the_task_at_hand() -> None:
     """In the very form in which it is asked."""
-    assert said(tags_question(model(own=OWN), 2, 3).about("Wasps sting.")) == [
+    assert said(tags_question(model(own=OWN), TagsWanted(2, 3)).about("Wasps sting.")) == [
         ("user", "<<Bees dance.>> tags, 2!"),
         ("assistant", "bees / dance"),
         ("user", "<<Wasps sting.>> tags, 2!"),
     ]
-    assert said(summary_question(model(own=OWN), "sentence").about("Wasps sting.")) == [
+    assert said(summary_question(model(own=OWN), SummaryWanted()).about("Wasps sting.")) == [
         ("user", "<<Bees dance.>> one sentence!"),
         ("assistant", "Bees do dance."),
         ("user", "<<Wasps sting.>> one sentence!"),
     ]
 
 
+def test_examples_keep_to_what_the_request_asks_for() -> None:
+    """Fewer tags, and none with more words than a tag may have."""
+    own = {**OWN, "examples": [{"content": "Bees dance.", "tags": ["honey bees", "dance", "sun", "hive"]}]}
+    assert said(tags_question(model(own=own), TagsWanted(2, 1)).about("x"))[1] == ("assistant", "dance / sun")
+
+
 def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> None:
     """Prompts for tags and summary of one document are the same up to the instruction."""
     large = model(2_000_000_000)
-    for style in ("sentence", "paragraph", "bullets"):
-        tags = tags_question(large, 7, 2, ["a", "b"], language="fr").about("Wasps sting.")
-        summary = summary_question(large, style, max_words=9).about("Wasps sting.")
+    styles: tuple[Style, ...] = ("sentence", "paragraph", "bullets")
+    for style in styles:
+        tags = tags_question(large, TagsWanted(7, 2, ("a", "b"), "fr")).about("Wasps sting.")
+        summary = summary_question(large, SummaryWanted(style, 9)).about("Wasps sting.")
         assert tags[:-1] == summary[:-1]
         assert tags[-1].content[: tags[-1].reusable_chars[-1]] == summary[-1].content[: summary[-1].reusable_chars[-1]]
         assert tags[-1].content.startswith("Wasps sting.")
@@ -69,7 +77,7 @@ def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> No
 
 def test_examples_of_the_request_take_the_place_of_the_built_in_ones() -> None:
     """They are shown as the request asks."""
-    question = tags_question(model(), 5, 3, examples=[Example("Sand is warm.", ("beach days",))])
+    question = tags_question(model(), TagsWanted(), [Example("Sand is warm.", ("beach days",))])
     assert [content.partition("\n")[0] for _, content in said(question.about("x"))] == [
         "Sand is warm.",
         "Tags: beach days",
@@ -79,8 +87,8 @@ def test_examples_of_the_request_take_the_place_of_the_built_in_ones() -> None:
 
 def test_examples_that_would_fill_a_small_context_are_left_out() -> None:
     """Where they would take more than a quarter of it."""
-    assert len(tags_question(model(context_length=4096), 5, 3).about("x")) > 1
-    assert len(tags_question(model(context_length=200), 5, 3).about("x")) == 1
+    assert len(tags_question(model(context_length=4096), TagsWanted(5, 3)).about("x")) > 1
+    assert len(tags_question(model(context_length=200), TagsWanted(5, 3)).about("x")) == 1
 
 
 def test_what_a_folder_does_not_say_is_as_it_is_built_in() -> None:
@@ -118,5 +126,5 @@ def test_a_file_that_can_not_be_used_is_refused_by_name(stated: dict[str, Any]) 
 
 def test_braces_in_a_document_are_text() -> None:
     """Only the file's own placeholders are filled in."""
-    turns = tags_question(model(own=OWN), 2, 3).about("{instruction} {content} {max_tags}")
+    turns = tags_question(model(own=OWN), TagsWanted(2, 3)).about("{instruction} {content} {max_tags}")
     assert turns[-1].content == "<<{instruction} {content} {max_tags}>> tags, 2!"

@@ -1,0 +1,125 @@
+"""The words that models are asked with, as data: instructions, worked examples, and how both are written.
+
+`task_prompts.json` beside this module has them for every model. A model folder may
+bring a file of the same form (protocol.md, "Task prompts"), such as whoever
+fine-tunes a tagger writes; what it doesn't say is as it is built in.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import orjson
+from msgspec import Meta, Struct
+
+from mlx_sidecar.engine.job import LanguageModel
+from mlx_sidecar.errors import ModelInvalid
+
+FILE = "task_prompts.json"
+
+_LARGE_PARAMS = 1_000_000_000
+"""From this size on examples that show every task do no harm."""
+
+Text = Annotated[str, Meta(max_length=4096)]
+Style = Literal["sentence", "paragraph", "bullets"]
+
+
+class TagsWording(Struct, frozen=True, forbid_unknown_fields=True):
+    """How tags are asked for, and how an answer is written. An empty text is left out."""
+
+    instruction: Text
+    """With `{max_tags}`."""
+    free: Text
+    """Said without a vocabulary; with `{max_tag_words}`."""
+    prefer: Text
+    """Said with a vocabulary to prefer; with `{vocabulary}`."""
+    language: Text
+    """With `{language}`."""
+    closing: Text
+    answer: Text
+    """With `{tags}`."""
+    separator: Text
+    repeat_penalty_nats: Annotated[float, Meta(ge=0, le=100)]
+    """What a token loses that began an earlier tag, where the next one begins."""
+
+
+class SummaryWording(Struct, frozen=True, forbid_unknown_fields=True):
+    """How summaries are asked for."""
+
+    sentence: Text
+    paragraph: Text
+    bullets: Text
+    max_words: Text
+    """With `{max_words}`."""
+    language: Text
+    """With `{language}`."""
+
+
+class Example(Struct, frozen=True, forbid_unknown_fields=True):
+    """A text, and the answers that are wanted for it. An answer that isn't given isn't shown."""
+
+    content: Annotated[str, Meta(min_length=1, max_length=20_000)]
+    tags: Annotated[tuple[Text, ...], Meta(max_length=50)] = ()
+    sentence: Text = ""
+    paragraph: Text = ""
+    bullets: Text = ""
+
+
+class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):
+    """All that one model is asked with."""
+
+    document: Text
+    """With `{content}` and, after it, `{instruction}`."""
+    tags: TagsWording
+    summary: SummaryWording
+    examples: Annotated[tuple[Example, ...], Meta(max_length=16)] = ()
+    every_task: bool | None = None
+    """Whether each example shows every task; None leaves it to the model's size."""
+
+    def __post_init__(self) -> None:
+        before, found, after = self.document.partition("{content}")
+        if not found or "{instruction}" not in after or "{instruction}" in before:
+            raise ValueError("'document' needs {content} and, after it, {instruction}")
+        if "{tags}" not in self.tags.answer or not self.tags.separator:
+            raise ValueError("'tags' needs {tags} in 'answer', and a 'separator'")
+
+
+def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What a folder's file says, if it can be used. Raises ModelInvalid."""
+    try:
+        task_prompts(stated)
+    except (msgspec.ValidationError, ValueError) as problem:
+        raise ModelInvalid(f"{file} can't be used: {problem}", {"file": FILE}) from None
+    return stated
+
+
+def prompts_of(model: LanguageModel) -> TaskPrompts:
+    """The words for this model: its own, or the built-in ones."""
+    prompts = task_prompts(model.task_prompts) if model.task_prompts is not None else _built_in()
+    if prompts.every_task is None:
+        prompts = msgspec.structs.replace(prompts, every_task=model.param_count >= _LARGE_PARAMS)
+    return prompts
+
+
+@lru_cache(maxsize=1)
+def _built_in() -> TaskPrompts:
+    return msgspec.convert(_stated(), TaskPrompts)
+
+
+@lru_cache(maxsize=1)
+def _stated() -> dict[str, Any]:
+    stated: dict[str, Any] = orjson.loads((Path(__file__).parent / FILE).read_bytes())
+    return stated
+
+
+def task_prompts(stated: dict[str, Any]) -> TaskPrompts:
+    """A folder's file; what it doesn't say is as it is built in."""
+    usual = _stated()
+    merged = {**usual, **stated}
+    for section in ("tags", "summary"):
+        given = stated.get(section, {})
+        merged[section] = {**usual[section], **given} if isinstance(given, dict) else given
+    return msgspec.convert(merged, TaskPrompts)
