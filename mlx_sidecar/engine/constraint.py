@@ -20,6 +20,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.closed_schema import close
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
 from mlx_sidecar.engine.tokenizer import Tokenizer
@@ -34,6 +35,20 @@ _LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
 
 _LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|precomputation")
 """How llguidance speaks of its limits."""
+
+_LLGUIDANCE_OPTIONS = "x-guidance"
+"""A keyword with which a schema could have llguidance overlook what it doesn't know."""
+
+_JSON_FORM = {
+    # A model may go on with blanks between two values for ever, if it may write any.
+    "whitespace_flexible": False,
+    # As models have seen most JSON, and as Python's `json.dumps` writes it. Regular expressions.
+    "item_separator": ", ",
+    "key_separator": ": ",
+    # Its branches are known to exclude each other: see closed_schema.
+    "coerce_one_of": True,
+}
+"""How llguidance writes JSON."""
 
 _KEPT = 16
 """Compiled grammars, and vocabularies, that a model keeps."""
@@ -317,7 +332,8 @@ class Constraints:
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):
-                matcher = self._matcher("schema", _spelled(schema), lambda: _json_grammar(schema))
+                text = _spelled(schema)
+                matcher = self._matcher("schema", text, lambda: _json_grammar(schema, text))
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _make_tags(self, tags: TagLines) -> TagsConstrained:
@@ -397,12 +413,13 @@ def _spelled(schema: dict[str, Any]) -> str:
         raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
 
 
-def _json_grammar(schema: dict[str, Any]) -> str:
-    text = _spelled(schema)
+def _json_grammar(schema: dict[str, Any], text: str) -> str:
     refuse_too_complex(schema, text)
-    # Without this a model may go on with blanks between two values for ever.
     try:
-        return str(LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False}))
+        closed = close({key: value for key, value in schema.items() if key != _LLGUIDANCE_OPTIONS})
+        text = json.dumps(closed)
+        refuse_too_complex(closed, text)
+        return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
     except (ValueError, RecursionError) as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
 
