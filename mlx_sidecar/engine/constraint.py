@@ -23,6 +23,7 @@ from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.closed_schema import close
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, JsonSchema, OneOf, TagLines
+from mlx_sidecar.engine.json_keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import InvalidParams, ModelUnsupported
@@ -186,6 +187,28 @@ class GrammarConstrained(Constrained):
         return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
 
 
+class SchemaConstrained(GrammarConstrained):
+    """Holds a sequence to the grammar of a schema, and keeps the names of each of its objects apart."""
+
+    def __init__(
+        self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int, quotes: QuoteTokens, patterns: bool
+    ) -> None:
+        super().__init__(matcher, eos_ids, vocabulary_size)
+        self._keys = JsonKeys(quotes, self._after if patterns else None)
+
+    def _consume(self, token: int) -> None:
+        super()._consume(token)
+        self._keys.take(token)
+
+    def _allowed(self) -> Bits:
+        return self._keys.without_repeats(super()._allowed())
+
+    def _after(self, token: int) -> Bits:
+        ahead = GrammarConstrained(self._matcher.deep_copy(), self._eos_ids, 32 * self._words)
+        ahead.take(token)
+        return ahead.allowed()
+
+
 class ClosedVocabulary:
     """The tags that there are, sorted as bytes, so that a prefix is found by bisection."""
 
@@ -317,6 +340,7 @@ class Constraints:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
         self._lookup: LLTokenizer | None = None
+        self._quotes: QuoteTokens | None = None
         self._compiled: OrderedDict[Hashable, LLMatcher] = OrderedDict()
         self._closed: OrderedDict[tuple[str, ...], ClosedVocabulary] = OrderedDict()
 
@@ -334,6 +358,10 @@ class Constraints:
             case JsonSchema(schema):
                 text = _spelled(schema)
                 matcher = self._matcher("schema", text, lambda: _json_grammar(schema, text))
+                self._quotes = self._quotes or QuoteTokens(self._vocabulary)
+                patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
+                size = self._ll_tokenizer().vocab_size
+                return SchemaConstrained(matcher.deep_copy(), self._eos_ids, size, self._quotes, patterns)
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _make_tags(self, tags: TagLines) -> TagsConstrained:
