@@ -448,7 +448,9 @@ def _json_grammar(schema: dict[str, Any], text: str) -> str:
         text = json.dumps(closed)
         refuse_too_complex(closed, text)
         return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
-    except (ValueError, RecursionError) as problem:
+    except RecursionError:
+        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
+    except ValueError as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
 
 
