@@ -18,8 +18,10 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
+from mlx_sidecar.engine.closed_schema import close
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf
+from mlx_sidecar.engine.json_keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -32,6 +34,20 @@ _LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
 
 _LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|precomputation")
 """How llguidance speaks of its limits."""
+
+_LLGUIDANCE_OPTIONS = "x-guidance"
+"""A keyword with which a schema could have llguidance overlook what it doesn't know."""
+
+_JSON_FORM = {
+    # A model may go on with blanks between two values for ever, if it may write any.
+    "whitespace_flexible": False,
+    # As models have seen most JSON, and as Python's `json.dumps` writes it. Regular expressions.
+    "item_separator": ", ",
+    "key_separator": ": ",
+    # Its branches are known to exclude each other: see closed_schema.
+    "coerce_one_of": True,
+}
+"""How llguidance writes JSON."""
 
 _KEPT = 16
 """Compiled grammars that a model keeps."""
@@ -179,6 +195,28 @@ class GrammarConstrained(Constrained):
         return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
 
 
+class SchemaConstrained(GrammarConstrained):
+    """Holds a sequence to the grammar of a schema, and keeps the names of each of its objects apart."""
+
+    def __init__(
+        self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int, quotes: QuoteTokens, patterns: bool
+    ) -> None:
+        super().__init__(matcher, eos_ids, vocabulary_size)
+        self._keys = JsonKeys(quotes, self._after if patterns else None)
+
+    def _consume(self, token: int) -> None:
+        super()._consume(token)
+        self._keys.take(token)
+
+    def _allowed(self) -> Bits:
+        return self._keys.without_repeats(super()._allowed())
+
+    def _after(self, token: int) -> Bits:
+        ahead = GrammarConstrained(self._matcher.deep_copy(), self._eos_ids, 32 * self._words)
+        ahead.take(token)
+        return ahead.allowed()
+
+
 class ListConstrained(GrammarConstrained):
     """Holds a sequence to a list, and makes it less likely that an item begins as an earlier one did.
 
@@ -219,6 +257,7 @@ class Constraints:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
         self._lookup: LLTokenizer | None = None
+        self._quotes: QuoteTokens | None = None
         self._compiled = Recent(_KEPT)
 
     def make(self, constraint: Constraint) -> Constrained:
@@ -234,7 +273,12 @@ class Constraints:
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):
-                matcher = self._matcher("schema", _spelled(schema), lambda: _json_grammar(schema))
+                text = _spelled(schema)
+                matcher = self._matcher("schema", text, lambda: _json_grammar(schema, text))
+                self._quotes = self._quotes or QuoteTokens(self._vocabulary)
+                patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
+                size = self._ll_tokenizer().vocab_size
+                return SchemaConstrained(matcher.deep_copy(), self._eos_ids, size, self._quotes, patterns)
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
     def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
@@ -291,13 +335,16 @@ def _spelled(schema: dict[str, Any]) -> str:
         raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
 
 
-def _json_grammar(schema: dict[str, Any]) -> str:
-    text = _spelled(schema)
+def _json_grammar(schema: dict[str, Any], text: str) -> str:
     refuse_too_complex(schema, text)
-    # Without this a model may go on with blanks between two values for ever.
     try:
-        return str(LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False}))
-    except (ValueError, RecursionError) as problem:
+        closed = close({key: value for key, value in schema.items() if key != _LLGUIDANCE_OPTIONS})
+        text = json.dumps(closed)
+        refuse_too_complex(closed, text)
+        return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
+    except RecursionError:
+        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
+    except ValueError as problem:
         raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
 
 
