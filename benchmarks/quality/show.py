@@ -9,6 +9,7 @@ from benchmarks.quality.answers import Answer
 from benchmarks.quality.metrics import summary_marks, tag_marks
 from benchmarks.quality.report import answers_of
 from benchmarks.quality.sets import DocumentSet, by_id, loaded
+from benchmarks.quality.tags import TagMarks
 
 _HEAD_CHARS = 300
 
@@ -57,15 +58,16 @@ def _marked(given: DocumentSet, answer: Answer) -> list[str]:
     if given.vocabulary:
         true = by_id(given.documents)[answer.document].tags
         return [f"{'+' if tag in true else '-'}{tag}" for tag in answer.tags]
-    return [
-        ("+" if mark.accepted else "~" if mark.accepted_in_english else "-")
-        + mark.tag
-        + (
-            f" ({signs})"
-            if (
-                signs := "s" * mark.sentence + "c" * mark.cut + "o" * mark.open + "e" * mark.echo + "d" * mark.duplicate
-            )
-            else ""
-        )
-        for mark in tag_marks(given, answer)
-    ]
+    return [_sign(mark) + mark.tag + _letters(mark) for mark in tag_marks(given, answer)]
+
+
+def _sign(mark: TagMarks) -> str:
+    if mark.accepted:
+        return "+"
+    return "~" if mark.accepted_in_english else "-"
+
+
+def _letters(mark: TagMarks) -> str:
+    told = {"s": mark.sentence, "c": mark.cut, "o": mark.open, "e": mark.echo, "d": mark.duplicate}
+    letters = "".join(letter for letter, holds in told.items() if holds)
+    return f" ({letters})" if letters else ""
