@@ -39,7 +39,11 @@ def main() -> None:
 
 
 def _run() -> None:
-    wanted = _arguments().parse_args()
+    parser = _arguments()
+    wanted = parser.parse_args()
+    for given, known in ((wanted.sets, SETS), (wanted.systems, SYSTEMS), (wanted.tasks, _TASKS)):
+        if unknown := set(given.split(",")) - set(known):
+            parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(known)}")
     # Inherited by the worker, which then counts how often a constraint overruled the model.
     os.environ["MLX_SIDECAR_COUNT_OVERRULED"] = "1"
     setup = Setup(wanted.model, wanted.gguf, wanted.preload, wanted.node_modules, wanted.tasks.split(","))

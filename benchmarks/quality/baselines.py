@@ -94,7 +94,9 @@ def _nearest(given: DocumentSet) -> list[list[str]]:
     """Entries of the vocabulary by cosine; as many for each document as is best for F1, which is generous."""
     entries = [Counter(_stems(entry, "en")) for entry in given.vocabulary]
     counts = [Counter(_stems(document.text, document.language)) for document in given.documents]
-    idf = _idf([*(Counter(_stems(document.text, document.language)) for document in given.whole), *entries])
+    idf = _idf(
+        [*(Counter(_stems(document.text, document.language)) for document in given.whole or given.documents), *entries]
+    )
     vectors = [_weighed(entry, idf) for entry in entries]
     ranked = list[list[str]]()
     for terms in counts:

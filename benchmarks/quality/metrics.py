@@ -59,6 +59,7 @@ def summary_figures(given: DocumentSet, answers: Sequence[Answer]) -> Figures:
         "ROUGE-L": _mean(mark.rouge_l for mark in marks if mark.rouge_l is not None),
         "about itself": _mean(mark.about_itself for mark in marks),
         "said twice": sum(mark.said_twice for mark in marks),
+        "echoes": sum(mark.echo for mark in marks),
         "new numbers": sum(len(mark.new_numbers) for mark in marks),
         "new names": sum(len(mark.new_names) for mark in marks),
         "other language": sum(wrong),
@@ -130,6 +131,8 @@ def _free_tags(given: DocumentSet, asked: Sequence[Answer]) -> Figures:
         "over 3 words": sum(mark.long for mark in every),
         "sentences": sum(mark.sentence for mark in every),
         "cut": sum(mark.cut for mark in every),
+        "end open": sum(mark.open for mark in every),
+        "echoes": sum(mark.echo for mark in every),
         "duplicates": sum(mark.duplicate for mark in every),
     }
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,18 +37,23 @@ class Prompt:
 def asked(given: Sequence[Prompt], gguf: Path, node_modules: Path) -> tuple[list[Answer], float]:
     """The answers, and the seconds they took without loading. Raises NotThere."""
     _check(node_modules)
-    process = subprocess.Popen(
-        ["node", str(_SCRIPT), str(node_modules.absolute()), str(gguf)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-    lines = "".join(json.dumps(asdict(prompt)) + "\n" for prompt in given)
-    written, _ = process.communicate(lines)
-    read = [json.loads(line) for line in written.splitlines() if line.startswith("{")]
-    if process.returncode or len(read) != len(given):
-        raise NotThere(f"{PACKAGE} ended with {process.returncode} after {len(read)} of {len(given)} answers")
+    read = list[dict[str, Any]]()
+    with tempfile.TemporaryFile() as prompts:
+        prompts.write(b"".join(json.dumps(asdict(prompt)).encode() + b"\n" for prompt in given))
+        prompts.seek(0)
+        command = ["node", str(_SCRIPT), str(node_modules.absolute()), str(gguf)]
+        process = subprocess.Popen(command, stdin=prompts, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        # The library prints lines of its own, too.
+        for line in process.stdout:
+            if line.startswith(b"{"):
+                read.append(json.loads(line))
+                print(
+                    f"  {len(read)} of {len(given)} answers, {read[-1]['seconds']:.1f} s", file=sys.stderr, flush=True
+                )
+        code = process.wait()
+    if code or len(read) != len(given):
+        raise NotThere(f"{PACKAGE} ended with {code} after {len(read)} of {len(given)} answers")
     answers = [_answer(prompt, line) for prompt, line in zip(given, read, strict=True)]
     return answers, sum(line["seconds"] for line in read)
 

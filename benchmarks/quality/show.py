@@ -9,6 +9,7 @@ from benchmarks.quality.answers import Answer
 from benchmarks.quality.metrics import summary_marks, tag_marks
 from benchmarks.quality.report import answers_of
 from benchmarks.quality.sets import DocumentSet, by_id, loaded
+from benchmarks.quality.tags import TagMarks
 
 _HEAD_CHARS = 300
 
@@ -40,6 +41,7 @@ def _lines(given: DocumentSet, answer: Answer) -> Iterator[str]:
         told = {
             "about itself": marks.about_itself,
             "said twice": marks.said_twice,
+            "echo": marks.echo,
             "new numbers": ", ".join(marks.new_numbers),
             "new names": ", ".join(marks.new_names),
             "contradicts": "; ".join(marks.contradicted),
@@ -52,13 +54,20 @@ def _lines(given: DocumentSet, answer: Answer) -> Iterator[str]:
 
 
 def _marked(given: DocumentSet, answer: Answer) -> list[str]:
-    """Each tag with a sign of what it is: + accepted, ~ in English, - not; s sentence, c cut, d duplicate."""
+    """Each tag with a sign of what it is: + accepted, ~ in English, - not; s sentence, c cut, o open, e echo, d duplicate."""
     if given.vocabulary:
         true = by_id(given.documents)[answer.document].tags
         return [f"{'+' if tag in true else '-'}{tag}" for tag in answer.tags]
-    return [
-        ("+" if mark.accepted else "~" if mark.accepted_in_english else "-")
-        + mark.tag
-        + (f" ({signs})" if (signs := "s" * mark.sentence + "c" * mark.cut + "d" * mark.duplicate) else "")
-        for mark in tag_marks(given, answer)
-    ]
+    return [_sign(mark) + mark.tag + _letters(mark) for mark in tag_marks(given, answer)]
+
+
+def _sign(mark: TagMarks) -> str:
+    if mark.accepted:
+        return "+"
+    return "~" if mark.accepted_in_english else "-"
+
+
+def _letters(mark: TagMarks) -> str:
+    told = {"s": mark.sentence, "c": mark.cut, "o": mark.open, "e": mark.echo, "d": mark.duplicate}
+    letters = "".join(letter for letter, holds in told.items() if holds)
+    return f" ({letters})" if letters else ""

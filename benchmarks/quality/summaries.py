@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.quality.language import guessed
+from benchmarks.quality.tags import is_echo
 from benchmarks.quality.words import UNSPACED, alike, folded, key, sentences, words
 
 _CLAUSE_WORDS, _CLAUSE_CHARS = 6, 12
@@ -59,6 +60,7 @@ class SummaryMarks:
     rouge_l: float | None
     about_itself: bool
     said_twice: bool
+    echo: bool
     new_numbers: tuple[str, ...]
     new_names: tuple[str, ...]
     language: str | None
@@ -71,8 +73,9 @@ def judged(summary: str, text: str, language: str, reference: str, facts: Sequen
         rouge_l=rouge_l(summary, reference, language) if reference else None,
         about_itself=is_about_itself(summary),
         said_twice=says_twice(summary, language),
-        new_numbers=tuple(new_numbers(summary, text, language)),
-        new_names=tuple(new_names(summary, text, language)),
+        echo=is_echo(summary),
+        new_numbers=tuple(dict.fromkeys(new_numbers(summary, text, language))),
+        new_names=tuple(dict.fromkeys(new_names(summary, text, language))),
         language=guessed(summary),
         contradicted=tuple(contradicted(summary, facts)),
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from benchmarks.quality.words import UNSPACED, alike, content_words, english_stem, folded, key, words
+from benchmarks.quality.words import UNSPACED, alike, content_words, english_stem, folded, is_stop, key, words
 
 _LONGEST = 3
 _SENTENCE_WORDS = 4
@@ -23,6 +23,14 @@ _FINITE = {
 _UNSPACED_FINITE = re.compile(r"(?:です|ます|ました|した|である|だった)$|[，。、；]")
 
 
+_ECHO = re.compile(
+    r"</?(?:document|text_content)>|\b(?:list|choose|give|pick) up to \d+\b|\bup to \d+ tags\b|\bmost important first\b"
+    r"|\bone per line\b|\b(?:only these|only the) tags\b|^\W*(?:\d\W*)?(?:its |the )?main topics?\W*$"
+    r"|\b(?:in|write only) (?:one|that|this) sentence\b|\btags? for (?:the|this) (?:document|text)\b"
+)
+"""Phrases of the instructions, this project's and the plain ones."""
+
+
 @dataclass(frozen=True)
 class TagMarks:
     """What is to be said of one tag."""
@@ -35,6 +43,8 @@ class TagMarks:
     long: bool
     sentence: bool
     cut: bool
+    open: bool
+    echo: bool
     duplicate: bool
 
 
@@ -61,6 +71,8 @@ def judged(
                 long=is_long(tag, language),
                 sentence=is_sentence(tag, language),
                 cut=is_cut(tag, in_text, language, known),
+                open=is_open(tag, language),
+                echo=is_echo(tag),
                 duplicate=key(tag) in seen,
             )
         )
@@ -69,12 +81,14 @@ def judged(
 
 
 def is_accepted(tag: str, accepted: Sequence[str], language: str) -> bool:
-    """Equal to an accepted tag, or made of nothing but words of accepted tags."""
+    """Equal to an accepted tag, or made of nothing but words of accepted tags without being a sentence of them."""
     if not key(tag):
         return False
     keys = {key(one) for one in accepted}
     if key(tag) in keys:
         return True
+    if is_sentence(tag, language):
+        return False
     if language in UNSPACED:
         return any(_is_part(key(tag), one) for one in keys)
     given = content_words(tag, language)
@@ -141,6 +155,17 @@ def is_cut(tag: str, in_text: Sequence[str], language: str, known: Collection[st
         return False
     longer = [word for word in in_text if word.startswith(last)]
     return bool(longer) and not any(alike(last, word, language) for word in longer)
+
+
+def is_open(tag: str, language: str) -> bool:
+    """Whether something must follow, as after "of" at the end."""
+    given = words(tag)
+    return language not in UNSPACED and len(given) > 1 and is_stop(given[-1], language)
+
+
+def is_echo(text: str) -> bool:
+    """Whether it repeats what was asked instead of an answer."""
+    return _ECHO.search(folded(text)) is not None
 
 
 def _is_part(one: str, other: str) -> bool:

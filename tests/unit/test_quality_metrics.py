@@ -102,6 +102,22 @@ def test_a_word_that_was_cut_is_seen(tag: str, cut: bool) -> None:
     assert tags.is_cut(tag, text, "en", {"known"}) is cut
 
 
+@pytest.mark.parametrize(("tag", "is_open"), [("black-and-white photos of", True), ("pruning", False), ("in", False)])
+def test_an_open_end_is_seen(tag: str, is_open: bool) -> None:
+    assert tags.is_open(tag, "en") is is_open
+
+
+@pytest.mark.parametrize("text", ["List up to 5 tags for the document", "2. Most important first", "rain </document>"])
+def test_an_echo_of_the_instruction_is_seen(text: str) -> None:
+    assert tags.is_echo(text)
+    assert not tags.is_echo("a list of plants, most of them important")
+
+
+def test_a_sentence_of_accepted_words_is_no_tag() -> None:
+    assert not tags.is_accepted("The rose is gardening", ACCEPTED, "en")
+    assert tags.is_accepted("To Whom It May Concern", ["To whom it may concern"], "en")
+
+
 def test_marks_count_duplicates_and_english_tags() -> None:
     marks = tags.judged(["Rosen", "rosen", "roses"], "Rosen schneiden", "de", ["Rosen"], ["roses"], set())
     assert [mark.duplicate for mark in marks] == [False, True, False]
