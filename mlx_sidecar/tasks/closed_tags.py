@@ -47,6 +47,7 @@ def choose_tags(request: GenerateTags, model: LanguageModel, accepted_at: float)
     question = tags_question(
         model,
         TagsWanted(request.max_tags, request.max_tag_words, language=request.language),
+        request.content,
         [Example(each.content, tuple(each.tags)) for each in request.examples],
     )
     scorer = _Scorer(model, question, vocabulary.tags)

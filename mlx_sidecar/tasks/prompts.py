@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from mlx_sidecar.engine.job import LanguageModel, Turn
 from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.tasks.language import is_english
 from mlx_sidecar.tasks.wording import Example, Style, SummaryWording, TagsWording, TaskPrompts, prompts_of
 
 _MOST_OF_CONTEXT = 1 / 4
@@ -56,31 +57,33 @@ class Question(Struct, frozen=True):
         return [*self.examples, Turn("user", text, reusable)]
 
 
-def tags_question(model: LanguageModel, wanted: TagsWanted, examples: Sequence[Example] = ()) -> Question:
-    """Ask for tags; `examples`, the request's own, replace the built-in ones."""
+def tags_question(model: LanguageModel, wanted: TagsWanted, content: str, examples: Sequence[Example] = ()) -> Question:
+    """Ask for tags of parts of `content`; `examples`, the request's own, replace the built-in ones."""
     prompts = prompts_of(model)
     instruction = tags_instruction(prompts.tags, wanted)
     if examples:
         return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, wanted)))
     plain = TagsWanted(wanted.max_tags, wanted.max_words)
-    turns = _every_task(prompts) if prompts.every_task else _tags_turns(prompts, prompts.examples, plain)
+    turns = _every_task(prompts) if prompts.every_task else _tags_turns(prompts, _fitting(prompts, content), plain)
     return _with_room(Question(prompts, instruction, tuple(turns)), model)
 
 
-def summary_question(model: LanguageModel, wanted: SummaryWanted, examples: Sequence[Example] = ()) -> Question:
-    """Ask for a summary; `examples`, the request's own, replace the built-in ones."""
+def summary_question(
+    model: LanguageModel, wanted: SummaryWanted, content: str, examples: Sequence[Example] = ()
+) -> Question:
+    """Ask for a summary of parts of `content`; `examples`, the request's own, replace the built-in ones."""
     prompts = prompts_of(model)
     instruction = summary_instruction(prompts.summary, wanted)
     if examples:
         return Question(prompts, instruction, tuple(_summary_turns(prompts, examples, wanted)))
     plain = SummaryWanted(wanted.style)
-    turns = _every_task(prompts) if prompts.every_task else _summary_turns(prompts, prompts.examples, plain)
+    turns = _every_task(prompts) if prompts.every_task else _summary_turns(prompts, _fitting(prompts, content), plain)
     return _with_room(Question(prompts, instruction, tuple(turns)), model)
 
 
 def beginnings(model: LanguageModel) -> list[Sequence[int]]:
     """What prompts of tasks with the usual options begin with, in tokens: the examples."""
-    questions = [tags_question(model, TagsWanted()), summary_question(model, SummaryWanted())]
+    questions = [tags_question(model, TagsWanted(), ""), summary_question(model, SummaryWanted(), "")]
     prompts = [model.render(question.about("x")) for question in questions if question.examples]
     found = [tuple(prompt.tokens[: prompt.reusable[0]]) for prompt in prompts if prompt.reusable]
     return list(dict.fromkeys(found))
@@ -113,6 +116,11 @@ def document_text(prompts: TaskPrompts, content: str, instruction: str) -> tuple
     before, _, rest = prompts.document.partition("{content}")
     between, _, after = rest.partition("{instruction}")
     return f"{before}{content}{between}{instruction}{after}", len(f"{before}{content}{between}".rstrip())
+
+
+def _fitting(prompts: TaskPrompts, content: str) -> list[Example]:
+    """A small model copies the language of its examples: for an English text they are English."""
+    return [each for each in prompts.examples if each.language == "en" or not is_english(content)]
 
 
 def _with_room(question: Question, model: LanguageModel) -> Question:

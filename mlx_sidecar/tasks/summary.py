@@ -29,9 +29,10 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
     question = summary_question(
         model,
         SummaryWanted(request.style, request.max_words, request.language),
+        request.content,
         [_example(each, request.style) for each in request.examples],
     )
-    note_question = summary_question(model, SummaryWanted(_NOTE_STYLE, language=request.language))
+    note_question = summary_question(model, SummaryWanted(_NOTE_STYLE, language=request.language), request.content)
     answer_tokens = min(_answer_tokens(request), model.context_length // 4)
     text, results, chunks, done = request.content, list[JobResult](), 0, 0.0
     while True:

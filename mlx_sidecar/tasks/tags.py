@@ -48,6 +48,7 @@ class _Asking:
         self.question: Question = tags_question(
             model,
             TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language),
+            request.content,
             [Example(each.content, tuple(each.tags)) for each in request.examples],
         )
         self._grammar = tag_list_grammar(

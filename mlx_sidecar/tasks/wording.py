@@ -66,6 +66,8 @@ class Example(Struct, frozen=True, forbid_unknown_fields=True):
     sentence: Text = ""
     paragraph: Text = ""
     bullets: Text = ""
+    language: Annotated[str, Meta(min_length=1, max_length=64)] = "en"
+    """Examples in other languages than English show that answers are written in the text's own."""
 
 
 class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,9 +10,12 @@ import pytest
 
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.tasks.language import is_english
 from mlx_sidecar.tasks.prompts import SummaryWanted, TagsWanted, summary_question, tags_question
 from mlx_sidecar.tasks.wording import FILE, Example, Style, checked, prompts_of
 from tests.unit.test_tasks import WordModel
+
+SIZES = (1_000_000, 2_000_000_000)
 
 OWN: dict[str, Any] = {
     "document": "<<{content}>> {instruction}",
@@ -35,22 +38,22 @@ def said(turns: list[Turn]) -> list[tuple[str, str]]:
 
 
 def test_the_built_in_examples_have_an_answer_for_every_task() -> None:
-    """No tag is longer than a tag may be, and each is in lower case."""
+    """No tag is longer than a tag may be."""
     prompts = prompts_of(model())
     for example in prompts.examples:
         assert all((example.sentence, example.paragraph, example.bullets))
-        assert all(tag == tag.lower() and len(tag.split()) <= 3 for tag in example.tags)
+        assert all(len(tag) <= 40 and len(tag.split()) <= 3 for tag in example.tags)
     assert prompts.examples
 
 
 def test_a_small_model_sees_each_example_with_the_task_at_hand() -> None:
     """In the very form in which it is asked."""
-    assert said(tags_question(model(own=OWN), TagsWanted(2, 3)).about("Wasps sting.")) == [
+    assert said(tags_question(model(own=OWN), TagsWanted(2, 3), "x").about("Wasps sting.")) == [
         ("user", "<<Bees dance.>> tags, 2!"),
         ("assistant", "bees / dance"),
         ("user", "<<Wasps sting.>> tags, 2!"),
     ]
-    assert said(summary_question(model(own=OWN), SummaryWanted()).about("Wasps sting.")) == [
+    assert said(summary_question(model(own=OWN), SummaryWanted(), "x").about("Wasps sting.")) == [
         ("user", "<<Bees dance.>> one sentence!"),
         ("assistant", "Bees do dance."),
         ("user", "<<Wasps sting.>> one sentence!"),
@@ -60,7 +63,7 @@ def test_a_small_model_sees_each_example_with_the_task_at_hand() -> None:
 def test_examples_keep_to_what_the_request_asks_for() -> None:
     """Fewer tags, and none with more words than a tag may have."""
     own = {**OWN, "examples": [{"content": "Bees dance.", "tags": ["honey bees", "dance", "sun", "hive"]}]}
-    assert said(tags_question(model(own=own), TagsWanted(2, 1)).about("x"))[1] == ("assistant", "dance / sun")
+    assert said(tags_question(model(own=own), TagsWanted(2, 1), "x").about("x"))[1] == ("assistant", "dance / sun")
 
 
 def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> None:
@@ -68,8 +71,8 @@ def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> No
     large = model(2_000_000_000)
     styles: tuple[Style, ...] = ("sentence", "paragraph", "bullets")
     for style in styles:
-        tags = tags_question(large, TagsWanted(7, 2, ("a", "b"), "fr")).about("Wasps sting.")
-        summary = summary_question(large, SummaryWanted(style, 9)).about("Wasps sting.")
+        tags = tags_question(large, TagsWanted(7, 2, ("a", "b"), "fr"), "x").about("Wasps sting.")
+        summary = summary_question(large, SummaryWanted(style, 9), "x").about("Wasps sting.")
         assert tags[:-1] == summary[:-1]
         assert tags[-1].content[: tags[-1].reusable_chars[-1]] == summary[-1].content[: summary[-1].reusable_chars[-1]]
         assert tags[-1].content.startswith("Wasps sting.")
@@ -77,7 +80,7 @@ def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> No
 
 def test_examples_of_the_request_take_the_place_of_the_built_in_ones() -> None:
     """They are shown as the request asks."""
-    question = tags_question(model(), TagsWanted(), [Example("Sand is warm.", ("beach days",))])
+    question = tags_question(model(), TagsWanted(), "x", [Example("Sand is warm.", ("beach days",))])
     assert [content.partition("\n")[0] for _, content in said(question.about("x"))] == [
         "Sand is warm.",
         "Tags: beach days",
@@ -87,8 +90,8 @@ def test_examples_of_the_request_take_the_place_of_the_built_in_ones() -> None:
 
 def test_examples_that_would_fill_a_small_context_are_left_out() -> None:
     """Where they would take more than a quarter of it."""
-    assert len(tags_question(model(context_length=4096), TagsWanted(5, 3)).about("x")) > 1
-    assert len(tags_question(model(context_length=200), TagsWanted(5, 3)).about("x")) == 1
+    assert len(tags_question(model(context_length=4096), TagsWanted(5, 3), "x").about("x")) > 1
+    assert len(tags_question(model(context_length=200), TagsWanted(5, 3), "x").about("x")) == 1
 
 
 def test_what_a_folder_does_not_say_is_as_it_is_built_in() -> None:
@@ -126,5 +129,34 @@ def test_a_file_that_can_not_be_used_is_refused_by_name(stated: dict[str, Any]) 
 
 def test_braces_in_a_document_are_text() -> None:
     """Only the file's own placeholders are filled in."""
-    turns = tags_question(model(own=OWN), TagsWanted(2, 3)).about("{instruction} {content} {max_tags}")
+    turns = tags_question(model(own=OWN), TagsWanted(2, 3), "x").about("{instruction} {content} {max_tags}")
     assert turns[-1].content == "<<{instruction} {content} {max_tags}>> tags, 2!"
+
+
+def test_an_english_text_gets_english_examples_of_a_small_model() -> None:
+    """A text in another language sees that answers are in the text's own; a large model always does."""
+    spanish = "El puente viejo estará cerrado durante cuatro meses por las obras."
+    english = [len(tags_question(model(size), TagsWanted(), "The old bridge is closed.").examples) for size in SIZES]
+    foreign = [len(tags_question(model(size), TagsWanted(), spanish).examples) for size in SIZES]
+    assert english[0] < foreign[0]
+    assert english[1] == foreign[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("The old bridge will be closed for four months.", True),
+        ("TODO: milk, eggs, passport", True),
+        ("", True),
+        ("12 + 3 = 15", True),
+        ("A café in the old town", True),
+        ("Die Brücke ist wegen der Bauarbeiten vier Monate nicht befahrbar.", False),
+        ("Le vieux pont sera ferme pour quatre mois dans la ville.", False),
+        ("Il ponte vecchio non apre per i lavori di questa estate.", False),
+        ("橋は四か月間閉鎖されます。", False),
+        ("Мост закрыт на четыре месяца.", False),
+    ],
+)
+def test_english_is_told_from_other_languages(text: str, english: bool) -> None:
+    """By its letters and its most frequent words."""
+    assert is_english(text) is english
