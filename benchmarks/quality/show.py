@@ -54,7 +54,7 @@ def _lines(given: DocumentSet, answer: Answer) -> Iterator[str]:
 
 
 def _marked(given: DocumentSet, answer: Answer) -> list[str]:
-    """Each tag with a sign: + accepted, ~ in English, - not; s sentence, c cut, o open, e echo, d duplicate."""
+    """Each tag, with a sign before it and letters behind it; the README says what they mean."""
     if given.vocabulary:
         true = by_id(given.documents)[answer.document].tags
         return [f"{'+' if tag in true else '-'}{tag}" for tag in answer.tags]

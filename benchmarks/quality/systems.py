@@ -17,8 +17,8 @@ from benchmarks.quality.node import NotThere
 from benchmarks.quality.sets import Document, DocumentSet
 from benchmarks.worker import Request, Worker, generate
 
-MAX_TOKENS = 160
-"""For answers to plain prompts: many times what five tags or a sentence take."""
+MAX_TOKENS = 96
+"""For answers to plain prompts: twice what five tags or a sentence take; what goes on by then goes on for ever."""
 _SAID_EVERY = 10
 
 
