@@ -72,7 +72,7 @@ def build(folder: Path, shape: Shape, precision: str = "float32") -> Path:
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     # What is measured stands for large models, which see one set of examples for all tasks.
-    (folder / "task_prompts.json").write_text('{"every_task": true}', encoding="utf-8")
+    (folder / "task_prompts.json").write_text('{"every_task": true, "rank": false}', encoding="utf-8")
     return folder
 
 

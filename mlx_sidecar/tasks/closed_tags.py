@@ -74,10 +74,7 @@ class _Scorer:
 
     def __init__(self, model: LanguageModel, question: Question, tags: Sequence[str]) -> None:
         self._model, self._question = model, question
-        before = question.prompts.tags.answer.partition("{tags}")[0]
-        self._opening = before.rstrip()
-        blank = before[len(self._opening) :]
-        self._texts = tuple(blank + tag for tag in tags)
+        self._texts = tuple(map(question.first_tag, tags))
 
     def job(self, content: str, shares: Sequence[float]) -> Job:
         """Score the entries after this document; those whose words stand in it are never left out."""
@@ -97,9 +94,9 @@ class _Scorer:
 
     def _asked(self, content: str, texts: tuple[str, ...], weights: tuple[float, ...]) -> Job:
         return Job(
-            prompt=self._model.render(self._question.about(content), opening=self._opening),
+            prompt=self._model.render(self._question.about(content), opening=self._question.opening),
             max_tokens=1,
-            continuations=Continuations(texts, weights, self._opening),
+            continuations=Continuations(texts, weights, self._question.opening),
         )
 
 

@@ -1,33 +1,94 @@
-"""Tells English from other languages: small models are shown English examples alone for English texts."""
+"""Which language a text is written in, as far as its letters and most frequent words tell."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
+
+ENGLISH = "English"
+UNKNOWN = "the language of the text"
+"""Said of a text that isn't English, where more isn't known."""
 
 _SAMPLE_CHARS = 4096
-
-_ENGLISH = """
-the of and to in is for that with on at by from this are was be it not you we i
-"""
-_OTHERS = """
-der die das und ist nicht mit den von zu ein eine für auf
-le la les des et est une dans pour que
-el los las y una por con del
-il lo gli di che per non sono un
-het een van niet och att som det är não uma os do em para
-"""
-"""Frequent short words of German, French, Spanish, Italian, Dutch, Swedish and Portuguese."""
-
 _MOST_FOREIGN_LETTERS = 0.06
-"""Of all letters, those beyond ASCII: English has hardly any, and scripts other than Latin nothing else."""
+"""Of all letters, those beyond ASCII: English has hardly any."""
+
+_SCRIPTS = {
+    "HIRAGANA": "Japanese",
+    "KATAKANA": "Japanese",
+    "HANGUL": "Korean",
+    "CJK": "Chinese",
+    "GREEK": "Greek",
+    "HEBREW": "Hebrew",
+    "THAI": "Thai",
+}
+"""Scripts that one language is written in, by the first word of their characters' names in Unicode."""
+
+_LEAST_KANA = 0.1
+"""Japanese has this share of kana at least; Chinese has none."""
+
+_WORDS = {
+    ENGLISH: "the of and to in is for that with on at by from this are was be it not you we i",
+    "German": "der die das und ist nicht mit den von zu ein eine für auf im dem sich wird auch bitte",
+    "French": "le la les des et est une dans pour que du au sur pas avec vous nous ce par ne",
+    "Spanish": "el la los las de y que en una por con del se para no es su al lo como",
+    "Italian": "il lo la gli di che per non sono un una del della alle dei con è nel si da",
+    "Portuguese": "o os as de e que em uma por com do da não para no na se um ao dos",
+    "Dutch": "de het een van en niet is op te dat met voor zijn die aan er je naar bij ook",
+    "Swedish": "och att som det är en ett på för av med inte den till har om vi jag från de",
+    "Polish": "i w na z do nie się jest że to od dla po przez jak są będzie oraz ze o",
+}
+"""Frequent short words."""
+
+_LEAST_LEAD = 1.2
+"""A language must have this many times the words of the next one to be named; Portuguese and Spanish share some."""
 
 
-def is_english(text: str) -> bool:
-    """Whether a text is likely to be English; one of which nothing can be told is."""
+def language_of(text: str) -> str:
+    """The English name of the language; English where nothing is to be seen, UNKNOWN where it is another one."""
     sample = text[:_SAMPLE_CHARS].casefold()
     letters = [sign for sign in sample if sign.isalpha()]
-    if sum(not sign.isascii() for sign in letters) > _MOST_FOREIGN_LETTERS * len(letters):
-        return False
-    words = re.findall(r"[^\W\d_]+", sample)
-    english, others = set(_ENGLISH.split()), set(_OTHERS.split())
-    return sum(word in english for word in words) >= sum(word in others for word in words)
+    scripts = Counter(unicodedata.name(sign, "").partition(" ")[0] for sign in letters if not sign.isascii())
+    if foreign := sum(count for script, count in scripts.items() if script != "LATIN"):
+        kana = scripts["HIRAGANA"] + scripts["KATAKANA"]
+        if kana > _LEAST_KANA * len(letters):
+            return "Japanese"
+        if 2 * foreign > len(letters):
+            return _SCRIPTS.get(max(scripts, key=lambda script: scripts[script]), UNKNOWN)
+    return _by_words(sample, scripts["LATIN"] > _MOST_FOREIGN_LETTERS * len(letters))
+
+
+def _by_words(sample: str, has_accents: bool) -> str:
+    words = Counter(re.findall(r"[^\W\d_]+", sample))
+    counts = {name: sum(words[word] for word in known.split()) for name, known in _WORDS.items()}
+    best, second = sorted(counts, key=lambda name: -counts[name])[:2]
+    if best != ENGLISH and counts[best] >= _LEAST_LEAD * max(counts[second], 1):
+        return best
+    if counts[ENGLISH] < counts[best]:
+        return UNKNOWN
+    return ENGLISH if counts[ENGLISH] or not has_accents else UNKNOWN
+
+
+_STOP_WORDS = """
+    a about above after again all also an and any are aren't as at be because been before being below between
+    both but by can can't could did didn't do does doesn't doing don't down during each even ever few for from
+    further get gets getting go goes going got had hadn't has hasn't have haven't having he her here hers
+    herself him himself his how however i i'd i'll i'm i've if in into is isn't it it's its itself just keep
+    keeps last least less let like made make makes making many may me might more most much must my myself need
+    needs never new next no nor not nothing now of off often on once one only onto or other our ours ourselves
+    out over own per please put quite rather really said same say says see seem she should since so some
+    something soon still such take takes taken than thanks that that's the their theirs them themselves then
+    there these they they're this those though through thus to today together too two under until up upon us use
+    used uses using very via was wasn't way we we'll we're we've well were weren't what when where whether which
+    while who whole whom whose why will with within without won't would wouldn't yes yet you you'll you're
+    you've your yours first second third three four five six seven eight nine ten good great best better old big
+    small long short right left high low hi hello dear regards sincerely monday tuesday wednesday thursday
+    friday saturday sunday
+"""
+_STOPPED = frozenset(_STOP_WORDS.split())
+
+
+def is_stop_word(word: str) -> bool:
+    """Whether an English word says nothing of what a text is about."""
+    return word.casefold().replace("’", "'") in _STOPPED

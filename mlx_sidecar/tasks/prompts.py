@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from mlx_sidecar.engine.job import LanguageModel, Turn
 from mlx_sidecar.errors import InvalidParams
-from mlx_sidecar.tasks.language import is_english
+from mlx_sidecar.tasks.language import ENGLISH, language_of
 from mlx_sidecar.tasks.wording import Example, Style, SummaryWording, TagsWording, TaskPrompts, prompts_of
 
 _MOST_OF_CONTEXT = 1 / 4
@@ -56,10 +56,24 @@ class Question(Struct, frozen=True):
         reusable = (0, content_end) if self.examples else (content_end,)
         return [*self.examples, Turn("user", text, reusable)]
 
+    @property
+    def opening(self) -> str:
+        """What an answer of tags begins with, before the blank before its first tag."""
+        return self._before_tags.rstrip()
+
+    def first_tag(self, tag: str) -> str:
+        """A tag as it follows the opening."""
+        return self._before_tags[len(self.opening) :] + tag
+
+    @property
+    def _before_tags(self) -> str:
+        return self.prompts.tags.answer.partition("{tags}")[0]
+
 
 def tags_question(model: LanguageModel, wanted: TagsWanted, content: str, examples: Sequence[Example] = ()) -> Question:
     """Ask for tags of parts of `content`; `examples`, the request's own, replace the built-in ones."""
     prompts = prompts_of(model)
+    wanted = replace(wanted, language=wanted.language or _named(prompts, content))
     instruction = tags_instruction(prompts.tags, wanted)
     if examples:
         return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, wanted)))
@@ -73,6 +87,7 @@ def summary_question(
 ) -> Question:
     """Ask for a summary of parts of `content`; `examples`, the request's own, replace the built-in ones."""
     prompts = prompts_of(model)
+    wanted = replace(wanted, language=wanted.language or _named(prompts, content))
     instruction = summary_instruction(prompts.summary, wanted)
     if examples:
         return Question(prompts, instruction, tuple(_summary_turns(prompts, examples, wanted)))
@@ -120,7 +135,14 @@ def document_text(prompts: TaskPrompts, content: str, instruction: str) -> tuple
 
 def _fitting(prompts: TaskPrompts, content: str) -> list[Example]:
     """A small model copies the language of its examples: for an English text they are English."""
-    return [each for each in prompts.examples if each.language == "en" or not is_english(content)]
+    is_english = language_of(content) == ENGLISH
+    return [each for each in prompts.examples if each.language == "en" or not is_english]
+
+
+def _named(prompts: TaskPrompts, content: str) -> str | None:
+    """The language to answer in, where a model might take another one: its examples are English, most of them."""
+    language = language_of(content) if prompts.examples else ENGLISH
+    return language if language != ENGLISH else None
 
 
 def _with_room(question: Question, model: LanguageModel) -> Question:

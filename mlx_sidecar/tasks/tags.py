@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
+from mlx_sidecar.engine.job import Continuations, Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
+from mlx_sidecar.tasks.candidates import candidates, in_order
 from mlx_sidecar.tasks.closed_tags import choose_tags
+from mlx_sidecar.tasks.language import ENGLISH, language_of
 from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
@@ -34,7 +36,17 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
     parts = yield from split_document(request.content, [asking.question], model, answer_tokens)
     results = yield from in_slices((asking.job(part) for part in parts), len(parts))
-    tags = _most_found([asking.read(result) for result in results], request.max_tags, vocabulary)
+    answers = [asking.read(result) for result in results]
+    if asking.ranks:
+        pools = [candidates(part, listed) for part, listed in zip(parts, answers, strict=True)]
+        jobs = (asking.score(part, pool) for part, pool in zip(parts, pools, strict=True))
+        scored = yield from in_slices(jobs, len(parts), begin=100.0)
+        answers = [
+            in_order(pool, result.scores, part)[: request.max_tags]
+            for part, pool, result in zip(parts, pools, scored, strict=True)
+        ]
+        results += scored
+    tags = _most_found(answers, request.max_tags, vocabulary)
     return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
 
 
@@ -66,6 +78,24 @@ class _Asking:
             constraint=self._grammar,
             keep_special_tokens=False,
             filters=lambda: [TagListEnd(self._reader, self._request.max_tags)],
+        )
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the model's list is but one source of tags. A taste that examples or a vocabulary teach is kept."""
+        request = self._request
+        plain = not (request.vocabulary or request.examples or request.language)
+        return bool(self.question.prompts.rank) and plain and language_of(request.content) == ENGLISH
+
+    def score(self, part: str, tags: Sequence[str]) -> Job:
+        """Score tags as the first of an answer, with what follows it: "central" is less likely than "central bank"."""
+        separator = self.question.prompts.tags.separator.rstrip() or self.question.prompts.tags.separator
+        texts = tuple(self.question.first_tag(tag) + separator for tag in tags)
+        opening = self.question.opening
+        return Job(
+            prompt=self._model.render(self.question.about(part), opening=opening),
+            max_tokens=1,
+            continuations=Continuations(texts, (0.0,) * len(texts), opening),
         )
 
     def read(self, result: JobResult) -> list[str]:

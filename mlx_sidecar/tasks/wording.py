@@ -80,6 +80,8 @@ class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):
     examples: Annotated[tuple[Example, ...], Meta(max_length=16)] = ()
     every_task: bool | None = None
     """Whether each example shows every task; None leaves it to the model's size."""
+    rank: bool | None = None
+    """Whether the model's list and the document's phrases are put in order by their scores; None as above."""
 
     def __post_init__(self) -> None:
         before, found, after = self.document.partition("{content}")
@@ -101,9 +103,10 @@ def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:
 def prompts_of(model: LanguageModel) -> TaskPrompts:
     """The words for this model: its own, or the built-in ones."""
     prompts = task_prompts(model.task_prompts) if model.task_prompts is not None else _built_in()
-    if prompts.every_task is None:
-        prompts = msgspec.structs.replace(prompts, every_task=model.param_count >= _LARGE_PARAMS)
-    return prompts
+    is_large = model.param_count >= _LARGE_PARAMS
+    every_task = is_large if prompts.every_task is None else prompts.every_task
+    rank = not is_large if prompts.rank is None else prompts.rank
+    return msgspec.structs.replace(prompts, every_task=every_task, rank=rank)
 
 
 @lru_cache(maxsize=1)

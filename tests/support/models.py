@@ -127,7 +127,7 @@ def build_model(
         config["quantization"] = config["quantization_config"] = _quantize(model)
     _save(folder, model, config)
     # As a large model's: tags and summary of a document share what comes before the last instruction.
-    (folder / "task_prompts.json").write_text('{"every_task": true}', encoding="utf-8")
+    (folder / "task_prompts.json").write_text('{"every_task": true, "rank": false}', encoding="utf-8")
     return folder
 
 

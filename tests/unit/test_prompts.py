@@ -10,7 +10,7 @@ import pytest
 
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.errors import ModelInvalid
-from mlx_sidecar.tasks.language import is_english
+from mlx_sidecar.tasks.language import language_of
 from mlx_sidecar.tasks.prompts import SummaryWanted, TagsWanted, summary_question, tags_question
 from mlx_sidecar.tasks.wording import FILE, Example, Style, checked, prompts_of
 from tests.unit.test_tasks import WordModel
@@ -143,20 +143,36 @@ def test_an_english_text_gets_english_examples_of_a_small_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "english"),
+    ("text", "language"),
     [
-        ("The old bridge will be closed for four months.", True),
-        ("TODO: milk, eggs, passport", True),
-        ("", True),
-        ("12 + 3 = 15", True),
-        ("A café in the old town", True),
-        ("Die Brücke ist wegen der Bauarbeiten vier Monate nicht befahrbar.", False),
-        ("Le vieux pont sera ferme pour quatre mois dans la ville.", False),
-        ("Il ponte vecchio non apre per i lavori di questa estate.", False),
-        ("橋は四か月間閉鎖されます。", False),
-        ("Мост закрыт на четыре месяца.", False),
+        ("The old bridge will be closed for four months.", "English"),
+        ("TODO: milk, eggs, passport", "English"),
+        ("", "English"),
+        ("12 + 3 = 15", "English"),
+        ("We met in a café in the old town of Málaga.", "English"),
+        ("Die Brücke ist wegen der Bauarbeiten vier Monate nicht befahrbar.", "German"),
+        ("Le vieux pont sera fermé pour quatre mois dans la ville.", "French"),
+        ("El puente viejo estará cerrado durante cuatro meses por las obras.", "Spanish"),
+        ("Il ponte vecchio non apre per i lavori di questa estate.", "Italian"),
+        ("A ponte velha não abre por causa das obras, e os carros passam em uma rua ao lado.", "Portuguese"),
+        ("De oude brug is vier maanden niet open voor het verkeer van de stad.", "Dutch"),
+        ("Most w centrum jest zamknięty i nie będzie otwarty do lipca, ponieważ trwają prace na rzece.", "Polish"),
+        ("橋は四か月間閉鎖されます。", "Japanese"),
+        ("大桥将关闭四个月，请绕行。", "Chinese"),
+        ("다리는 넉 달 동안 닫힙니다.", "Korean"),
+        ("Мост закрыт на четыре месяца.", "the language of the text"),
+        ("Starý most bude čtyři měsíce uzavřen kvůli opravám.", "the language of the text"),
     ],
 )
-def test_english_is_told_from_other_languages(text: str, english: bool) -> None:
-    """By its letters and its most frequent words."""
-    assert is_english(text) is english
+def test_languages_are_told_apart(text: str, language: str) -> None:
+    """By script, and by the most frequent words."""
+    assert language_of(text) == language
+
+
+def test_a_text_in_another_language_is_to_be_answered_in_it() -> None:
+    """The instruction names it, unless the request names another one."""
+    german = "Die Brücke ist wegen der Bauarbeiten vier Monate nicht befahrbar."
+    assert "in German" in tags_question(model(), TagsWanted(), german).instruction
+    assert "in German" in summary_question(model(), SummaryWanted(), german).instruction
+    assert "in French" in tags_question(model(), TagsWanted(language="French"), german).instruction
+    assert "English" not in tags_question(model(), TagsWanted(), "The bridge is closed.").instruction

@@ -22,7 +22,7 @@ class WordModel:
 
     can_think = False
     param_count = 1_000_000
-    task_prompts: dict[str, Any] | None = None
+    task_prompts: dict[str, Any] | None = {"rank": False}  # noqa: RUF012 - as the protocol has it
 
     def __init__(self, context_length: int) -> None:
         self.context_length = context_length

@@ -1,0 +1,75 @@
+"""Tags of small models: what the model lists and what the document says, put in order by the model.
+
+A small model lists what comes to its mind, which is often beside the point, but
+it can tell which of two given tags is likelier. So its list and the document's own
+phrases are candidates, and each is scored as the answer's only tag. What comes up
+several times in the document gains.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.tasks.language import is_stop_word
+
+MAX_CANDIDATES = 64
+
+_NATS_PER_LOG_COUNT = 3.0
+"""What speaks for a candidate: so much times log(1 + how often its words come up)."""
+
+_PHRASE_WORDS = 2
+_LEAST_CHARS = 3
+_STEM_CHARS = 5
+_CLAUSE = re.compile(r"[.!?;:,()\[\]\"“”\n]+")
+_WORD = re.compile(r"[^\W\d_][\w'’+#-]*")
+
+
+def candidates(content: str, listed: Sequence[str]) -> list[str]:
+    """The model's own tags, then the document's phrases, most frequent first."""
+    counts: Counter[str] = Counter()
+    spellings: dict[str, str] = {}
+    for clause in _CLAUSE.split(content):
+        words = _WORD.findall(clause)
+        for start in range(len(words)):
+            for end in range(start + 1, min(start + _PHRASE_WORDS, len(words)) + 1):
+                phrase = words[start:end]
+                if not any(is_stop_word(word) or len(word) < _LEAST_CHARS for word in phrase):
+                    key = fold(" ".join(phrase))
+                    counts[key] += 1
+                    spellings.setdefault(key, " ".join(_plain(phrase, is_first=start == 0)))
+    found = {fold(tag): tag for tag in reversed(listed)}
+    phrases = {key: spellings[key] for key, _ in counts.most_common() if key not in found}
+    return [*listed, *phrases.values()][:MAX_CANDIDATES]
+
+
+def _plain(phrase: Sequence[str], *, is_first: bool) -> list[str]:
+    """A capital letter at the beginning of a clause says nothing."""
+    first, *others = phrase
+    return [first.lower() if is_first and first[1:].islower() else first, *others]
+
+
+def in_order(tags: Sequence[str], scores: Sequence[float], content: str) -> list[str]:
+    """The candidates, best first; of those of which one holds the other's words, the better one."""
+    counts = Counter(_stems(content))
+    weights = {tag: score + _weight(tag, counts) for tag, score in zip(tags, scores, strict=True)}
+    chosen: list[str] = []
+    taken: list[set[str]] = []
+    for tag in sorted(weights, key=lambda tag: -weights[tag]):
+        stems = set(_stems(tag))
+        if weights[tag] > -math.inf and not any(stems <= other or other <= stems for other in taken):
+            chosen.append(tag)
+            taken.append(stems)
+    return chosen
+
+
+def _weight(tag: str, counts: Counter[str]) -> float:
+    rarest = min((counts[stem] for stem in _stems(tag)), default=0)
+    return _NATS_PER_LOG_COUNT * math.log(1 + rarest)
+
+
+def _stems(text: str) -> list[str]:
+    return [word[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold())]
