@@ -72,4 +72,5 @@ def _weight(tag: str, counts: Counter[str]) -> float:
 
 
 def _stems(text: str) -> list[str]:
-    return [word[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold())]
+    """Words without a plural's s, and only their beginnings."""
+    return [(word.rstrip("s") or word)[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold())]

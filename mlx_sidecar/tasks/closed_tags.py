@@ -32,8 +32,12 @@ _PRIOR_SHARE = 0.5
 _WORDS_NATS = 3.0
 """What an entry gets on top whose words all stand in the document."""
 
-_WITHIN_NATS = 3.0
+_WITHIN_NATS = 4.0
 """Entries are chosen that score at most so much less than the best one."""
+
+_LEAST_NATS = -2.0
+"""No entry but the best one is chosen that scores less. On 40 of Debian's packages, 70 entries and SmolLM2 the two
+bounds give an F1 of 0.41, and 3.2 entries a document; the former alone 0.39 and 3.9, where 5 are the most."""
 
 _NO_DOCUMENTS = ("N/A", "This is a text.", "(no text)")
 _ANSWER_TOKENS = 16
@@ -114,7 +118,8 @@ def _chosen(tags: Sequence[str], scores: Sequence[float], request: GenerateTags)
     left = dict(enumerate(scores))
     if request.temperature >= _COLDEST:
         left = _heated(_filtered(left, request), request)
-    least = max(left.values()) - _WITHIN_NATS
+    best = max(left.values())
+    least = min(best, max(best - _WITHIN_NATS, _LEAST_NATS))
     ranked = sorted((n for n, score in left.items() if score >= least), key=lambda n: (-left[n], n))
     return each_once([tags[n] for n in ranked])[: request.max_tags]
 

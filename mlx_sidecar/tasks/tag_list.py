@@ -18,6 +18,7 @@ from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
 MAX_REPEATS = 2
 """After so many tags in a row that are in the list already, the list is over: the model goes in circles."""
 
+_SPARE_WORDS = 3
 _CHARS_PER_WORD = 4
 """How many characters of a script without blanks stand for one word."""
 
@@ -33,6 +34,9 @@ SEPARATOR: / ?([,;、，；]\s?|\n{1,2} ?)| (#|· |\| )/
 TAG: TAGS
 """
 
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 _SEPARATORS = re.compile(r"[,;、，；\n]|(?<=\s)[#·|](?=\S)|(?<=\s)[·|](?=\s)")
 _PREFACE = re.compile(r"^\s*\[?\s*tags\s*:", re.IGNORECASE)
 _MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
@@ -40,8 +44,12 @@ _AROUND = " \t\"'“”„‘’«»`*[]"
 
 
 def tag_list_grammar(max_words: int, vocabulary: Sequence[str], repeat_penalty_nats: float = 0.0) -> Grammar:
-    """Hold a model to a list of tags of at most `max_words` words each; those of a vocabulary may be anything."""
-    tags = [_free(max_words), *map(_literal, vocabulary)]
+    """Hold a model to a list of tags of few words each; those of a vocabulary may be anything.
+
+    A tag may have some words more than `max_words`. A model that has to end a tag in the middle of what it says glues
+    the next word to the last one, or leaves a fragment; let go on, it shows that this is no tag.
+    """
+    tags = [_free(max_words + _SPARE_WORDS), *map(_literal, vocabulary)]
     lark = _GRAMMAR.replace("TAGS", "\n  | ".join(tags)).replace("QUOTE", _QUOTE)
     return Grammar(lark, "vocabulary" if vocabulary else "max_tag_words", repeat_penalty_nats)
 
@@ -66,22 +74,29 @@ class TagReader:
         self._most_cuts = max((len(_SEPARATORS.findall(tag)) for tag in self._entries), default=0)
 
     def read(self, text: str, *, is_whole: bool = True) -> list[str]:
-        """The tags in their order, each as often as it stands there.
+        """The tags in their order, each as often as it stands there. What has too many words is none.
 
         Without `is_whole` the text was cut: what stands after its last separator is the beginning of a tag, and none.
         """
+        return [tag for item in self._items(text, is_whole=is_whole) if (tag := self._tag(item)) and self._fits(tag)]
+
+    def read_beginnings(self, text: str) -> list[str]:
+        """For a text in which no tag has few enough words: as many words of each item as a tag may have."""
+        return [tag for item in self._items(text, is_whole=True) if (tag := self._beginning(self._tag(item)))]
+
+    def _items(self, text: str, *, is_whole: bool) -> list[str]:
         text = _PREFACE.sub("", text, count=1)
         bounds = [(0, 0), *(found.span() for found in _SEPARATORS.finditer(text)), (len(text), len(text))]
-        tags: list[str] = []
+        items: list[str] = []
         at, last = 0, len(bounds) - 1
         while at < last:
             # An entry may hold a comma: the longest one that stands here is meant.
             ends = range(min(at + 1 + self._most_cuts, last), at, -1)
             end = next((end for end in ends if self._entry(text[bounds[at][1] : bounds[end][0]])), at + 1)
             if end < last or is_whole:
-                tags.append(self._tag(text[bounds[at][1] : bounds[end][0]]))
+                items.append(text[bounds[at][1] : bounds[end][0]])
             at = end
-        return [tag for tag in tags if tag]
+        return items
 
     def _entry(self, item: str) -> str | None:
         """The entry of the vocabulary that this item is, if it is one."""
@@ -92,11 +107,19 @@ class TagReader:
     def _tag(self, item: str) -> str:
         if (entry := self._entry(item)) is not None:
             return entry
-        words = _MARK.sub("", item.strip(_AROUND)).strip(_AROUND).rstrip(".").split()[: self._max_words]
-        # What is too long ends before the limit, after a whole word.
+        return " ".join(_MARK.sub("", item.strip(_AROUND)).strip(_AROUND).rstrip(".").split())
+
+    def _fits(self, tag: str) -> bool:
+        short = len(tag) <= MAX_TAG_CHARS and len(tag.split()) <= self._max_words
+        return tag in self._entries or (short and len(_UNSPACED.findall(tag)) <= self._max_words * _CHARS_PER_WORD)
+
+    def _beginning(self, tag: str) -> str:
+        """Its first words; of a word that is too long by itself, its first characters."""
+        words = tag.split()[: self._max_words]
         while len(" ".join(words)) > MAX_TAG_CHARS and len(words) > 1:
             words.pop()
-        return " ".join(words)[:MAX_TAG_CHARS]
+        most = self._max_words * _CHARS_PER_WORD if _UNSPACED.search(tag) else MAX_TAG_CHARS
+        return " ".join(words)[:most]
 
 
 def each_once(tags: Sequence[str]) -> list[str]:

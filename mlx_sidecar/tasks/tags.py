@@ -99,9 +99,9 @@ class _Asking:
         )
 
     def read(self, result: JobResult) -> list[str]:
-        """The tags of one answer, each once. What the context cut off is half a tag, and none, if there are others."""
-        whole = self._reader.read(result.text, is_whole=result.finish_reason == "stop")
-        return each_once(whole or self._reader.read(result.text))[: self._request.max_tags]
+        """The tags of one answer, each once. Of an answer without any, the beginnings of what stands there instead."""
+        tags = self._reader.read(result.text, is_whole=result.finish_reason == "stop")
+        return each_once(tags or self._reader.read_beginnings(result.text))[: self._request.max_tags]
 
 
 def _tokens_per_tag(content: str, model: LanguageModel) -> int:

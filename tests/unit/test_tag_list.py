@@ -82,16 +82,18 @@ def test_names_with_signs_are_tags(tokenizer: Tokenizer, tag: str) -> None:
 
 @pytest.mark.parametrize("max_words", [1, 2, 3, 6])
 def test_a_tag_has_at_most_so_many_words(tokenizer: Tokenizer, max_words: int) -> None:
-    """After the last word that is allowed, only what ends the tag may follow."""
+    """The model may write three more, which shows that it isn't writing a tag: it is none."""
     words = " ".join(["word"] * max_words)
-    assert Writing(tokenizer, max_words).takes(f"{words}, {words}")
-    assert not Writing(tokenizer, max_words).takes(f"{words} word")
+    assert Writing(tokenizer, max_words).takes(f"{words}, {words} and so on, x")
+    assert not Writing(tokenizer, max_words).takes(f"{words} and so on and")
+    assert TagReader(max_words, ()).read(f"{words}, {words} and so on, x") == [words, "x"]
 
 
 def test_a_script_without_blanks_counts_four_characters_for_a_word(tokenizer: Tokenizer) -> None:
     """So a sentence in Japanese is no tag either."""
-    assert Writing(tokenizer, 3).takes("東" * 12 + ", 京都")
-    assert not Writing(tokenizer, 3).takes("東" * 13)
+    assert Writing(tokenizer, 3).takes("東" * 24 + ", 京都")
+    assert not Writing(tokenizer, 3).takes("東" * 25)
+    assert TagReader(3, ()).read("東" * 12 + "、" + "東" * 13 + "、京都") == ["東" * 12, "京都"]
 
 
 def test_a_preferred_tag_may_be_anything(tokenizer: Tokenizer) -> None:
@@ -105,13 +107,20 @@ def test_a_preferred_tag_may_be_anything(tokenizer: Tokenizer) -> None:
     ]
 
 
-def test_a_tag_is_never_cut_inside_a_word() -> None:
-    """One that is too long keeps its first whole words."""
+def test_what_is_too_long_is_no_tag() -> None:
+    """Neither in characters nor in words; it isn't cut either."""
     long = "internationalization of documentation"
-    assert TagReader(3, ()).read(f"{long} improvements, x") == [long, "x"]
-    assert TagReader(3, ()).read("telecommunications infrastructure administration") == [
+    assert TagReader(3, ()).read(f"{long}, {long}s improved, the home team won, x") == [long, "x"]
+
+
+def test_of_a_text_without_a_tag_the_beginnings_are_taken() -> None:
+    """As many whole words as a tag may have: there is always something."""
+    assert TagReader(3, ()).read_beginnings("the home team won the final") == ["the home team"]
+    assert TagReader(3, ()).read_beginnings("telecommunications infrastructure administration") == [
         "telecommunications infrastructure"
     ]
+    assert TagReader(1, ()).read_beginnings("x" * 60) == ["x" * 40]
+    assert TagReader(2, ()).read_beginnings("東" * 30) == ["東" * 8]
 
 
 def test_what_stands_after_the_last_separator_of_a_cut_text_is_no_tag() -> None:
