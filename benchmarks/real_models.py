@@ -122,7 +122,7 @@ def _downloaded(package: str, folder: Path) -> Iterator[Path]:
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(folder), package]
     asked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if asked.returncode != 0:
-        raise NotBrought(f"pip couldn't download {package}: {asked.stderr.strip()[-500:]}")
+        raise NotBrought(f"pip couldn't download {package}: {' '.join(asked.stderr.split())[-500:]}")
     return folder.glob("*.whl")
 
 
