@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 
@@ -15,6 +16,7 @@ import pytest
 from tests.support.downloads import tiny_hub
 from tests.support.hub import Hub
 from tests.support.models import Shelf
+from tests.support.real_model import smollm2_folder
 from tests.support.worker import Server, closing
 
 assert mlx_lm.load
@@ -32,6 +34,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Small models, built when first asked for."""
     return Shelf(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The folder of a real model, for tests marked `real_model`."""
+    return smollm2_folder()
 
 
 @pytest.fixture(scope="module")

@@ -343,14 +343,14 @@ class Worker:
                 return line
             self._unclaimed.append(line)
 
-    def ending(self, request_id: RequestId | None = None) -> Line:
+    def ending(self, request_id: RequestId | None = None, deadline_s: float = DEADLINE_S) -> Line:
         """The line that ends the request of that id, or without one the oldest request that has none."""
         for line in self._unclaimed:
             if line["type"] != "progress" and _same(line.get("id"), request_id):
                 self._unclaimed.remove(line)
                 return line
         while True:
-            line = self.read_line()
+            line = self.read_line(deadline_s)
             if line["type"] != "progress" and _same(line.get("id"), request_id):
                 return line
             self._unclaimed.append(line)
@@ -360,11 +360,14 @@ class Worker:
         self.send(request)
         return self.ending(request.get("id"))
 
-    def ask_all(self, requests: Iterable[Mapping[str, Any]]) -> list[Line]:
-        """Send requests with ids together and return their ends in the order of the requests."""
+    def ask_all(self, requests: Iterable[Mapping[str, Any]], deadline_s: float = DEADLINE_S) -> list[Line]:
+        """Send requests with ids together and return their ends in the order of the requests.
+
+        `deadline_s` is for the next line, whichever it is.
+        """
         sent = list(requests)
         self.send(*sent)
-        return [self.ending(request["id"]) for request in sent]
+        return [self.ending(request["id"], deadline_s) for request in sent]
 
     def demand(self, request: Mapping[str, Any]) -> Line:
         """Like `ask`, but anything else than a response fails the test."""
