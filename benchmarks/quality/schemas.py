@@ -1,9 +1,9 @@
 """What answers under a schema are worth: `python -m benchmarks.quality.schemas --model DIR [--preload BLAS]`.
 
 `data/schemas.json` has 40 schemas as pydantic and zod write them, each with a request in plain words and the values
-that a right answer has. Each request is asked greedily in three ways: held to its schema, held to it and shown it in
-the prompt, and only shown it, with "Answer with JSON only". Of the last, the first JSON value in the text counts,
-whatever stands around it.
+that a right answer has. Each request is asked greedily in four ways: held to its schema; without it, with "Answer with
+JSON only"; held to it and shown it in the prompt; only shown it, with "Answer with JSON only". Where it isn't held, the
+first JSON value in the text counts, whatever stands around it.
 
 The table gives, of all answers: those that ended by themselves; those that are JSON, obey the schema and have no names
 but those it gives (where it says that there may be others, any); and the share of fields that have the right value.
@@ -24,7 +24,13 @@ from benchmarks.child import Line
 from benchmarks.worker import Request, Worker
 
 DATA = Path(__file__).parent / "data" / "schemas.json"
-HELD, HELD_AND_SHOWN, SHOWN = "held to the schema", "held to it and shown it", "shown it only"
+HELD, WORDS, HELD_AND_SHOWN, SHOWN = "held", "words", "held-shown", "shown"
+WAYS = {
+    HELD: "held to the schema",
+    WORDS: "without it, JSON only",
+    HELD_AND_SHOWN: "held to it and shown it",
+    SHOWN: "shown it, JSON only",
+}
 
 
 @dataclass(frozen=True)
@@ -58,24 +64,25 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a folder with a model")
     parser.add_argument("--preload", help="a BLAS to preload on Linux, such as libopenblas.so.0")
     parser.add_argument("--max-tokens", type=int, default=120)
+    parser.add_argument("--ways", default=",".join(WAYS), help=f"comma-separated, of {', '.join(WAYS)}")
     parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object a line")
     wanted = parser.parse_args()
     print(f"| {wanted.model.name} | ended | valid and closed | fields right |\n| --- | --- | --- | --- |", flush=True)
     with Worker(wanted.model, wanted.preload) as worker:
-        for way in (HELD, HELD_AND_SHOWN, SHOWN):
+        for way in wanted.ways.split(","):
             asked = [request(case, way, wanted.max_tokens) for case in cases()]
             lines = [answered.line for answered in worker.answer(asked)]
             found = scores(cases(), lines, way)
-            print(f"| {way} | {found.ended:.0%} | {found.valid:.0%} | {found.fields:.0%} |", flush=True)
+            print(f"| {WAYS[way]} | {found.ended:.0%} | {found.valid:.0%} | {found.fields:.0%} |", flush=True)
             if wanted.answers:
                 _keep(wanted.answers, way, lines)
 
 
 def request(case: Case, way: str, max_tokens: int) -> Request:
     """What the worker is asked."""
-    shown = "" if way == HELD else f"\n\nThe answer is JSON that obeys this schema:\n{json.dumps(case.schema)}"
-    only = "\n\nAnswer with JSON only." if way == SHOWN else ""
-    held = {} if way == SHOWN else {"schema": case.schema}
+    shown = "" if way in (HELD, WORDS) else f"\n\nThe answer is JSON that obeys this schema:\n{json.dumps(case.schema)}"
+    only = "\n\nAnswer with JSON only." if way in (WORDS, SHOWN) else ""
+    held = {} if way in (WORDS, SHOWN) else {"schema": case.schema}
     return {
         "command": "generate",
         "prompt": f"{case.prompt}{shown}{only}",
@@ -87,7 +94,7 @@ def request(case: Case, way: str, max_tokens: int) -> Request:
 
 def scores(asked: list[Case], lines: list[Line], way: str) -> Scores:
     """How good the answers are."""
-    values = [_first_value(line.get("text", "")) if way == SHOWN else line.get("json") for line in lines]
+    values = [_first_value(line.get("text", "")) if way in (WORDS, SHOWN) else line.get("json") for line in lines]
     ended = [line.get("finish_reason") == "stop" for line in lines]
     valid = [is_valid(case.schema, value) for case, value in zip(asked, values, strict=True)]
     fields = [share_right(case.expected, value) for case, value in zip(asked, values, strict=True)]
