@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mlx_sidecar.engine.closed_schema import close
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
-from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf
+from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, Numbers, OneOf
 from mlx_sidecar.engine.json_keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
@@ -69,8 +69,8 @@ class Constrained(ABC):
     `problem`, and the end is the only token that is allowed from then on.
     """
 
-    def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
-        self._matcher, self._eos_ids = matcher, eos_ids
+    def __init__(self, eos_ids: frozenset[int], vocabulary_size: int) -> None:
+        self._eos_ids = eos_ids
         self._words = (vocabulary_size + 31) // 32
         self._opening: int | None = None
         self._marker: tuple[int, ...] = ()
@@ -91,7 +91,7 @@ class Constrained(ABC):
     def take(self, token: int, first_choice: int | None = None) -> None:
         """The sequence has this token now; `first_choice` is what the model alone would have taken."""
         if first_choice is not None and self._allowed_last is not None:
-            self.overruled_tokens += not _is_set(self._allowed_last, first_choice)
+            self.overruled_tokens += not _isset_bits(self._allowed_last, first_choice)
         try:
             if self._opening is not None:
                 self._open(token)
@@ -118,10 +118,10 @@ class Constrained(ABC):
     def _thinking(self) -> Bits:
         if self._opening is not None:
             bits = self._allowed()
-            _set(bits, [self._opening], True)
+            set_bits(bits, [self._opening], True)
         else:
             bits = np.full(self._words, -1, dtype=np.int32)
-            _set(bits, self._eos_ids, False)
+            set_bits(bits, self._eos_ids, False)
         return bits
 
     def _open(self, token: int) -> None:
@@ -147,6 +147,40 @@ class Constrained(ABC):
     def _allowed(self) -> Bits:
         """Which tokens may be next."""
 
+    def _only(self, tokens: frozenset[int]) -> Bits:
+        bits = np.zeros(self._words, dtype=np.int32)
+        set_bits(bits, tokens, True)
+        return bits
+
+
+def _isset_bits(bits: Bits, token: int) -> bool:
+    return token // 32 < len(bits) and bool(bits[token // 32] >> (token % 32) & 1)
+
+
+def set_bits(bits: Bits, tokens: Iterable[int], on: bool) -> None:
+    """Allow these tokens, or forbid them; those beyond the vocabulary are passed over."""
+    view = bits.view(np.uint32)
+    for token in tokens:
+        if token // 32 < len(view):
+            one = np.uint32(1 << (token % 32))
+            view[token // 32] = view[token // 32] | one if on else view[token // 32] & ~one
+
+
+class GrammarConstrained(Constrained):
+    """Holds a sequence to a grammar from its first token to its end."""
+
+    def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
+        super().__init__(eos_ids, vocabulary_size)
+        self._matcher = matcher
+
+    def _consume(self, token: int) -> None:
+        if not self._matcher.is_stopped():
+            self._matcher.consume_token(token)
+
+    def _allowed(self) -> Bits:
+        # The matcher stops before EOS; without EOS forced here, junk follows.
+        return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
+
     def _is_complete(self) -> bool:
         """Whether the grammar lets nothing more follow. A matcher in error has stopped, too."""
         return bool(self._matcher.is_stopped() and not self._matcher.is_error())
@@ -164,35 +198,6 @@ class Constrained(ABC):
                 f"the schema or the choices are too complex for this answer: {reason}; make them simpler"
             )
         return bits
-
-    def _only(self, tokens: frozenset[int]) -> Bits:
-        bits = np.zeros(self._words, dtype=np.int32)
-        _set(bits, tokens, True)
-        return bits
-
-
-def _is_set(bits: Bits, token: int) -> bool:
-    return token // 32 < len(bits) and bool(bits[token // 32] >> (token % 32) & 1)
-
-
-def _set(bits: Bits, tokens: Iterable[int], on: bool) -> None:
-    view = bits.view(np.uint32)
-    for token in tokens:
-        if token // 32 < len(view):
-            one = np.uint32(1 << (token % 32))
-            view[token // 32] = view[token // 32] | one if on else view[token // 32] & ~one
-
-
-class GrammarConstrained(Constrained):
-    """Holds a sequence to a grammar from its first token to its end."""
-
-    def _consume(self, token: int) -> None:
-        if not self._matcher.is_stopped():
-            self._matcher.consume_token(token)
-
-    def _allowed(self) -> Bits:
-        # The matcher stops before EOS; without EOS forced here, junk follows.
-        return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
 
 
 class SchemaConstrained(GrammarConstrained):
@@ -262,6 +267,8 @@ class Constraints:
 
     def make(self, constraint: Constraint) -> Constrained:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
+        if isinstance(constraint, Numbers):
+            return self._numbers(constraint)
         if not self._eos_ids:
             raise ModelUnsupported("this model names no end token, which tags, 'schema' and 'choices' need")
         match constraint:
@@ -280,6 +287,13 @@ class Constraints:
                 size = self._ll_tokenizer().vocab_size
                 return SchemaConstrained(matcher.deep_copy(), self._eos_ids, size, self._quotes, patterns)
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
+
+    def _numbers(self, constraint: Numbers) -> Constrained:
+        from mlx_sidecar.engine.numbers import DigitTokens, NumbersConstrained
+
+        digits = self._compiled.get("digits", lambda: DigitTokens(self._vocabulary))
+        size = max(self._vocabulary_size, len(self._vocabulary))
+        return NumbersConstrained(constraint.allowed, digits, self._eos_ids, size)
 
     def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
         return self._compiled.get((field, key), lambda: self._compile(field, grammar()))

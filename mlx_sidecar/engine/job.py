@@ -46,8 +46,14 @@ class Grammar(Struct, frozen=True):
     """For a list of items: what a token loses that began an earlier item, where the next one begins."""
 
 
+class Numbers(Struct, frozen=True):
+    """The answer is free, but for its numbers: each run of ASCII digits is one of these."""
+
+    allowed: frozenset[str]
+
+
 FinishReason = Literal["stop", "length"]
-Constraint = JsonSchema | OneOf | Grammar
+Constraint = JsonSchema | OneOf | Grammar | Numbers
 
 
 class Turn(Struct, frozen=True):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.constraint import Constrained
-from mlx_sidecar.engine.job import FinishReason, Job, JobResult, TextFilter
+from mlx_sidecar.engine.job import FinishReason, Job, JobResult, Numbers, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.sampling import Draws, make_processors
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
@@ -131,9 +131,14 @@ def _opens_reasoning(job: Job, model: LoadedModel, marks: ThinkMarks) -> bool:
     return model.tokenizer.decode(job.prompt.tokens[-8:]).rstrip().endswith(marks.start)
 
 
+def _has_form(job: Job) -> bool:
+    """Whether each sign of the text is held to a grammar, so that it is given as it was written."""
+    return job.constraint is not None and not isinstance(job.constraint, Numbers)
+
+
 def _take_out_reasoning(job: Job, model: LoadedModel) -> Reasoning | None:
     marks = model.tokenizer.think_marks
-    if marks is None or (job.constraint is not None and not job.thinking):
+    if marks is None or (_has_form(job) and not job.thinking):
         return None
     unsure = not job.thinking and model.prompts.always_opens_reasoning
     return Reasoning(marks, inside=_opens_reasoning(job, model, marks), unsure=unsure)
@@ -148,5 +153,5 @@ def _text_stream(job: Job, model: LoadedModel, reasoning: Reasoning | None) -> T
     marks = model.tokenizer.think_marks
     kept = {model.tokenizer.backend.token_to_id(mark) for mark in (marks.start, marks.end)} if marks else set()
     dropped = frozenset() if job.keep_special_tokens else model.tokenizer.special_ids - kept
-    exact = job.constraint is not None and not job.thinking
+    exact = _has_form(job) and not job.thinking
     return TextStream(model.vocabulary, filters, dropped, exact=exact)

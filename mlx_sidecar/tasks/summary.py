@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter, Turn
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter
 from mlx_sidecar.errors import ContextTooLong, ModelUnsupported
 from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.tasks.notes import says_nothing
+from mlx_sidecar.tasks.numbers import numbers_in
 from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
-from mlx_sidecar.tasks.prompts import SummaryWanted, summary_question
+from mlx_sidecar.tasks.prompts import Question, SummaryWanted, summary_question
 from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
@@ -42,12 +43,12 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
             break
         # How many rounds there will be isn't known: each takes half of what is left.
         middle = (done + 100.0) / 2
-        jobs = (_note_job(note_question.about(part), request, model) for part in parts)
+        jobs = (_note_job(part, note_question, request, model) for part in parts)
         notes = yield from in_slices(jobs, len(parts), begin=done, end=middle)
         done = middle
         results += notes
         text = _joined(notes, text, model)
-    (answer,) = yield Generate([_final_job(question.about(text), request, model)])
+    (answer,) = yield Generate([_final_job(text, question, request, model)])
     return Summary(
         summary=answer.text,
         finish_reason=answer.finish_reason,
@@ -66,21 +67,23 @@ def _example(given: SummaryExample, style: Style) -> Example:
     return structs.replace(Example(given.content), **{style: given.summary})
 
 
-def _note_job(turns: list[Turn], request: Summarize, model: LanguageModel) -> Job:
+def _note_job(part: str, question: Question, request: Summarize, model: LanguageModel) -> Job:
     return Job(
-        prompt=model.render(turns),
+        prompt=model.render(question.about(part)),
         max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
         sampling=sampling_of(request),
+        constraint=numbers_in(part),
         keep_special_tokens=False,
         filters=lambda: [NoControls(), Opening(), SingleLine(), NoRepetition()],
     )
 
 
-def _final_job(turns: list[Turn], request: Summarize, model: LanguageModel) -> Job:
+def _final_job(text: str, question: Question, request: Summarize, model: LanguageModel) -> Job:
     return Job(
-        prompt=model.render(turns),
+        prompt=model.render(question.about(text)),
         max_tokens=_answer_tokens(request),
         sampling=sampling_of(request),
+        constraint=numbers_in(text),
         keep_special_tokens=False,
         filters=_filters(request),
         streamed=request.stream,
