@@ -17,7 +17,7 @@ from mlx_sidecar.client.blocking import Client, Stream
 from mlx_sidecar.client.failures import ClientClosed, ClientError, WorkerEnded, WorkerFailed, WorkerNotStarted
 from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.errors import SidecarError
-from mlx_sidecar.protocol.requests import Message
+from mlx_sidecar.protocol.requests import Message, SummaryExample, TagsExample
 
 if TYPE_CHECKING:
     from mlx_sidecar.client.aio import AsyncClient, AsyncStream
@@ -32,6 +32,8 @@ __all__ = [
     "Restarts",
     "SidecarError",
     "Stream",
+    "SummaryExample",
+    "TagsExample",
     "WorkerEnded",
     "WorkerFailed",
     "WorkerNotStarted",

@@ -173,9 +173,11 @@ def tags(
     content: str,
     *,
     max_tags: int = 5,
+    max_tag_words: int = 3,
     vocabulary: list[str] | None = None,
     vocabulary_mode: Literal["prefer", "only"] | None = None,
     language: str | None = None,
+    examples: list[r.TagsExample] | None = None,
     temperature: float = 0.0,
     top_p: float = 1.0,
     top_k: int = 0,
@@ -185,13 +187,15 @@ def tags(
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Ask[Tags]:
-    """Tags for a document."""
+    """Tags for a document. `examples` are texts with the tags that they should get: the model follows their taste."""
     request = r.GenerateTags(
         content=content,
         max_tags=max_tags,
+        max_tag_words=max_tag_words,
         vocabulary=vocabulary,
         vocabulary_mode=vocabulary_mode,
         language=language,
+        examples=examples or [],
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
@@ -209,6 +213,7 @@ def summarize(
     style: Literal["sentence", "paragraph", "bullets"] = "sentence",
     max_words: int | None = None,
     language: str | None = None,
+    examples: list[r.SummaryExample] | None = None,
     temperature: float = 0.0,
     top_p: float = 1.0,
     top_k: int = 0,
@@ -218,12 +223,13 @@ def summarize(
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Ask[Summary]:
-    """A summary of a document."""
+    """A summary of a document. `examples` are texts with the summaries that they should get."""
     request = r.Summarize(
         content=content,
         style=style,
         max_words=max_words,
         language=language,
+        examples=examples or [],
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,

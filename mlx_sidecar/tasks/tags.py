@@ -24,6 +24,8 @@ _LEAST_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
 _USUAL_TAG_CHARS = 10
 _SAMPLE_CHARS = 2048
+_LISTED_PERCENT = 80.0
+"""How far a request is whose lists are there and are to be ranked."""
 
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
@@ -35,12 +37,13 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     asking = _Asking(request, model, vocabulary, shown)
     answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
     parts = yield from split_document(request.content, [asking.question], model, answer_tokens)
-    results = yield from in_slices((asking.job(part) for part in parts), len(parts))
+    listed_at = _LISTED_PERCENT if asking.ranks else 100.0
+    results = yield from in_slices((asking.job(part) for part in parts), len(parts), end=listed_at)
     answers = [asking.read(result) for result in results]
     if asking.ranks:
         pools = [candidates(part, listed) for part, listed in zip(parts, answers, strict=True)]
         jobs = (asking.score(part, pool) for part, pool in zip(parts, pools, strict=True))
-        scored = yield from in_slices(jobs, len(parts), begin=100.0)
+        scored = yield from in_slices(jobs, len(parts), begin=listed_at)
         answers = [
             in_order(pool, result.scores, part)[: request.max_tags]
             for part, pool, result in zip(parts, pools, scored, strict=True)

@@ -23,7 +23,7 @@ def tags(arguments: Sequence[str]) -> NoReturn:
     wanted = made.parse_args(arguments)
     if wanted.only and wanted.vocabulary is None:
         made.error("--only needs --vocabulary beside it")
-    options = given(wanted, "max_tags", "language", "temperature", "seed", "vocabulary")
+    options = given(wanted, "max_tags", "max_tag_words", "language", "temperature", "seed", "vocabulary")
     if wanted.only:
         options["vocabulary_mode"] = "only"
 
@@ -45,6 +45,7 @@ def _parser() -> OneLineParser:
     made = parser("tags", "Tags for documents.", folders.EPILOG)
     made.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
     made.add_argument("--max-tags", metavar="N", type=at_least(1), help="at most so many (5)")
+    made.add_argument("--max-tag-words", metavar="N", type=at_least(1), help="at most so many words each (3)")
     made.add_argument("--vocabulary", metavar="FILE", type=_lines_of, help="tags to prefer, one a line")
     made.add_argument("--only", action="store_true", help="no tags but those of the vocabulary")
     made.add_argument("--language", metavar="NAME", type=some_text, help="language of the tags")

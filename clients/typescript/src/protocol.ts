@@ -51,12 +51,22 @@ export interface GenerateTags {
   content: string;
   /** default 5 */
   max_tags?: number;
+  /** in scripts without blanks, four characters count as a word; default 3 */
+  max_tag_words?: number;
   /** tags to prefer, or to choose from; 1 to 40 characters each */
   vocabulary?: ReadonlyArray<string> | null;
   /** with `vocabulary`; `prefer` if not given */
   vocabulary_mode?: "only" | "prefer" | null;
   /** language of the tags */
   language?: string | null;
+  /** texts with the tags that they should get: the model follows their taste; default [] */
+  examples?: ReadonlyArray<TagsExample>;
+}
+
+/** A text, and the tags that it should get. */
+export interface TagsExample {
+  content: string;
+  tags: ReadonlyArray<string>;
 }
 
 /** A summary of a document. */
@@ -86,8 +96,16 @@ export interface Summarize {
   max_words?: number | null;
   /** language of the summary */
   language?: string | null;
+  /** texts with the summaries that they should get: the model follows their style; default [] */
+  examples?: ReadonlyArray<SummaryExample>;
   /** send the text as it comes, as `delta` progress lines; default false */
   stream?: boolean;
+}
+
+/** A text, and the summary that it should get. */
+export interface SummaryExample {
+  content: string;
+  summary: string;
 }
 
 /** Fetch a model from the Hugging Face Hub. */
@@ -230,6 +248,8 @@ export interface Usage {
   cached_tokens: number;
   output_tokens: number;
   chunks: number;
+  /** where a constraint held: at how many tokens it forbade what the model would have taken */
+  overruled_tokens?: number;
 }
 
 /** Waiting, until the first token, from there to the last, all together; tokens a second while decoding. */
