@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.tasks.language import is_stop_word
+from mlx_sidecar.tasks.words import is_stop_word, stems
 
 MAX_CANDIDATES = 64
 
@@ -23,7 +23,6 @@ _NATS_PER_LOG_COUNT = 3.0
 
 _PHRASE_WORDS = 2
 _LEAST_CHARS = 3
-_STEM_CHARS = 5
 _CLAUSE = re.compile(r"[.!?;:,()\[\]\"“”\n]+")
 _WORD = re.compile(r"[^\W\d_][\w'’+#-]*")
 
@@ -54,23 +53,18 @@ def _plain(phrase: Sequence[str], *, is_first: bool) -> list[str]:
 
 def in_order(tags: Sequence[str], scores: Sequence[float], content: str) -> list[str]:
     """The candidates, best first; of those of which one holds the other's words, the better one."""
-    counts = Counter(_stems(content))
+    counts = Counter(stems(content))
     weights = {tag: score + _weight(tag, counts) for tag, score in zip(tags, scores, strict=True)}
     chosen: list[str] = []
     taken: list[set[str]] = []
     for tag in sorted(weights, key=lambda tag: -weights[tag]):
-        stems = set(_stems(tag))
-        if weights[tag] > -math.inf and not any(stems <= other or other <= stems for other in taken):
+        own = set(stems(tag))
+        if weights[tag] > -math.inf and not any(own <= other or other <= own for other in taken):
             chosen.append(tag)
-            taken.append(stems)
+            taken.append(own)
     return chosen
 
 
 def _weight(tag: str, counts: Counter[str]) -> float:
-    rarest = min((counts[stem] for stem in _stems(tag)), default=0)
+    rarest = min((counts[stem] for stem in stems(tag)), default=0)
     return _NATS_PER_LOG_COUNT * math.log(1 + rarest)
-
-
-def _stems(text: str) -> list[str]:
-    """Words without a plural's s, and only their beginnings."""
-    return [(word.rstrip("s") or word)[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import cached_property, lru_cache
@@ -11,6 +10,7 @@ from functools import cached_property, lru_cache
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.tasks.task import Pause
+from mlx_sidecar.tasks.words import stems
 
 _MOST_SHOWN_TAGS = 100
 _MOST_SHOWN_TOKENS = 400
@@ -20,7 +20,6 @@ _SEARCHED_CHARS = 50_000
 """How much of a document is searched for the vocabulary's tags, to show those first."""
 
 _SEARCHED_BETWEEN_PAUSES = 256
-_STEM_CHARS = 5
 
 
 class TagVocabulary:
@@ -38,25 +37,25 @@ class TagVocabulary:
 
     def shares_in(self, text: str) -> list[float]:
         """For each tag, which share of its words stands in the text; rare words of the vocabulary weigh more."""
-        words, folded = set(_stems(text)), fold(text)
+        words, folded = set(stems(text)), fold(text)
         return [
-            1.0 if whole in folded else sum(self._weights[stem] for stem in stems if stem in words) / total
-            for whole, stems, total in zip(self._folded, self._tag_stems, self._totals, strict=True)
+            1.0 if whole in folded else sum(self._weights[stem] for stem in own if stem in words) / total
+            for whole, own, total in zip(self._folded, self._tag_stems, self._totals, strict=True)
         ]
 
     @cached_property
     def _tag_stems(self) -> list[list[str]]:
-        return [_stems(tag) for tag in self.tags]
+        return [stems(tag) for tag in self.tags]
 
     @cached_property
     def _weights(self) -> dict[str, float]:
         """Of each stem: the fewer tags have it, the more it says."""
-        counts = Counter(stem for stems in self._tag_stems for stem in set(stems))
+        counts = Counter(stem for own in self._tag_stems for stem in set(own))
         return {stem: math.log(1 + len(self.tags) / count) for stem, count in counts.items()}
 
     @cached_property
     def _totals(self) -> list[float]:
-        return [sum(self._weights[stem] for stem in stems) or 1.0 for stems in self._tag_stems]
+        return [sum(self._weights[stem] for stem in own) or 1.0 for own in self._tag_stems]
 
     def shown(self, content: str, model: LanguageModel) -> Generator[Pause, object, list[str]]:
         """The tags to name in the prompt: as many as an eighth of the context holds, those of the document first."""
@@ -75,11 +74,6 @@ class TagVocabulary:
                 break
             shown.append(tag)
         return shown
-
-
-def _stems(text: str) -> list[str]:
-    """The beginnings of a text's words: enough to take "compiling" and "compilers" for one, in any language."""
-    return [word[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold()) if len(word) > 2 or not word.isascii()]
 
 
 @lru_cache(maxsize=8)

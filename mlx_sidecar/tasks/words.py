@@ -1,0 +1,35 @@
+"""Words of a text, as far as they tell what it is about."""
+
+from __future__ import annotations
+
+import re
+
+_STEM_CHARS = 5
+
+_STOP_WORDS = """
+    a about above after again all also an and any are aren't as at be because been before being below between
+    both but by can can't could did didn't do does doesn't doing don't down during each even ever few for from
+    further get gets getting go goes going got had hadn't has hasn't have haven't having he her here hers
+    herself him himself his how however i i'd i'll i'm i've if in into is isn't it it's its itself just keep
+    keeps last least less let like made make makes making many may me might more most much must my myself need
+    needs never new next no nor not nothing now of off often on once one only onto or other our ours ourselves
+    out over own per please put quite rather really said same say says see seem she should since so some
+    something soon still such take takes taken than thanks that that's the their theirs them themselves then
+    there these they they're this those though through thus to today together too two under until up upon us use
+    used uses using very via was wasn't way we we'll we're we've well were weren't what when where whether which
+    while who whole whom whose why will with within without won't would wouldn't yes yet you you'll you're
+    you've your yours first second third three four five six seven eight nine ten good great best better old big
+    small long short right left high low hi hello dear regards sincerely monday tuesday wednesday thursday
+    friday saturday sunday
+"""
+_STOPPED = frozenset(_STOP_WORDS.split())
+
+
+def is_stop_word(word: str) -> bool:
+    """Whether an English word says nothing of what a text is about."""
+    return word.casefold().replace("’", "'") in _STOPPED
+
+
+def stems(text: str) -> list[str]:
+    """The words' beginnings, without a plural's s: "compiling" and "compilers" are one, in any language."""
+    return [(word.rstrip("s") or word)[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold())]
