@@ -41,11 +41,6 @@ class Vocabulary:
         return self._table[token] if token < len(self._table) else b"!"
 
     @cached_property
-    def newline_ids(self) -> frozenset[int]:
-        """Tokens that are one line break and nothing else."""
-        return frozenset(token for token, raw in enumerate(self._table) if raw == b"\n")
-
-    @cached_property
     def ids_of(self) -> dict[bytes, tuple[int, ...]]:
         """The tokens that stand for these bytes; several may."""
         tokens: dict[bytes, tuple[int, ...]] = {}

@@ -37,7 +37,7 @@ class TagVocabulary:
 
     def shares_in(self, text: str) -> list[float]:
         """For each tag, which share of its words stands in the text; rare words of the vocabulary weigh more."""
-        words, folded = set(stems(text)), fold(text)
+        words, folded = set(stems(text)), fold(text[:_SEARCHED_CHARS])
         return [
             1.0 if whole in folded else sum(self._weights[stem] for stem in own if stem in words) / total
             for whole, own, total in zip(self._folded, self._tag_stems, self._totals, strict=True)
