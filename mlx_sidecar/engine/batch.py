@@ -81,9 +81,10 @@ class Batch:
 
     def add(self, ticket: int, group: int, job: Job) -> None:
         """Queue a job of a group; it joins the batch between two steps. Raises SidecarError, and then isn't queued."""
-        self._waiting.append(Prefill(Row(ticket, group, job, self._model)))
-        self._may_enter = True
+        row = Row(ticket, group, job, self._model)
         self.ahead.pause()
+        self._waiting.append(Prefill(row))
+        self._may_enter = True
 
     def remove(self, ticket: int) -> str:
         """End a job before its time; gives its text so far."""

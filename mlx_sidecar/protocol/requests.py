@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -11,6 +11,8 @@ MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259, section 6)."""
 
 MAX_TAG_CHARS = 40
+
+Example = TypeVar("Example")
 
 Id = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
 
@@ -75,29 +77,22 @@ class ListModels(Request, frozen=True, kw_only=True, tag="list-models"):
     folder: Annotated[NonEmpty | None, Meta(description="look here instead of in the Hugging Face cache")] = None
 
 
+MAX_EXAMPLES = 8
+MAX_EXAMPLE_CHARS = 20_000
+
+
 class TagsExample(Struct, frozen=True, kw_only=True):
     """A text, and the tags that it should get."""
 
-    content: str
+    content: Annotated[str, Meta(max_length=MAX_EXAMPLE_CHARS)]
     tags: Annotated[list[str], Meta(min_length=1, max_length=50)]
-
-    def __post_init__(self) -> None:
-        _refuse_blank(self.content)
-        _refuse_unfit(self.tags, "tags")
 
 
 class SummaryExample(Struct, frozen=True, kw_only=True):
     """A text, and the summary that it should get."""
 
-    content: str
+    content: Annotated[str, Meta(max_length=MAX_EXAMPLE_CHARS)]
     summary: Annotated[str, Meta(max_length=10_000)]
-
-    def __post_init__(self) -> None:
-        _refuse_blank(self.content)
-        _refuse_blank(self.summary, "summary")
-
-
-MAX_EXAMPLES = 8
 
 
 class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags"):
@@ -128,6 +123,11 @@ class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags
         if self.vocabulary_mode is not None and self.vocabulary is None:
             raise ValueError("field 'vocabulary_mode': needs 'vocabulary' beside it")
         _refuse_unfit(self.vocabulary)
+        for example in _known(self.examples, TagsExample):
+            _refuse_blank(example.content, "examples")
+            _refuse_unfit(example.tags, "examples")
+            if all(len(tag.split()) > self.max_tag_words for tag in example.tags):
+                raise ValueError(f"field 'examples': {example.tags[0]!r} has more words than 'max_tag_words' allows")
 
 
 class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
@@ -147,6 +147,9 @@ class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
 
     def __post_init__(self) -> None:
         _refuse_blank(self.content)
+        for example in _known(self.examples, SummaryExample):
+            _refuse_blank(example.content, "examples")
+            _refuse_blank(example.summary, "examples")
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -258,6 +261,11 @@ def _refuse_blank(content: object, field: str = "content") -> None:
     # A client's caller may have given anything; what is of a wrong type is refused as that, elsewhere.
     if isinstance(content, str) and not content.strip():
         raise ValueError(f"field '{field}': expected some text, got nothing but blanks")
+
+
+def _known(examples: object, kind: type[Example]) -> list[Example]:
+    """Those that are what they should be; others are refused elsewhere."""
+    return [each for each in examples if isinstance(each, kind)] if isinstance(examples, list) else []
 
 
 def _refuse_unfit(tags: object, field: str = "vocabulary") -> None:

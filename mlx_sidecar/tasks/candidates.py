@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.tasks.words import is_stop_word, stems
+from mlx_sidecar.tasks.words import is_stop_word, singulars, stems
 
 MAX_CANDIDATES = 64
 
@@ -27,8 +27,8 @@ _CLAUSE = re.compile(r"[.!?;:,()\[\]\"“”\n]+")
 _WORD = re.compile(r"[^\W\d_][\w'’+#-]*")
 
 
-def candidates(content: str, listed: Sequence[str]) -> list[str]:
-    """The model's own tags, then the document's phrases, most frequent first."""
+def candidates(content: str, listed: Sequence[str], is_tag: Callable[[str], bool]) -> list[str]:
+    """The model's own tags, then the document's phrases that are tags, most frequent first."""
     counts: Counter[str] = Counter()
     spellings: dict[str, str] = {}
     for clause in _CLAUSE.split(content):
@@ -40,9 +40,9 @@ def candidates(content: str, listed: Sequence[str]) -> list[str]:
                     key = fold(" ".join(phrase))
                     counts[key] += 1
                     spellings.setdefault(key, " ".join(_plain(phrase, is_first=start == 0)))
-    found = {fold(tag): tag for tag in reversed(listed)}
-    phrases = {key: spellings[key] for key, _ in counts.most_common() if key not in found}
-    return [*listed, *phrases.values()][:MAX_CANDIDATES]
+    known = {fold(tag) for tag in listed}
+    phrases = [spellings[key] for key, _ in counts.most_common() if key not in known]
+    return [*listed, *filter(is_tag, phrases)][:MAX_CANDIDATES]
 
 
 def _plain(phrase: Sequence[str], *, is_first: bool) -> list[str]:
@@ -58,10 +58,10 @@ def in_order(tags: Sequence[str], scores: Sequence[float], content: str) -> list
     chosen: list[str] = []
     taken: list[set[str]] = []
     for tag in sorted(weights, key=lambda tag: -weights[tag]):
-        own = set(stems(tag))
-        if weights[tag] > -math.inf and not any(own <= other or other <= own for other in taken):
+        words = singulars(tag)
+        if weights[tag] > -math.inf and not any(words <= other or other <= words for other in taken):
             chosen.append(tag)
-            taken.append(own)
+            taken.append(words)
     return chosen
 
 

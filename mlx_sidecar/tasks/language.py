@@ -38,11 +38,25 @@ _WORDS = {
     "Dutch": "de het een van en niet is op te dat met voor zijn die aan er je naar bij ook",
     "Swedish": "och att som det är en ett på för av med inte den till har om vi jag från de",
     "Polish": "i w na z do nie się jest że to od dla po przez jak są będzie oraz ze o",
+    "Danish": "og at som det er en et på for af med ikke den til har om vi jeg fra de",
+    "Norwegian": "og å som det er en et på for av med ikke den til har om vi jeg fra de",
+    "Czech": "a v na se je že to z do s o k i pro za jsou jako ale by od",
+    "Croatian": "i u na je se da za su s od ne a o koji će kao iz bi nije što",
+    "Romanian": "și de în a la cu pe nu este o un din care să pentru mai că se sunt ale",
+    "Catalan": "els les i per amb és dels ha un com això més són aquest aquesta pels",
+    "Finnish": "ja on ei se että oli joka mutta myös hän kun ovat niin tai jos sen olla ole kuin vain",
+    "Hungarian": "a az és hogy nem is egy van ez meg de csak már el mint még volt ha vagy kell",
+    "Turkish": "ve bir bu için de da ile çok daha olarak var en gibi kadar olan ne ama ya mi değil",
+    "Indonesian": "yang dan di ini itu dengan untuk dari pada ke tidak akan dalam adalah juga ada oleh saya atau sudah",
 }
-"""Frequent short words."""
+"""Frequent short words. Languages that share many are named by neither name."""
 
 _LEAST_LEAD = 1.2
-"""A language must have this many times the words of the next one to be named; Portuguese and Spanish share some."""
+"""A language must have this many times the words of the next one to be named."""
+
+_LEAST_WORDS = 3
+_LEAST_SHARE = 0.12
+"""So many different words of a language, and such a share of all words: names like Los Gatos have fewer."""
 
 
 def language_of(text: str) -> str:
@@ -61,10 +75,10 @@ def language_of(text: str) -> str:
 
 def _by_words(sample: str, has_accents: bool) -> str:
     words = Counter(re.findall(r"[^\W\d_]+", sample))
-    counts = {name: sum(words[word] for word in known.split()) for name, known in _WORDS.items()}
+    known = {name: [word for word in frequent.split() if word in words] for name, frequent in _WORDS.items()}
+    counts = {name: sum(words[word] for word in found) for name, found in known.items()}
     best, second = sorted(counts, key=lambda name: -counts[name])[:2]
-    if best != ENGLISH and counts[best] >= _LEAST_LEAD * max(counts[second], 1):
-        return best
-    if counts[ENGLISH] < counts[best]:
-        return UNKNOWN
-    return ENGLISH if counts[ENGLISH] or not has_accents else UNKNOWN
+    is_sure = len(known[best]) >= _LEAST_WORDS and counts[best] >= _LEAST_SHARE * words.total()
+    if best == ENGLISH or not is_sure:
+        return UNKNOWN if has_accents and not counts[ENGLISH] else ENGLISH
+    return best if counts[best] >= _LEAST_LEAD * max(counts[second], 1) else UNKNOWN

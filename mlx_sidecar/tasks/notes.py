@@ -24,12 +24,17 @@ _SAYS_NOTHING = re.compile(
     rf"|(?:please|you (?:have not|haven't|did not|didn't)) (?:provided?|give|given|share|shared) .*",
     re.IGNORECASE,
 )
+_CANNOT = r"(?:cannot|can't|can not|am unable to|am not able to|don't have|do not have)"
 _REFUSES = re.compile(
-    r"(?:(?:i'm|i am|we're|we are) (?:very )?sorry\b|(?:sorry|unfortunately|i apologi[sz]e)\b.{0,20}\b(?:but|i|as)\b"
-    r"|as an? (?:ai|artificial|language)\b"
-    r"|i (?:cannot|can't|can not|am unable to|am not able to|don't have|do not have)\b)",
+    r"(?:(?:i'm|i am|we're|we are) (?:very )?sorry|sorry|unfortunately|i apologi[sz]e"
+    r"|as an? (?:ai|artificial|language)(?: \w+){1,2})?"
+    rf"[,. ]*(?:but|for|as)?,? ?i {_CANNOT} (?:\w+ )?(?:provide|summari[sz]e|assist|help|fulfil|comply|access|see|read"
+    r"|process|create|generate|write|do that|any)\b.*",
     re.IGNORECASE,
 )
+"""Only what a model refuses to do: "I can't wait for the concert" is said by a document."""
+
+_LONGEST_REFUSAL_CHARS = 400
 _AROUND = " \t\n()[]{}<>*_#\"'“”‘’.!?…:,;-–—"
 
 
@@ -39,7 +44,7 @@ def says_nothing(text: str) -> bool:
     Each of its sentences must do so: one that goes on about the document counts.
     """
     plain = " ".join(text.replace("’", "'").split())
-    if _REFUSES.match(plain.lstrip(_AROUND)):
+    if len(plain) <= _LONGEST_REFUSAL_CHARS and _REFUSES.fullmatch(plain.lstrip(_AROUND)):
         return True
     bounds = [0, *sentence_ends(plain), len(plain)]
     sentences = (plain[start:end].strip(_AROUND) for start, end in pairwise(bounds))

@@ -21,6 +21,17 @@ _PREAMBLE_STARTS = (
     *("summary", "bullet", "#", "*", "_"),
 )
 _LONGEST_PREAMBLE = 120
+# "The text is about a licence" and the like: what follows is the matter.
+_ABOUT_ITSELF = re.compile(
+    r"(?:the|this)\s+(?:text|document|article|passage|email|e-mail|message|letter|note|report|post|story)\s+"
+    r"(?:is\s+about|describes|discusses|explains|outlines|talks\s+about|speaks\s+about|deals\s+with|summarizes|states|"
+    r"says|reports|presents|covers|details)\s+(?:that\s+|how\s+)?"
+    r"|(?:das\s+dokument|der\s+text|der\s+artikel)\s+(?:beschreibt|behandelt|handelt\s+von|erklärt)\s*,?\s*(?:dass\s+)?"
+    r"|(?:le\s+document|le\s+texte|l['’]article)\s+(?:décrit|parle\s+de|présente|explique)\s+(?:que\s+)?"
+    r"|(?:el\s+documento|el\s+texto|el\s+artículo)\s+(?:describe|habla\s+de|trata\s+de|trata\s+sobre|explica)\s+(?:que\s+)?"
+    r"|(?:il\s+documento|il\s+testo|l['’]articolo)\s+(?:descrive|parla\s+di|tratta\s+di|spiega)\s+(?:che\s+)?",
+    re.IGNORECASE,
+)
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
 _SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
@@ -44,7 +55,7 @@ class NoControls(TextFilter):
 
 
 class Opening(TextFilter):
-    """Drops what comes before the summary ("Here is a summary:") and the quotation marks around it.
+    """Drops what comes before the summary ("Here is a summary:", "The text is about") and quotation marks around it.
 
     A text that begins with a quotation mark is held back until it is clear whether
     the quotation is all of it: to its end, or to the first word after the closing mark.
@@ -92,6 +103,8 @@ class Opening(TextFilter):
         preamble = _PREAMBLE.match(text, 0, _LONGEST_PREAMBLE)
         if preamble and _PREAMBLE_WORDS.search(preamble[0]):
             text = text[preamble.end() :].lstrip()
+        if (about := _ABOUT_ITSELF.match(text)) and len(text) > about.end():
+            text = text[about.end()].upper() + text[about.end() + 1 :]
         if len(text) > 1:
             self._closing_quote = _QUOTES.get(text[0], "")
         self._held, self._opened = text, True

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mlx_sidecar.engine.job import LanguageModel, Turn
-from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.errors import InvalidParams, SidecarError
 from mlx_sidecar.tasks.language import ENGLISH, language_of
 from mlx_sidecar.tasks.wording import Example, Style, SummaryWording, TagsWording, TaskPrompts, prompts_of
 
@@ -97,9 +97,12 @@ def summary_question(
 
 
 def beginnings(model: LanguageModel) -> list[Sequence[int]]:
-    """What prompts of tasks with the usual options begin with, in tokens: the examples."""
-    questions = [tags_question(model, TagsWanted(), ""), summary_question(model, SummaryWanted(), "")]
-    prompts = [model.render(question.about("x")) for question in questions if question.examples]
+    """What prompts of tasks with the usual options begin with, in tokens: the examples. None where it can't be told."""
+    try:
+        questions = [tags_question(model, TagsWanted(), ""), summary_question(model, SummaryWanted(), "")]
+        prompts = [model.render(question.about("x")) for question in questions if question.examples]
+    except SidecarError:
+        return []
     found = [tuple(prompt.tokens[: prompt.reusable[0]]) for prompt in prompts if prompt.reusable]
     return list(dict.fromkeys(found))
 

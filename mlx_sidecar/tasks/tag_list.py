@@ -24,7 +24,7 @@ _CHARS_PER_WORD = 4
 
 _NO_BLANKS = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 # "C++", "node.js", "@types/node", ".NET", "R&D", "don't" are words; so is a lone ampersand ("food & drink").
-_WORD = rf"(\.?[@$€£]?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}}'’&+#.\/_%°-]{{0,{MAX_TAG_CHARS - 1}}}|&)"
+_WORD = rf"\.?[@$€£]?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}}'’&+#.\/_%°-]{{0,{MAX_TAG_CHARS - 1}}}"
 _QUOTE = "[\"'“”„‘’«»`*]{0,2}"
 _GRAMMAR = r"""
 start: LIST
@@ -39,6 +39,13 @@ _UNSPACED = re.compile(
 )
 _SEPARATORS = re.compile(r"[,;、，；\n]|(?<=\s)[#·|](?=\S)|(?<=\s)[·|](?=\s)")
 _PREFACE = re.compile(r"^\s*\[?\s*tags\s*:", re.IGNORECASE)
+_SEPARATOR_CHARS = 2
+"""The most characters that a separator needs around it to be one."""
+
+_SENTENCE_WORDS = 3
+"""So many words with a full stop behind them are a sentence."""
+
+_NO_TAGS = frozenset(map(fold, ("none", "n/a", "na", "no tags", "nothing", "null", "untitled", "unknown")))
 _MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
 _AROUND = " \t\"'“”„‘’«»`*[]"
 
@@ -57,7 +64,7 @@ def tag_list_grammar(max_words: int, vocabulary: Sequence[str], repeat_penalty_n
 def _free(max_words: int) -> str:
     """Words of the model's own. In a script without blanks its characters are counted instead."""
     most = max_words * _CHARS_PER_WORD
-    words = rf"/{_WORD}( {_WORD}){{0,{max_words - 1}}}/"
+    words = rf"/{_WORD}( ({_WORD}|&)){{0,{max_words - 1}}}/"
     return rf"({words} & /[^{_NO_BLANKS}]*([{_NO_BLANKS}][^{_NO_BLANKS}]*){{0,{most}}}/)"
 
 
@@ -78,7 +85,11 @@ class TagReader:
 
         Without `is_whole` the text was cut: what stands after its last separator is the beginning of a tag, and none.
         """
-        return [tag for item in self._items(text, is_whole=is_whole) if (tag := self._tag(item)) and self._fits(tag)]
+        return [
+            tag
+            for item in self._items(text, is_whole=is_whole)
+            if not self._is_sentence(item) and (tag := self._tag(item)) and self.is_tag(tag)
+        ]
 
     def read_beginnings(self, text: str) -> list[str]:
         """For a text in which no tag has few enough words: as many words of each item as a tag may have."""
@@ -109,17 +120,25 @@ class TagReader:
             return entry
         return " ".join(_MARK.sub("", item.strip(_AROUND)).strip(_AROUND).rstrip(".").split())
 
-    def _fits(self, tag: str) -> bool:
-        short = len(tag) <= MAX_TAG_CHARS and len(tag.split()) <= self._max_words
-        return tag in self._entries or (short and len(_UNSPACED.findall(tag)) <= self._max_words * _CHARS_PER_WORD)
+    def is_tag(self, text: str) -> bool:
+        """Whether a text is one of the vocabulary's entries, or few enough words and characters, and says something."""
+        short = len(text) <= MAX_TAG_CHARS and len(text.split()) <= self._max_words
+        few_signs = len(_UNSPACED.findall(text)) <= self._max_words * _CHARS_PER_WORD
+        return text in self._entries or (short and few_signs and fold(text) not in _NO_TAGS)
+
+    def _is_sentence(self, item: str) -> bool:
+        words = item.strip(_AROUND).split()
+        return len(words) >= _SENTENCE_WORDS and words[-1][-1] in ".!?。！？" and self._entry(item) is None
 
     def _beginning(self, tag: str) -> str:
         """Its first words; of a word that is too long by itself, its first characters."""
         words = tag.split()[: self._max_words]
         while len(" ".join(words)) > MAX_TAG_CHARS and len(words) > 1:
             words.pop()
-        most = self._max_words * _CHARS_PER_WORD if _UNSPACED.search(tag) else MAX_TAG_CHARS
-        return " ".join(words)[:most]
+        text = " ".join(words)[:MAX_TAG_CHARS].rstrip(".!?")
+        signs = [found.start() for found in _UNSPACED.finditer(text)]
+        most = self._max_words * _CHARS_PER_WORD
+        return text[: signs[most]] if len(signs) > most else text
 
 
 def each_once(tags: Sequence[str]) -> list[str]:
@@ -139,7 +158,7 @@ class TagListEnd(TextFilter):
     def feed(self, text: str) -> str:
         """The same text."""
         self._text += text
-        if _SEPARATORS.search(text):
+        if _SEPARATORS.search(self._text, max(0, len(self._text) - len(text) - _SEPARATOR_CHARS)):
             tags = self._reader.read(self._text, is_whole=False)
             repeats = len(tags) - len(each_once(tags))
             latest = tags[-MAX_REPEATS:]

@@ -41,7 +41,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     results = yield from in_slices((asking.job(part) for part in parts), len(parts), end=listed_at)
     answers = [asking.read(result) for result in results]
     if asking.ranks:
-        pools = [candidates(part, listed) for part, listed in zip(parts, answers, strict=True)]
+        pools = [candidates(part, listed, asking.is_tag) for part, listed in zip(parts, answers, strict=True)]
         jobs = (asking.score(part, pool) for part, pool in zip(parts, pools, strict=True))
         scored = yield from in_slices(jobs, len(parts), begin=listed_at)
         answers = [
@@ -75,7 +75,7 @@ class _Asking:
     def job(self, part: str) -> Job:
         """Ask for the tags of a part."""
         return Job(
-            prompt=self._model.render(self.question.about(part)),
+            prompt=self._model.render(self.question.about(part), opening=self.question.opening),
             max_tokens=self._request.max_tags * _MOST_TOKENS_PER_TAG,
             sampling=sampling_of(self._request),
             constraint=self._grammar,
@@ -100,6 +100,10 @@ class _Asking:
             max_tokens=1,
             continuations=Continuations(texts, (0.0,) * len(texts), opening),
         )
+
+    def is_tag(self, text: str) -> bool:
+        """Whether a text may be a tag of this request."""
+        return self._reader.is_tag(text)
 
     def read(self, result: JobResult) -> list[str]:
         """The tags of one answer, each once. Of an answer without any, the beginnings of what stands there instead."""

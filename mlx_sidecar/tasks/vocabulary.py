@@ -39,7 +39,7 @@ class TagVocabulary:
         """For each tag, which share of its words stands in the text; rare words of the vocabulary weigh more."""
         words, folded = set(stems(text)), fold(text[:_SEARCHED_CHARS])
         return [
-            1.0 if whole in folded else sum(self._weights[stem] for stem in own if stem in words) / total
+            1.0 if _is_unspaced(whole) and whole in folded else sum(self._weights[s] for s in own if s in words) / total
             for whole, own, total in zip(self._folded, self._tag_stems, self._totals, strict=True)
         ]
 
@@ -74,6 +74,11 @@ class TagVocabulary:
                 break
             shown.append(tag)
         return shown
+
+
+def _is_unspaced(text: str) -> bool:
+    """Whether words of this script stand side by side without blanks, so that they can only be found within others."""
+    return any("\u0e00" <= sign <= "\u0eff" or "\u3040" <= sign <= "\u9fff" for sign in text)
 
 
 @lru_cache(maxsize=8)

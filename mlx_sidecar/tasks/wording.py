@@ -23,6 +23,8 @@ FILE = "task_prompts.json"
 _LARGE_PARAMS = 1_000_000_000
 """From this size on examples that show every task do no harm."""
 
+_SEPARATORS = ",;\n、，；|·"
+
 Text = Annotated[str, Meta(max_length=4096)]
 Style = Literal["sentence", "paragraph", "bullets"]
 
@@ -87,8 +89,13 @@ class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):
         before, found, after = self.document.partition("{content}")
         if not found or "{instruction}" not in after or "{instruction}" in before:
             raise ValueError("'document' needs {content} and, after it, {instruction}")
-        if "{tags}" not in self.tags.answer or not self.tags.separator:
-            raise ValueError("'tags' needs {tags} in 'answer', and a 'separator'")
+        if "{tags}" not in self.tags.answer:
+            raise ValueError("'answer' needs {tags}")
+        if not any(sign in self.tags.separator for sign in _SEPARATORS):
+            raise ValueError("'separator' needs a comma, semicolon, line break, | or ·")
+        for example in self.examples:
+            if not example.content.strip() or not all(tag.strip() for tag in example.tags):
+                raise ValueError("'examples' has a blank content or tag")
 
 
 def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:

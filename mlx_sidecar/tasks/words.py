@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _STEM_CHARS = 5
+_SHORT = 3
 
 _STOP_WORDS = """
     a about above after again all also an and any are aren't as at be because been before being below between
@@ -28,6 +29,12 @@ _STOPPED = frozenset(_STOP_WORDS.split())
 def is_stop_word(word: str) -> bool:
     """Whether an English word says nothing of what a text is about."""
     return word.casefold().replace("’", "'") in _STOPPED
+
+
+def singulars(text: str) -> set[str]:
+    """What stands between blanks, without a plural's s; signs count, so that C++ isn't C."""
+    words = re.split(r"[\s-]+", text.casefold())
+    return {word[:-1] if len(word) > _SHORT and word.endswith("s") else word for word in words if word}
 
 
 def stems(text: str) -> list[str]:

@@ -15,8 +15,8 @@ from mlx_sidecar.tasks.notes import says_nothing
         *("No content provided", "No text was provided.", "No information is available in the document."),
         *("There is no text.", "There is no text to summarize.", "There is nothing to summarize here."),
         *("The document is empty. It contains no text.", "The document contains no information."),
-        *("I'm sorry, but I can't summarize this. It isn't long.", "I’m sorry, I need the document."),
-        *("I cannot summarize the document.", "As an AI language model, I have no access to files."),
+        *("I'm sorry, but I can't summarize this. It isn't long.", "I’m sorry, I can’t see the document."),
+        *("I cannot summarize the document.", "As an AI language model, I cannot access files."),
         "There is no document. Please provide the text that you want summarized.",
     ],
 )
@@ -38,3 +38,11 @@ def test_a_note_that_says_nothing_is_known(note: str) -> None:
 def test_a_note_that_says_something_counts(note: str) -> None:
     """However near it comes."""
     assert not says_nothing(note)
+
+
+def test_what_a_writer_cannot_do_is_something() -> None:
+    """Only a model's refusal to do its work says nothing."""
+    assert not says_nothing("I cannot recommend this restaurant enough; the soup was great.")
+    assert not says_nothing("I don't have time on Friday, says Peter, so the meeting moves.")
+    assert not says_nothing("I can't wait for the concert on May 5.")
+    assert says_nothing("I'm sorry, but I cannot provide a summary without the text.")

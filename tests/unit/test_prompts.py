@@ -10,7 +10,7 @@ import pytest
 
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.errors import ModelInvalid
-from mlx_sidecar.tasks.language import language_of
+from mlx_sidecar.tasks.language import UNKNOWN, language_of
 from mlx_sidecar.tasks.prompts import SummaryWanted, TagsWanted, summary_question, tags_question
 from mlx_sidecar.tasks.wording import FILE, Example, Style, checked, prompts_of
 from tests.unit.test_tasks import WordModel
@@ -19,7 +19,7 @@ SIZES = (1_000_000, 2_000_000_000)
 
 OWN: dict[str, Any] = {
     "document": "<<{content}>> {instruction}",
-    "tags": {"instruction": "tags, {max_tags}!", "free": "", "answer": "{tags}", "separator": " / "},
+    "tags": {"instruction": "tags, {max_tags}!", "free": "", "answer": "{tags}", "separator": " | "},
     "summary": {"sentence": "one sentence!"},
     "examples": [{"content": "Bees dance.", "tags": ["bees", "dance"], "sentence": "Bees do dance."}],
 }
@@ -50,7 +50,7 @@ def test_a_small_model_sees_each_example_with_the_task_at_hand() -> None:
     """In the very form in which it is asked."""
     assert said(tags_question(model(own=OWN), TagsWanted(2, 3), "x").about("Wasps sting.")) == [
         ("user", "<<Bees dance.>> tags, 2!"),
-        ("assistant", "bees / dance"),
+        ("assistant", "bees | dance"),
         ("user", "<<Wasps sting.>> tags, 2!"),
     ]
     assert said(summary_question(model(own=OWN), SummaryWanted(), "x").about("Wasps sting.")) == [
@@ -63,7 +63,7 @@ def test_a_small_model_sees_each_example_with_the_task_at_hand() -> None:
 def test_examples_keep_to_what_the_request_asks_for() -> None:
     """Fewer tags, and none with more words than a tag may have."""
     own = {**OWN, "examples": [{"content": "Bees dance.", "tags": ["honey bees", "dance", "sun", "hive"]}]}
-    assert said(tags_question(model(own=own), TagsWanted(2, 1), "x").about("x"))[1] == ("assistant", "dance / sun")
+    assert said(tags_question(model(own=own), TagsWanted(2, 1), "x").about("x"))[1] == ("assistant", "dance | sun")
 
 
 def test_a_large_model_sees_every_task_so_that_all_share_their_beginning() -> None:
@@ -96,9 +96,9 @@ def test_examples_that_would_fill_a_small_context_are_left_out() -> None:
 
 def test_what_a_folder_does_not_say_is_as_it_is_built_in() -> None:
     """The examples, too."""
-    prompts = prompts_of(model(own={"tags": {"separator": " / "}}))
+    prompts = prompts_of(model(own={"tags": {"separator": " | "}}))
     built_in = prompts_of(model())
-    assert prompts.tags == msgspec.structs.replace(built_in.tags, separator=" / ")
+    assert prompts.tags == msgspec.structs.replace(built_in.tags, separator=" | ")
     assert (prompts.summary, prompts.examples) == (built_in.summary, built_in.examples)
 
 
@@ -109,6 +109,9 @@ def test_what_a_folder_does_not_say_is_as_it_is_built_in() -> None:
         {"document": "{instruction} {content}"},
         {"tags": {"answer": "no place"}},
         {"tags": {"separator": ""}},
+        {"tags": {"separator": " / "}},
+        {"examples": [{"content": " "}]},
+        {"examples": [{"content": "x", "tags": [" "]}]},
         {"tags": "x"},
         {"tags": {"unknown": "x"}},
         {"unknown": 1},
@@ -160,6 +163,9 @@ def test_an_english_text_gets_english_examples_of_a_small_model() -> None:
         ("橋は四か月間閉鎖されます。", "Japanese"),
         ("大桥将关闭四个月，请绕行。", "Chinese"),
         ("다리는 넉 달 동안 닫힙니다.", "Korean"),
+        ("Route: Los Gatos, San Jose, Santa Cruz, La Jolla", "English"),
+        ("Chili con carne: beans, salsa, pico de gallo", "English"),
+        ("Vi ses i morgen på stationen, og husk at det er koldt, så tag en jakke med til turen.", UNKNOWN),
         ("Мост закрыт на четыре месяца.", "the language of the text"),
         ("Starý most bude čtyři měsíce uzavřen kvůli opravám.", "the language of the text"),
     ],

@@ -113,13 +113,20 @@ def test_what_is_too_long_is_no_tag() -> None:
     assert TagReader(3, ()).read(f"{long}, {long}s improved, the home team won, x") == [long, "x"]
 
 
+def test_a_sentence_is_no_tag() -> None:
+    """However few its words; the full stop behind a list is none's."""
+    assert TagReader(6, ()).read("cup, The team won. , none, final.") == ["cup", "final"]
+
+
 def test_of_a_text_without_a_tag_the_beginnings_are_taken() -> None:
     """As many whole words as a tag may have: there is always something."""
     assert TagReader(3, ()).read_beginnings("the home team won the final") == ["the home team"]
     assert TagReader(3, ()).read_beginnings("telecommunications infrastructure administration") == [
         "telecommunications infrastructure"
     ]
+    assert TagReader(3, ()).read_beginnings("The cat sat. The dog ran.") == ["The cat sat"]
     assert TagReader(1, ()).read_beginnings("x" * 60) == ["x" * 40]
+    assert TagReader(3, ()).read_beginnings("a text in 日本語 and so on") == ["a text in"]
     assert TagReader(2, ()).read_beginnings("東" * 30) == ["東" * 8]
 
 
@@ -141,6 +148,12 @@ def ended_after(text: str, max_tags: int) -> str:
         if end.ended:
             return text[: place + 1]
     return text
+
+
+def test_a_list_with_signs_between_its_tags_ends_too() -> None:
+    """Of which the one before and the one after tell that they separate."""
+    assert ended_after("#one #two #three #four", 2) == "#one #two #t"
+    assert ended_after("one | two | three | four", 2) == "one | two | "
 
 
 def test_a_list_ends_after_the_last_tag_that_was_asked_for() -> None:

@@ -141,7 +141,7 @@ def test_notes_that_say_nothing_are_left_out() -> None:
     assert list(asked[1][0].prompt.tokens)[: len(only_bees)] == [len(word) for word in only_bees]
 
 
-@pytest.mark.parametrize("note", ["", "I'm sorry, but there is nothing here."])
+@pytest.mark.parametrize("note", ["", "I'm sorry, but I cannot summarize this."])
 def test_a_document_on_which_no_note_says_anything_is_an_error(note: str) -> None:
     """An empty summary is no success."""
     task, notes = _noted([note])
