@@ -17,17 +17,16 @@ import mlx.core as mx
 from mlx_lm.generate import BatchGenerator
 from mlx_lm.models.cache import make_prompt_cache
 from msgspec import Struct
-from msgspec.structs import replace
 
 from mlx_sidecar.engine.alone import Ahead
 from mlx_sidecar.engine.chooser import Chooser
-from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JobResult, PrefixCacheUse, TextCame
+from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, PrefixCacheUse, TextCame
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.memory import Budget, needed_and_available
 from mlx_sidecar.engine.prefill import PIECE_TOKENS, Prefill, fair_order, has_room, may_overtake
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, always_trims, has_state, trimmed
 from mlx_sidecar.engine.row import Row
-from mlx_sidecar.engine.scoring import Scoring, tokens_after
+from mlx_sidecar.engine.scoring import ScoringQueue
 from mlx_sidecar.errors import OutOfMemory
 
 _WORTH_WAITING_TOKENS = 64
@@ -45,14 +44,6 @@ class _Donor(Struct, frozen=True):
     is_ready: bool
 
 
-class _Scored(Struct, frozen=True, eq=False):
-    """A row that has left the batch, and whose continuations are being scored."""
-
-    row: Row
-    result: JobResult
-    scoring: Scoring
-
-
 class Batch:
     """All sequences that one model is generating."""
 
@@ -66,13 +57,13 @@ class Batch:
         self._suspects: set[int] = set()
         self.generated_tokens = 0
         self._entering: Prefill | None = None
-        self._scored: list[_Scored] = []
+        self._scoring = ScoringQueue(model, prefix_cache, budget)
         self.ahead = Ahead(model.network, prefix_cache, model.cost, budget)
         self._chooser = Chooser()
         self._generator: BatchGenerator | None = None
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._waiting) + len(self._scored)
+        return len(self._rows) + len(self._waiting) + len(self._scoring)
 
     @property
     def prefix_cache_use(self) -> PrefixCacheUse:
@@ -99,7 +90,7 @@ class Batch:
             if prefill.row.ticket == ticket:
                 self._take_out(uid)
                 return prefill.row.finished_text()
-        self._scored = [each for each in self._scored if each.row.ticket != ticket]
+        self._scoring.remove(ticket)
         return ""
 
     def tokens_of(self, ticket: int) -> int:
@@ -108,7 +99,9 @@ class Batch:
 
     def step(self) -> list[EngineEvent]:
         """One decode step for the rows that decode, one piece of prefill for those that don't yet, one of scoring."""
-        return [*self._generate(), *self._score()]
+        events = [*self._generate(), *self._scoring.step()]
+        self._may_enter = self._may_enter or bool(events)
+        return events
 
     def _generate(self) -> list[EngineEvent]:
         try:
@@ -132,7 +125,7 @@ class Batch:
         """Let everything go."""
         self._rows.clear()
         self._waiting.clear()
-        self._scored.clear()
+        self._scoring.clear()
         self.ahead.stop()
         self._suspects.clear()
         self._chooser = Chooser()
@@ -334,41 +327,11 @@ class Batch:
             cache, tokens = self._withdraw(response.uid)
             self._prefix_cache.keep(tokens, cache)
         if row.job.continuations is not None:
-            self._scored.append(self._begin_scoring(row, row.result(response.token, now)))
+            self._scoring.add(row, row.result(response.token, now))
             return []
         text += row.finish(cut=row.ended is None and response.finish_reason == "length")
         events: list[EngineEvent] = [TextCame(row.ticket, text)] if text else []
         return [*events, JobEnded(row.ticket, row.result(response.token, now))]
-
-    # Scores
-
-    def _begin_scoring(self, row: Row, result: JobResult) -> _Scored:
-        """Its prompt is in the prefix cache now, as far as anything may be kept."""
-        wanted = row.job.continuations
-        assert wanted is not None
-        model, prompt = self._model, row.job.prompt.tokens
-        tokens = model.memo(
-            ("continuations", wanted.opening, wanted.texts),
-            lambda: tokens_after(model.tokenizer, wanted.opening, wanted.texts),
-        )
-        longest = len(prompt) + max(map(len, tokens))
-        rows = next((n for n in (16, 8, 4, 2) if model.cost.of_batch([longest] * n) < self._budget.room()), 1)
-        return _Scored(row, result, Scoring(model.network, self._prefix_cache, prompt, wanted, tokens, rows))
-
-    def _score(self) -> list[EngineEvent]:
-        """One piece for the one that waits longest."""
-        if not self._scored:
-            return []
-        row, result, scoring = self._scored[0].row, self._scored[0].result, self._scored[0].scoring
-        try:
-            if not scoring.step():
-                return []
-        except BaseException as problem:  # whatever it was, it is this one's alone
-            self._scored.pop(0)
-            return [JobFailed(row.ticket, problem)]
-        self._scored.pop(0)
-        self._may_enter = True
-        return [JobEnded(row.ticket, replace(result, scores=scoring.scores, ended_at=time.monotonic()))]
 
     def _let_go(self, response: Any) -> None:
         """Nothing of a row is kept; one that ended by itself has left the generator already."""

@@ -8,23 +8,29 @@ prompt's cache. All of it comes in pieces, so that a running batch isn't held up
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alone import LonePrompt
-from mlx_sidecar.engine.job import Continuations
+from mlx_sidecar.engine.job import Continuations, EngineEvent, JobEnded, JobFailed, JobResult
+from mlx_sidecar.engine.loaded import LoadedModel
+from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
+from mlx_sidecar.engine.row import Row
 from mlx_sidecar.engine.tokenizer import Tokenizer
 
 _PIECE_TOKENS = 256
 """Tokens of the prompt that are computed in one piece."""
 
-_ROWS = 16
-"""Texts that are computed side by side in one piece."""
+_ROWS = (16, 8, 4, 2)
+"""How many texts are computed side by side in one piece: as many as memory holds."""
 
 Floats = NDArray[np.float64]
 
@@ -50,10 +56,10 @@ class Scoring:
         prompt: Sequence[int],
         wanted: Continuations,
         tokens: Sequence[Sequence[int]],
-        max_rows: int,
+        rows: Callable[[int], int],
     ) -> None:
         self._network, self._kept, self._prompt = network, kept, prompt
-        self._wanted, self._tokens, self._rows = wanted, tokens, max(1, min(max_rows, _ROWS))
+        self._wanted, self._tokens, self._rows = wanted, tokens, rows
         self.scores: tuple[float, ...] = ()
         """Natural logarithms of probabilities, in the continuations' order; minus infinity for what wasn't computed."""
         self._pieces = self._run()
@@ -72,9 +78,11 @@ class Scoring:
         scores = np.array([first[tokens[0]] for tokens in self._tokens], dtype=np.float64)
         chosen = self._shortlist(scores)
         longer = sorted((n for n in chosen if len(self._tokens[n]) > 1), key=lambda n: len(self._tokens[n]))
-        for start in range(0, len(longer), self._rows):
+        while longer:
             yield True
-            numbers = longer[start : start + self._rows]
+            # What there is memory for may change from piece to piece.
+            rows = self._rows(len(self._prompt) + len(self._tokens[longer[-1]]))
+            numbers, longer = longer[:rows], longer[rows:]
             scores[numbers] += self._rest(prompt.cache, [self._tokens[number] for number in numbers])
         left_out = np.ones(len(scores), dtype=np.bool_)
         left_out[chosen] = False
@@ -107,3 +115,65 @@ class Scoring:
 def _log_probabilities(logits: Any) -> NDArray[np.float32]:
     exact = logits.astype(mx.float32)
     return np.array(exact - mx.logsumexp(exact, axis=-1, keepdims=True))
+
+
+class _Scored(Struct, frozen=True, eq=False):
+    """A row that has left the batch, and whose continuations are being scored."""
+
+    row: Row
+    result: JobResult
+    scoring: Scoring
+
+
+class ScoringQueue:
+    """All scorings of one model, a piece at a time; requests take turns, however many prompts each has."""
+
+    def __init__(self, model: LoadedModel, kept: PrefixCache, budget: Budget) -> None:
+        self._model, self._kept, self._budget = model, kept, budget
+        self._waiting: list[_Scored] = []
+        self._latest_group = -1
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, row: Row, result: JobResult) -> None:
+        """Score a row's continuations. Its prompt is in the prefix cache now, as far as anything may be kept."""
+        wanted = row.job.continuations
+        assert wanted is not None
+        tokens = self._model.memo(
+            ("continuations", wanted.opening, wanted.texts),
+            lambda: tokens_after(self._model.tokenizer, wanted.opening, wanted.texts),
+        )
+        prompt = row.job.prompt.tokens
+        scoring = Scoring(self._model.network, self._kept, prompt, wanted, tokens, self._rows)
+        self._waiting.append(_Scored(row, result, scoring))
+
+    def remove(self, ticket: int) -> None:
+        """Score this job no more."""
+        self._waiting = [each for each in self._waiting if each.row.ticket != ticket]
+
+    def clear(self) -> None:
+        """Let all of them go."""
+        self._waiting.clear()
+
+    def step(self) -> list[EngineEvent]:
+        """Compute one piece of one scoring. What goes wrong is that one's alone."""
+        if not self._waiting:
+            return []
+        others = (each for each in self._waiting if each.row.group != self._latest_group)
+        current = next(others, self._waiting[0])
+        self._latest_group = current.row.group
+        ticket = current.row.ticket
+        try:
+            if not current.scoring.step():
+                return []
+        except BaseException as problem:  # whatever it was, nobody else's numbers depend on it
+            self.remove(ticket)
+            return [JobFailed(ticket, problem)]
+        self.remove(ticket)
+        scores, ended_at = current.scoring.scores, time.monotonic()
+        return [JobEnded(ticket, replace(current.result, scores=scores, ended_at=ended_at))]
+
+    def _rows(self, length: int) -> int:
+        room, cost = self._budget.room(), self._model.cost
+        return next((rows for rows in _ROWS if cost.of_batch([length] * rows) < room), 1)

@@ -91,8 +91,21 @@ def test_a_cancelled_scoring_is_gone(shelf: Shelf) -> None:
     engine = loaded(shelf, "llama")
     texts = tuple(f" text number {n}" for n in range(100))
     (ticket,) = engine.submit([job(engine, "x", texts=texts)])
-    while not engine._batch._scored:  # type: ignore[union-attr]
+    while not engine._batch._scoring:  # type: ignore[union-attr]
         assert not engine.step()
     assert not engine.step()
     engine.cancel(ticket)
     assert not engine.busy
+
+
+def test_requests_take_turns(shelf: Shelf) -> None:
+    """One with many prompts doesn't hold up one that comes after it."""
+    engine = loaded(shelf, "llama")
+    texts = tuple(f" text number {n}" for n in range(60))
+    many = engine.submit([job(engine, f"document {n}", texts=texts) for n in range(4)])
+    (one,) = engine.submit([job(engine, "x")])
+    ended: list[int] = []
+    while engine.busy:
+        ended += [event.ticket for event in engine.step() if isinstance(event, JobEnded)]
+    assert ended.index(one) < len(many)
+    assert set(ended) == {*many, one}
