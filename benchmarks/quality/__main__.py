@@ -3,7 +3,7 @@
 python -m benchmarks.quality --model FOLDER [--gguf FILE] [--sets texts,npm] [--systems worker,tfidf] [--limit N]
     [--preload libopenblas.so.0] [--out run.json] [--add] [--against earlier.json]
 python -m benchmarks.quality show run.json --set texts --system worker [-n 30]
-python -m benchmarks.quality table run.json [--against earlier.json]
+python -m benchmarks.quality table run.json [--common] [--against earlier.json]
 """
 
 from __future__ import annotations
@@ -133,12 +133,13 @@ def _table(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality table")
     parser.add_argument("run", type=Path)
     parser.add_argument("--against", type=Path)
+    parser.add_argument("--common", action="store_true", help="only documents that all systems were asked about")
     wanted = parser.parse_args(arguments)
-    _print(json.loads(wanted.run.read_text(encoding="utf-8")), wanted.against)
+    _print(json.loads(wanted.run.read_text(encoding="utf-8")), wanted.against, common=wanted.common)
 
 
-def _print(run: dict[str, Any], against: Path | None) -> None:
-    for line in tables(run):
+def _print(run: dict[str, Any], against: Path | None, *, common: bool = False) -> None:
+    for line in tables(run, common=common):
         print(line)
     if against is not None:
         for line in differences(run, json.loads(against.read_text(encoding="utf-8"))):

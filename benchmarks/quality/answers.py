@@ -11,7 +11,7 @@ from typing import Any
 _FENCE = re.compile(r"^\s*```\w*\s*$", re.MULTILINE)
 _BULLET = re.compile(r"^\s*(?:[-*•‣·–—]|\d{1,2}[.)、:]|#(?=\w))\s*")
 _LEAD = re.compile(r"^[^\n:]{0,80}\b(?:tags?|keywords?|topics?)\b[^\n:]{0,40}[:：]\s*", re.IGNORECASE)
-_COMMA = re.compile(r"[,，、;\n]")
+_COMMA = re.compile(r",(?!\d)|[，、;\n]")
 _QUOTED = re.compile(r'"([^"\n]*)"(\s*:)?')
 _HASHED = re.compile(r"#(\w[\w-]*)")
 _NAMES = ("name", "tag", "value", "tags")

@@ -1,5 +1,6 @@
 // Answers prompts with node-llama-cpp: node node_llama_cpp.mjs NODE_MODULES MODEL.gguf
 // A line of JSON in, a line of JSON out, in order: {prompt, schema, max_tokens} → {text, usage, seconds} or {error}.
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import readline from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -10,7 +11,9 @@ const { getLlama, LlamaChatSession } = await import(
 );
 const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: "error" });
 const model = await llama.loadModel({ modelPath: path.resolve(file) });
-const context = await model.createContext({ contextSize: Math.min(8192, model.trainContextSize) });
+// llama.cpp's threads spin while they wait for each other: with more of them than idle cores a token takes seconds.
+const threads = Math.max(1, Math.floor(availableParallelism() / 2));
+const context = await model.createContext({ contextSize: Math.min(8192, model.trainContextSize), threads });
 const sequence = context.getSequence();
 const grammars = new Map();
 

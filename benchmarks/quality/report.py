@@ -16,16 +16,22 @@ _LEAST_GROUPS = 2
 _LEAST_CHANGE = 0.0005
 
 
-def tables(run: Mapping[str, Any]) -> Iterator[str]:
-    """A few tables for each set of a run."""
+def tables(run: Mapping[str, Any], *, common: bool = False) -> Iterator[str]:
+    """A few tables for each set of a run; `common` leaves out documents that not all systems were asked about."""
     for name, results in run["sets"].items():
         systems = {system: answers_of(result) for system, result in results.items()}
+        if common:
+            systems = _of_all(systems)
         given = _asked_of(name, systems.values())
         yield f"\n## {name}: {len(given.documents)} documents\n"
         yield from _table("tags", {system: tag_figures(given, answers) for system, answers in systems.items()})
         yield from _table("summaries", {system: summary_figures(given, answers) for system, answers in systems.items()})
         yield from _by_group(given, systems)
-        seconds = {system: result["seconds"] for system, result in results.items()}
+        seconds = {
+            # How much of it these documents took isn't known where there were others.
+            system: result["seconds"] if len(systems[system]) == len(result["answers"]) else None
+            for system, result in results.items()
+        }
         yield from _table(
             "cost", {system: usage_figures(answers, seconds[system]) for system, answers in systems.items()}
         )
@@ -34,6 +40,12 @@ def tables(run: Mapping[str, Any]) -> Iterator[str]:
 def answers_of(result: Mapping[str, Any]) -> list[Answer]:
     """The answers of one system on one set, out of the file of a run."""
     return [from_json(answer) for answer in result["answers"]]
+
+
+def _of_all(systems: Mapping[str, list[Answer]]) -> dict[str, list[Answer]]:
+    asked = [{answer.document for answer in answers} for answers in systems.values()]
+    both = set.intersection(*asked)
+    return {system: [one for one in answers if one.document in both] for system, answers in systems.items()}
 
 
 def differences(run: Mapping[str, Any], earlier: Mapping[str, Any]) -> Iterator[str]:

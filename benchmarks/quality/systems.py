@@ -62,7 +62,7 @@ class PatientWorker(Worker):
         assert self.process.stdout is not None
         raw = self.process.stdout.readline()
         if not raw:
-            raise EOFError("the worker has ended")
+            raise EOFError(f"the worker has ended with {self.process.wait()}")
         line: Line = json.loads(raw)
         if line["type"] != "progress":
             if line["command"] == "model-info" and line["type"] == "error":

@@ -62,6 +62,18 @@ def test_a_change_is_shown_for_the_documents_of_both(
     assert changes == ["| texts | tfidf | tags: given | 3 | 5 | +2 |"]
 
 
+def test_common_documents_are_those_of_all_systems(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: dict[str, Any] = json.loads(run.read_text(encoding="utf-8"))
+    del read["sets"]["texts"]["tfidf"]["answers"][7:]
+    (tmp_path / "run.json").write_text(json.dumps(read), encoding="utf-8")
+    _call(monkeypatch, "table", str(tmp_path / "run.json"), "--common")
+    written = capsys.readouterr().out
+    assert "## texts: 7 documents" in written
+    assert "| first-sentence | 7 | 0 |" in written
+
+
 def test_answers_can_be_read(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _call(monkeypatch, "show", str(run), "--set", "texts", "--system", "tfidf", "-n", "3")
     written = capsys.readouterr().out
