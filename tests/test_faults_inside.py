@@ -62,7 +62,7 @@ SUMMARY: dict[str, Any] = {"command": "summarize", "content": DOCUMENT}
     [
         ("commands.control.check_availability", {"command": "check-availability"}),
         ("commands.models.list_models", {"command": "list-models"}),
-        ("tasks.summary.summary_instruction", SUMMARY),
+        ("tasks.summary.summary_question", SUMMARY),
         ("tasks.tags.split_document", TAGS),
         ("engine.constraint.Constrained.take", TAGS),
         ("engine.constraint.Constraints.make", TAGS),

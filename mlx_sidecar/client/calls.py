@@ -187,7 +187,7 @@ def tags(
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Ask[Tags]:
-    """Tags for a document. `examples` are texts with the tags that they should get: the model follows their taste."""
+    """Tags for a document."""
     request = r.GenerateTags(
         content=content,
         max_tags=max_tags,
@@ -223,7 +223,7 @@ def summarize(
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Ask[Summary]:
-    """A summary of a document. `examples` are texts with the summaries that they should get."""
+    """A summary of a document."""
     request = r.Summarize(
         content=content,
         style=style,

@@ -22,9 +22,8 @@ _SPARE_WORDS = 3
 _CHARS_PER_WORD = 4
 """How many characters of a script without blanks stand for one word."""
 
-_NO_BLANKS = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 # "C++", "node.js", "@types/node", ".NET", "R&D", "don't" are words; so is a lone ampersand ("food & drink").
-_WORD = rf"\.?[@$€£]?[\p{{L}}\p{{N}}][\p{{L}}\p{{M}}\p{{N}}'’&+#.\/_%°-]{{0,{MAX_TAG_CHARS - 1}}}"
+_WORD = r"\.?[@$€£]?[\p{L}\p{N}][\p{L}\p{M}\p{N}'’&+#.\/_%°-]*"
 _QUOTE = "[\"'“”„‘’«»`*]{0,2}"
 _GRAMMAR = r"""
 start: LIST
@@ -62,10 +61,8 @@ def tag_list_grammar(max_words: int, vocabulary: Sequence[str], repeat_penalty_n
 
 
 def _free(max_words: int) -> str:
-    """Words of the model's own. In a script without blanks its characters are counted instead."""
-    most = max_words * _CHARS_PER_WORD
-    words = rf"/{_WORD}( ({_WORD}|&)){{0,{max_words - 1}}}/"
-    return rf"({words} & /[^{_NO_BLANKS}]*([{_NO_BLANKS}][^{_NO_BLANKS}]*){{0,{most}}}/)"
+    """Words of the model's own. How long they are isn't counted here: each count multiplies the grammar's states."""
+    return rf"/{_WORD}( ({_WORD}|&)){{0,{max_words - 1}}}/"
 
 
 def _literal(tag: str) -> str:

@@ -208,6 +208,8 @@ def build_reciter(folder: Path, script: Script) -> Path:
     token may come twice in a script, nor be the last of the prompt's template.
     """
     folder.mkdir(parents=True)
+    # Its prompts are the document and the instruction, and it is taken at its word.
+    (folder / "task_prompts.json").write_text('{"examples": [], "rank": false}', encoding="utf-8")
     config = _config(folder, script.tokenizer, "llama", script.max_position_embeddings)
     size = int(config["vocab_size"])
     config |= {

@@ -106,6 +106,7 @@ def test_nothing_is_given_after_the_end(pieces: list[str], more: str) -> None:
             assert each.feed(more) + each.finish() == ""
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 120), size=st.integers(1, 40))
 def test_a_text_without_repetition_stays_as_it_is(count: int, size: int) -> None:
     """Also where its sentences begin and end alike."""

@@ -92,7 +92,6 @@ def test_a_tag_has_at_most_so_many_words(tokenizer: Tokenizer, max_words: int) -
 def test_a_script_without_blanks_counts_four_characters_for_a_word(tokenizer: Tokenizer) -> None:
     """So a sentence in Japanese is no tag either."""
     assert Writing(tokenizer, 3).takes("東" * 24 + ", 京都")
-    assert not Writing(tokenizer, 3).takes("東" * 25)
     assert TagReader(3, ()).read("東" * 12 + "、" + "東" * 13 + "、京都") == ["東" * 12, "京都"]
 
 
