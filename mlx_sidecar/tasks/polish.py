@@ -18,7 +18,9 @@ _PREAMBLE = re.compile(
 _PREAMBLE_WORDS = re.compile(r"\b(?:summary|sentence|paragraph|points?|bullets?)\b", re.IGNORECASE)
 _PREAMBLE_STARTS = (
     *("sure", "certainly", "of course", "ok", "here", "this is", "based on", "in summary", "the ", "a ", "an "),
-    *("summary", "bullet", "#", "*", "_"),
+    *("summary", "bullet", "#", "*", "_", "this "),
+    *("das dokument", "der text", "der artikel", "le document", "le texte", "l'article", "l’article"),
+    *("el documento", "el texto", "el artículo", "il documento", "il testo", "l'articolo", "l’articolo"),
 )
 _LONGEST_PREAMBLE = 120
 # "The text is about a licence" and the like: what follows is the matter.

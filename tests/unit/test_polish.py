@@ -127,3 +127,21 @@ def test_half_a_sentence_is_left_out_where_there_is_a_whole_one() -> None:
     only_half.cut_short()
     assert only_half.feed("Half a sen") + only_half.finish() == "Half a sen"
     assert only_half.ended is None
+
+
+@pytest.mark.parametrize(
+    ("written", "summary"),
+    [
+        ("The text is about a licence of photographs.", "A licence of photographs."),
+        ("This document describes how bees dance.", "Bees dance."),
+        ("Der Text handelt von einer Brücke.", "Einer Brücke."),
+        ("The text is missing from the museum.", "The text is missing from the museum."),
+        ("The report by the council is late.", "The report by the council is late."),
+    ],
+)
+def test_a_summary_begins_with_the_matter(written: str, summary: str) -> None:
+    """Not with the document, however it comes in pieces."""
+    for size in (1, 5, len(written)):
+        opening = Opening()
+        pieces = [opening.feed(written[at : at + size]) for at in range(0, len(written), size)]
+        assert "".join([*pieces, opening.finish()]) == summary
