@@ -97,11 +97,18 @@ class _Scorer:
         return known
 
     def _asked(self, content: str, texts: tuple[str, ...], weights: tuple[float, ...]) -> Job:
-        return Job(
-            prompt=self._model.render(self._question.about(content), opening=self._question.opening),
-            max_tokens=1,
-            continuations=Continuations(texts, weights, self._question.opening),
-        )
+        return scoring_job(self._model, self._question, content, texts, weights)
+
+
+def scoring_job(
+    model: LanguageModel, question: Question, content: str, texts: tuple[str, ...], weights: tuple[float, ...]
+) -> Job:
+    """Ask how likely each of these texts is to begin an answer's list of tags; `weights`, in nats, go on top."""
+    return Job(
+        prompt=model.render(question.about(content), opening=question.opening),
+        max_tokens=1,
+        continuations=Continuations(texts, weights, question.opening),
+    )
 
 
 def _found_in(parts: Sequence[str], vocabulary: TagVocabulary) -> Generator[Pause, object, list[list[float]]]:

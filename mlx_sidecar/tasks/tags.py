@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from mlx_sidecar.engine.alike import fold
-from mlx_sidecar.engine.job import Continuations, Job, JobResult, LanguageModel
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.tasks.candidates import candidates, in_order
-from mlx_sidecar.tasks.closed_tags import choose_tags
+from mlx_sidecar.tasks.closed_tags import choose_tags, scoring_job
 from mlx_sidecar.tasks.language import ENGLISH, language_of
 from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.split import split_document
@@ -71,6 +71,10 @@ class _Asking:
         )
         self._reader = TagReader(request.max_tag_words, vocabulary.tags)
         model.check(self._grammar)
+        # A taste that examples, a vocabulary or a language teach is kept: the model's list is all there is then.
+        plain = not (request.vocabulary or request.examples or request.language)
+        self.ranks = bool(self.question.prompts.rank) and plain and language_of(request.content) == ENGLISH
+        """Whether the model's list is but one source of tags."""
 
     def job(self, part: str) -> Job:
         """Ask for the tags of a part."""
@@ -83,23 +87,11 @@ class _Asking:
             filters=lambda: [TagListEnd(self._reader, self._request.max_tags)],
         )
 
-    @property
-    def ranks(self) -> bool:
-        """Whether the model's list is but one source of tags. A taste that examples or a vocabulary teach is kept."""
-        request = self._request
-        plain = not (request.vocabulary or request.examples or request.language)
-        return bool(self.question.prompts.rank) and plain and language_of(request.content) == ENGLISH
-
     def score(self, part: str, tags: Sequence[str]) -> Job:
         """Score tags as the first of an answer, with what follows it: "central" is less likely than "central bank"."""
         separator = self.question.prompts.tags.separator.rstrip() or self.question.prompts.tags.separator
         texts = tuple(self.question.first_tag(tag) + separator for tag in tags)
-        opening = self.question.opening
-        return Job(
-            prompt=self._model.render(self.question.about(part), opening=opening),
-            max_tokens=1,
-            continuations=Continuations(texts, (0.0,) * len(texts), opening),
-        )
+        return scoring_job(self._model, self.question, part, texts, (0.0,) * len(texts))
 
     def is_tag(self, text: str) -> bool:
         """Whether a text may be a tag of this request."""
