@@ -6,10 +6,11 @@ time until the first answer.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
+
+from mlx_sidecar.write_all import write_all
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -91,7 +92,7 @@ class Log:
                     return
                 lines = b"".join(self._waiting)
                 self._waiting.clear()
-            if not _write_all(self._fd, lines):
+            if not _is_written(self._fd, lines):
                 return
 
 
@@ -99,16 +100,10 @@ def _line(level: str, message: str) -> bytes:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {level.upper()} {message}\n".encode("utf-8", "replace")
 
 
-def _write_all(fd: int, lines: bytes) -> bool:
+def _is_written(fd: int, lines: bytes) -> bool:
     """Whether stderr took them; waits for a reader as long as it takes."""
-    view = memoryview(lines)
     try:
-        while view:
-            try:
-                view = view[os.write(fd, view) :]
-            except BlockingIOError:
-                # Somebody set O_NONBLOCK on a description that this process shares.
-                os.set_blocking(fd, True)
+        write_all(fd, lines)
     except OSError:
         return False
     return True

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 
 from mlx_sidecar.inbox import Inbox, InputEnded, LineCame, OutputClosed, OutputWritten, Source
 from mlx_sidecar.protocol.framing import Line, LineSplitter
+from mlx_sidecar.write_all import write_all
 
 _READ_BYTES = 256 * 1024
 _NOBODY_READS = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
@@ -190,14 +191,10 @@ class Writer(Source):
             return batch
 
     def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
+        if self._broken:
+            return
         try:
-            while view and not self._broken:
-                view = view[os.write(self._fd, view) :]
-        except BlockingIOError:
-            # A parent that set O_NONBLOCK on our end: wait for room as a blocking pipe would.
-            os.set_blocking(self._fd, True)
-            self._write_all(bytes(view))
+            write_all(self._fd, data)
         except OSError as problem:
             self._broken = True
             self.failure = "" if problem.errno in _NOBODY_READS else str(problem.strerror)

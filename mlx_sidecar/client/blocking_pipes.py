@@ -15,6 +15,7 @@ from mlx_sidecar.client.core import Core, Delivery, Receiver
 from mlx_sidecar.client.failures import ClientClosed
 from mlx_sidecar.client.launch import LINGER_S, READ_BYTES, Launch, Step, Tail, closed, kill_group, steps
 from mlx_sidecar.client.restarts import Restarts
+from mlx_sidecar.write_all import write_all
 
 
 class Worker:
@@ -78,10 +79,9 @@ class Worker:
         assert self.process.stdin is not None
         with self.process.stdin as pipe:
             while (said := self._outbox.get()) is not None:
-                rest = memoryview(self._exchange.cancelling(said) if isinstance(said, int) else said)
+                line = self._exchange.cancelling(said) if isinstance(said, int) else said
                 try:
-                    while rest:
-                        rest = rest[os.write(pipe.fileno(), rest) :]
+                    write_all(pipe.fileno(), line)
                 except OSError:
                     # Nobody reads any more: the end of stdout says the rest.
                     return

@@ -29,6 +29,7 @@ from mlx_sidecar.hub.part import is_intact
 from mlx_sidecar.hub.place import Place, disk_errors
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 from mlx_sidecar.hub.web import Web
+from mlx_sidecar.write_all import write_all
 
 _T = TypeVar("_T")
 _FILES_AT_ONCE = 4
@@ -59,7 +60,7 @@ def _run() -> None:
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
 
     def say(message: Message) -> None:
-        os.write(out, encode(message))
+        write_all(out, encode(message))
 
     try:
         last: Message = carry_out(order, say)

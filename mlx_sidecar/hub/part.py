@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol
 
 from mlx_sidecar.hub.plan import PlannedFile
+from mlx_sidecar.write_all import write_all
 
 _READ_BYTES = 1024 * 1024
 
@@ -60,9 +61,7 @@ class Part:
 
     def append(self, chunk: bytes) -> None:
         """To the disk first: what was received survives whatever happens to this process."""
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        write_all(self._descriptor, chunk)
         self._digest.update(chunk)
         self.size += len(chunk)
 

@@ -21,6 +21,7 @@ from mlx_sidecar.errors import DestinationInvalid, DiskFull, DownloadBusy
 from mlx_sidecar.hub.layout import has_size, read_manifest
 from mlx_sidecar.hub.part import to_the_disk
 from mlx_sidecar.hub.plan import Plan, PlannedFile
+from mlx_sidecar.write_all import write_all
 
 PARTIAL = ".partial"
 CONFIG = "config.json"
@@ -118,14 +119,14 @@ class Place(ABC):
     def write(self, path: Path, data: bytes) -> None:
         """Whole or not at all, also when the power fails."""
         with self._new("written") as (made, descriptor):
-            os.write(descriptor, data)
+            write_all(descriptor, data)
         made.replace(path)
 
     def copy(self, source: Path, target: Path) -> None:
         """The same content at another path, whole or not at all."""
         with self._new("copied") as (made, descriptor), source.open("rb") as stream:
             while chunk := stream.read(2**20):
-                os.write(descriptor, chunk)
+                write_all(descriptor, chunk)
         made.replace(target)
 
     @contextlib.contextmanager

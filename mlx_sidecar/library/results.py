@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.write_all import write_all
 
 _BEGINNING = b'{"job":"'
 """How every record begins."""
@@ -87,10 +88,8 @@ class Results:
         named = {name: value for name, value in msgspec.structs.asdict(subject).items() if value is not None}
         record = {"job": self._job, **named, "digest": digest, **line}
         end = os.fstat(self._fd).st_size
-        rest = memoryview(msgspec.json.encode(record) + b"\n")
         try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            write_all(self._fd, msgspec.json.encode(record) + b"\n")
         except OSError as problem:
             os.ftruncate(self._fd, end)
             raise OSError(problem.errno, problem.strerror, str(self._path)) from None
