@@ -106,10 +106,10 @@ def _penalized(logprobs: mx.array, constraints: Sequence[Constrained | None]) ->
     nats: list[float] = []
     for place, constrained in enumerate(constraints):
         if constrained is not None:
-            some, penalty = constrained.penalties()
-            tokens += some
-            rows += [place] * len(some)
-            nats += [penalty] * len(some)
+            penalties = constrained.penalties()
+            tokens += penalties.keys()
+            nats += penalties.values()
+            rows += [place] * len(penalties)
     return logprobs.at[mx.array(rows), mx.array(tokens)].subtract(mx.array(nats)) if tokens else logprobs
 
 

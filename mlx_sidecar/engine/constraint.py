@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mlx_sidecar.engine.closed_schema import close
 from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
-from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, Numbers, OneOf
+from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
 from mlx_sidecar.engine.json_keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
@@ -135,9 +135,9 @@ class Constrained(ABC):
         if tuple(self._latest) == self._marker:
             self._marker = ()
 
-    def penalties(self) -> tuple[Collection[int], float]:
-        """Tokens that are less wanted next, and by how many nats."""
-        return (), 0.0
+    def penalties(self) -> Mapping[int, float]:
+        """Tokens that are less wanted next, each with how many nats it loses."""
+        return {}
 
     @abstractmethod
     def _consume(self, token: int) -> None:
@@ -241,9 +241,9 @@ class ListConstrained(GrammarConstrained):
         self._first_tokens: set[int] = set()
         self._is_at_start = True
 
-    def penalties(self) -> tuple[Collection[int], float]:
+    def penalties(self) -> Mapping[int, float]:
         """The first tokens of the items that are there, where another item begins."""
-        return (self._first_tokens, self._penalty_nats) if self._is_at_start else ((), 0.0)
+        return dict.fromkeys(self._first_tokens, self._penalty_nats) if self._is_at_start else {}
 
     def _consume(self, token: int) -> None:
         super()._consume(token)
@@ -267,8 +267,8 @@ class Constraints:
 
     def make(self, constraint: Constraint) -> Constrained:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
-        if isinstance(constraint, Numbers):
-            return self._numbers(constraint)
+        if isinstance(constraint, Prose):
+            return self._prose(constraint)
         if not self._eos_ids:
             raise ModelUnsupported("this model names no end token, which tags, 'schema' and 'choices' need")
         match constraint:
@@ -288,12 +288,13 @@ class Constraints:
                 return SchemaConstrained(matcher.deep_copy(), self._eos_ids, size, self._quotes, patterns)
         return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
 
-    def _numbers(self, constraint: Numbers) -> Constrained:
-        from mlx_sidecar.engine.numbers import DigitTokens, NumbersConstrained
+    def _prose(self, constraint: Prose) -> Constrained:
+        from mlx_sidecar.engine.prose import NumberTokens, ProseConstrained, word_tokens
 
-        digits = self._compiled.get("digits", lambda: DigitTokens(self._vocabulary))
+        numbers = self._compiled.get("numbers", lambda: NumberTokens(self._vocabulary))
+        unwanted = word_tokens(constraint.unwanted, self._vocabulary)
         size = max(self._vocabulary_size, len(self._vocabulary))
-        return NumbersConstrained(constraint.allowed, digits, self._eos_ids, size)
+        return ProseConstrained(constraint.numbers, unwanted, numbers, self._eos_ids, size)
 
     def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
         return self._compiled.get((field, key), lambda: self._compile(field, grammar()))

@@ -46,14 +46,19 @@ class Grammar(Struct, frozen=True):
     """For a list of items: what a token loses that began an earlier item, where the next one begins."""
 
 
-class Numbers(Struct, frozen=True):
-    """The answer is free, but for its numbers: each run of ASCII digits is one of these."""
+class Prose(Struct, frozen=True):
+    """The answer is free text that keeps to its source.
 
-    allowed: frozenset[str]
+    Each number in ASCII digits, such as 7, 2.5 or 10:30, is one of `numbers`. The words
+    of `unwanted`, in small letters, are unlikely: a small model takes them from the prompt's examples.
+    """
+
+    numbers: frozenset[str]
+    unwanted: frozenset[str] = frozenset()
 
 
 FinishReason = Literal["stop", "length"]
-Constraint = JsonSchema | OneOf | Grammar | Numbers
+Constraint = JsonSchema | OneOf | Grammar | Prose
 
 
 class Turn(Struct, frozen=True):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.constraint import Constrained
-from mlx_sidecar.engine.job import FinishReason, Job, JobResult, Numbers, TextFilter
+from mlx_sidecar.engine.job import FinishReason, Job, JobResult, Prose, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.sampling import Draws, make_processors
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
@@ -133,7 +133,7 @@ def _opens_reasoning(job: Job, model: LoadedModel, marks: ThinkMarks) -> bool:
 
 def _has_form(job: Job) -> bool:
     """Whether each sign of the text is held to a grammar, so that it is given as it was written."""
-    return job.constraint is not None and not isinstance(job.constraint, Numbers)
+    return job.constraint is not None and not isinstance(job.constraint, Prose)
 
 
 def _take_out_reasoning(job: Job, model: LoadedModel) -> Reasoning | None:

@@ -34,6 +34,11 @@ _ABOUT_ITSELF = re.compile(
     r"|(?:il\s+documento|il\s+testo|l['’]articolo)\s+(?:descrive|parla\s+di|tratta\s+di|spiega)\s+(?:che\s+)?",
     re.IGNORECASE,
 )
+_LEAST_WORDS, _LEAST_UNSPACED = 4, 8
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+# "12. Oktober"
+_ORDINAL = re.compile(r"(?<!\d)\d{1,2}\.$")
+_MAY_END = re.compile(r"[.!?…]?[\"'”’)\]]*\s*$")
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
 _SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
@@ -130,6 +135,40 @@ def _only_at_end(mark: str, text: str) -> bool:
     """Whether nothing but blanks follows the first closing mark. An apostrophe within a word is none."""
     closing = re.search(rf"{re.escape(mark)}(?!\w)", text)
     return closing is None or not text[closing.end() :].strip()
+
+
+class OneSentence(TextFilter):
+    """Ends the text with its first sentence, or line, that says something.
+
+    A small model that is asked for a sentence goes on with others, most of them the same.
+    """
+
+    def __init__(self) -> None:
+        self._text, self._given = "", 0
+
+    def feed(self, text: str) -> str:
+        """The text up to that end; signs that may be the end are held back."""
+        self._text += text
+        for end in sentence_ends(self._text, max(0, self._given - 1)):
+            if _says_something(self._text[:end]) and not _ORDINAL.search(self._text, 0, end):
+                return self._give(end, ended=True)
+        held = _MAY_END.search(self._text, self._given)
+        return self._give(held.start() if held else len(self._text))
+
+    def finish(self) -> str:
+        """What was held back."""
+        return "" if self.ended else self._give(len(self._text))
+
+    def _give(self, end: int, *, ended: bool = False) -> str:
+        given, self._given = self._text[self._given : end], max(end, self._given)
+        if ended:
+            self.ended = "stop"
+        return given
+
+
+def _says_something(text: str) -> bool:
+    """Whether this is more than a heading or a greeting."""
+    return len(text.split()) >= _LEAST_WORDS or len(_UNSPACED.findall(text)) >= _LEAST_UNSPACED
 
 
 class SingleLine(TextFilter):

@@ -18,6 +18,7 @@ from mlx_sidecar.engine.job import LanguageModel, Turn
 from mlx_sidecar.errors import InvalidParams, SidecarError
 from mlx_sidecar.tasks.language import ENGLISH, language_of
 from mlx_sidecar.tasks.wording import Example, Style, SummaryWording, TagsWording, TaskPrompts, prompts_of
+from mlx_sidecar.tasks.words import telling_words
 
 _MOST_OF_CONTEXT = 1 / 4
 """Built-in examples that would take more of the context than this are left out."""
@@ -49,12 +50,24 @@ class Question(Struct, frozen=True):
     prompts: TaskPrompts
     instruction: str
     examples: tuple[Turn, ...] = ()
+    are_own: bool = False
+    """Whether the request brought the examples itself."""
 
     def about(self, content: str) -> list[Turn]:
         """The conversation for this document. Prompts for other tasks and other documents are likely to begin alike."""
         text, content_end = document_text(self.prompts, content, self.instruction)
         reusable = (0, content_end) if self.examples else (content_end,)
         return [*self.examples, Turn("user", text, reusable)]
+
+    def foreign_words(self, content: str) -> frozenset[str]:
+        """What a small model's answer is to be kept from: words that built-in examples have and this document hasn't.
+
+        A request's own examples may show words to use, and larger models take none from examples.
+        """
+        if self.are_own or self.prompts.every_task:
+            return frozenset()
+        own = set(telling_words(f"{content} {self.instruction}"))
+        return frozenset(word for turn in self.examples for word in telling_words(turn.content)) - own
 
     @property
     def opening(self) -> str:
@@ -76,7 +89,7 @@ def tags_question(model: LanguageModel, wanted: TagsWanted, content: str, exampl
     wanted = replace(wanted, language=wanted.language or _named(prompts, content))
     instruction = tags_instruction(prompts.tags, wanted)
     if examples:
-        return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, wanted)))
+        return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, wanted)), True)
     plain = TagsWanted(wanted.max_tags, wanted.max_words)
     turns = _every_task(prompts) if prompts.every_task else _tags_turns(prompts, _fitting(prompts, content), plain)
     return _with_room(Question(prompts, instruction, tuple(turns)), model)
@@ -90,7 +103,7 @@ def summary_question(
     wanted = replace(wanted, language=wanted.language or _named(prompts, content))
     instruction = summary_instruction(prompts.summary, wanted)
     if examples:
-        return Question(prompts, instruction, tuple(_summary_turns(prompts, examples, wanted)))
+        return Question(prompts, instruction, tuple(_summary_turns(prompts, examples, wanted)), True)
     plain = SummaryWanted(wanted.style)
     turns = _every_task(prompts) if prompts.every_task else _summary_turns(prompts, _fitting(prompts, content), plain)
     return _with_room(Question(prompts, instruction, tuple(turns)), model)

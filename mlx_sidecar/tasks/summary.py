@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
-from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, TextFilter
+from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, Prose, TextFilter
 from mlx_sidecar.errors import ContextTooLong, ModelUnsupported
 from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.tasks.notes import says_nothing
 from mlx_sidecar.tasks.numbers import numbers_in
-from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, Opening, SingleLine, WordLimit
 from mlx_sidecar.tasks.prompts import Question, SummaryWanted, summary_question
 from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
@@ -72,7 +72,7 @@ def _note_job(part: str, question: Question, request: Summarize, model: Language
         prompt=model.render(question.about(part)),
         max_tokens=min(_NOTE_TOKENS, max(model.context_length // 8, 1)),
         sampling=sampling_of(request),
-        constraint=numbers_in(part),
+        constraint=Prose(numbers_in(part), question.foreign_words(part)),
         keep_special_tokens=False,
         filters=lambda: [NoControls(), Opening(), SingleLine(), NoRepetition()],
     )
@@ -83,7 +83,7 @@ def _final_job(text: str, question: Question, request: Summarize, model: Languag
         prompt=model.render(question.about(text)),
         max_tokens=_answer_tokens(request),
         sampling=sampling_of(request),
-        constraint=numbers_in(text),
+        constraint=Prose(numbers_in(text), question.foreign_words(text)),
         keep_special_tokens=False,
         filters=_filters(request),
         streamed=request.stream,
@@ -94,7 +94,11 @@ def _filters(request: Summarize) -> Callable[[], Sequence[TextFilter]]:
     def make() -> Sequence[TextFilter]:
         # Lines are given whole, so circles within one must be noticed before. For a text in one line, the line
         # breaks in it must not count as ends of sentences. What is dropped takes no words from the limit.
-        shape = [NoRepetition(), Bullets()] if request.style == "bullets" else [SingleLine(), NoRepetition()]
+        shape: list[TextFilter] = {
+            "sentence": [OneSentence(), SingleLine(), NoRepetition()],
+            "paragraph": [SingleLine(), NoRepetition()],
+            "bullets": [NoRepetition(), Bullets()],
+        }[request.style]
         return [NoControls(), Opening(), *shape, *([WordLimit(request.max_words)] if request.max_words else [])]
 
     return make

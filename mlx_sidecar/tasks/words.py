@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _STEM_CHARS = 5
 _SHORT = 3
@@ -29,6 +30,13 @@ _STOPPED = frozenset(_STOP_WORDS.split())
 def is_stop_word(word: str) -> bool:
     """Whether an English word says nothing of what a text is about."""
     return word.casefold().replace("’", "'") in _STOPPED
+
+
+def telling_words(text: str) -> Iterator[str]:
+    """The words of a text in small letters, without English ones that say nothing and very short ones."""
+    for word in re.findall(r"[^\W\d_]{3,}", text.casefold()):
+        if word not in _STOPPED:
+            yield word
 
 
 def singulars(text: str) -> set[str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_sidecar.engine.job import TextFilter
-from mlx_sidecar.tasks.polish import Bullets, NoControls, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, Opening, SingleLine, WordLimit
 
 FILTERS: list[Callable[[], TextFilter]] = [
     *(NoControls, Opening, SingleLine, Bullets),
@@ -145,3 +145,31 @@ def test_a_summary_begins_with_the_matter(written: str, summary: str) -> None:
         opening = Opening()
         pieces = [opening.feed(written[at : at + size]) for at in range(0, len(written), size)]
         assert "".join([*pieces, opening.finish()]) == summary
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        ("The ferry leaves at nine. It is late.", "The ferry leaves at nine."),
+        ("The ferry leaves at nine", "The ferry leaves at nine"),
+        ("The ferry leaves at nine.", "The ferry leaves at nine."),
+        ('He said "the ferry leaves." Then', 'He said "the ferry leaves."'),
+        ("Hello! The ferry leaves at nine. It", "Hello! The ferry leaves at nine."),
+        ("Ferry\n\nIt leaves at nine, not ten.\nMore", "Ferry\n\nIt leaves at nine, not ten."),
+        ("Dr. Low and Mr. High leave at 2.30 p.m. today. Then", "Dr. Low and Mr. High leave at 2.30 p.m. today."),
+        ("Die Sitzung ist am 12. Oktober. Danach", "Die Sitzung ist am 12. Oktober."),
+        ("渡し船は九時に出ます。遅れます。", "渡し船は九時に出ます。"),
+        ("", ""),
+        ("...", "..."),
+    ],
+)
+def test_one_sentence_is_one(written: str, given: str) -> None:
+    """However the text is cut into pieces; headings and greetings don't count."""
+    for size in (1, 2, 3, 7, 100):
+        shaped = OneSentence()
+        text = ""
+        for start in range(0, len(written), size):
+            text += shaped.feed(written[start : start + size])
+            if shaped.ended:
+                break
+        assert text + shaped.finish() == given
