@@ -22,7 +22,7 @@ from msgspec import Struct, field
 from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.errors import Internal, SidecarError
 from mlx_sidecar.protocol.codec import Address, encode_error, encode_progress, encode_response
-from mlx_sidecar.protocol.requests import AnyRequest, Id
+from mlx_sidecar.protocol.requests import Id, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 from mlx_sidecar.tasks.task import Generate, Task
 
@@ -44,7 +44,7 @@ class Entry(Struct, eq=False):
     address: Address
     size_bytes: int
     accepted_at: float
-    request: AnyRequest | None = None
+    request: Request | None = None
     warnings: tuple[str, ...] = ()
     phase: Phase = Phase.WAITING
     task: Task | None = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from mlx_sidecar.commands import dispatch
-from mlx_sidecar.commands.dispatch import Turn
 from mlx_sidecar.ledger import Entry, Ledger, Phase
+from mlx_sidecar.protocol.commands import StartRule, command_of, start_rule
 from mlx_sidecar.protocol.requests import Status
 
 
@@ -33,7 +32,7 @@ class Turns:
     def began(self, entry: Entry) -> None:
         """A request runs, if it didn't end at once."""
         assert entry.request is not None
-        if dispatch.turn_of(entry.request) is Turn.BARRIER:
+        if start_rule(entry.request) is StartRule.BARRIER:
             self._barrier = entry
 
     def ended(self, entry: Entry) -> None:
@@ -79,11 +78,11 @@ class Turns:
         return not isinstance(entry.request, Status) or self._ledger.has_its_turn(entry)
 
     def _is_barrier(self, entry: Entry) -> bool:
-        return entry.request is not None and dispatch.turn_of(entry.request) is Turn.BARRIER
+        return entry.request is not None and start_rule(entry.request) is StartRule.BARRIER
 
     def _needs_what_loads(self, entry: Entry, is_loading: bool) -> bool:
-        return is_loading and entry.request is not None and dispatch.needs_model(entry.request)
+        return is_loading and entry.request is not None and command_of(entry.request).waits_for_model
 
 
 def _takes_a_place(entry: Entry) -> bool:
-    return entry.request is not None and dispatch.generates(entry.request)
+    return entry.request is not None and command_of(entry.request).generates

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from mlx_sidecar.commands import dispatch
-from mlx_sidecar.commands.dispatch import Turn
 from mlx_sidecar.commands.models import left_behind
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine.engine import Engine
@@ -41,8 +40,9 @@ from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
 from mlx_sidecar.log import Log
 from mlx_sidecar.protocol.codec import UNKNOWN_COMMAND, Refused, decode
+from mlx_sidecar.protocol.commands import COMMANDS, StartRule, start_rule
 from mlx_sidecar.protocol.framing import Line
-from mlx_sidecar.protocol.requests import COMMANDS, Cancel, Id, LoadModel, Shutdown, Status
+from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus
 from mlx_sidecar.stdio import line_size
 from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
@@ -172,7 +172,7 @@ class Worker:
 
     def _enqueue(self, entry: Entry) -> None:
         assert entry.request is not None
-        if dispatch.turn_of(entry.request) is Turn.AT_ONCE:
+        if start_rule(entry.request) is StartRule.AT_ONCE:
             self._start(entry)
             return
         self._turns.wait(entry)

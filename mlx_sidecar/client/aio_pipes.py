@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.core import Core, Delivery, Receiver
 from mlx_sidecar.client.failures import ClientClosed
 from mlx_sidecar.client.launch import LINGER_S, READ_BYTES, Launch, Step, Tail, closed, kill_group, steps

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from mlx_sidecar.client import calls
+from mlx_sidecar.client.ask import Ask, ResultT, build_ask, introduce
 from mlx_sidecar.client.blocking_pipes import Exchange
-from mlx_sidecar.client.calls import Ask, ResultT
 from mlx_sidecar.client.failures import ClientClosed
 from mlx_sidecar.client.launch import LATE_S, launch
 from mlx_sidecar.client.restarts import Restarts
@@ -121,17 +121,17 @@ class Stream(Generic[ResultT]):
 
 def _answered(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Client, P], ResultT]:
     def call(client: Client, /, *args: P.args, **options: P.kwargs) -> ResultT:
-        return client.ask(calls.made(describe, *args, **options))
+        return client.ask(build_ask(describe, *args, **options))
 
-    calls.introduce(call, describe, describe.__name__, "{}")
+    introduce(call, describe, describe.__name__, "{}")
     return call
 
 
 def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Client, P], Stream[ResultT]]:
     def stream(client: Client, /, *args: P.args, **options: P.kwargs) -> Stream[ResultT]:
-        return client.stream(calls.made(describe, *args, **options))
+        return client.stream(build_ask(describe, *args, **options))
 
-    calls.introduce(stream, describe, f"{describe.__name__}_stream", "Stream[{}]")
+    introduce(stream, describe, f"{describe.__name__}_stream", "Stream[{}]")
     stream.__doc__ = f"{describe.__doc__} Piece by piece."
     return stream
 
@@ -186,19 +186,21 @@ class Client:
         """Send a request whose text comes piece by piece."""
         return Stream(self, _Call(self._exchange, ask.streamed()))
 
+    # written by protocol/generate.py: begin
     check_availability = _answered(calls.check_availability)
     load_model = _answered(calls.load_model)
-    unload_model = _answered(calls.unload_model)
-    model_info = _answered(calls.model_info)
-    list_models = _answered(calls.list_models)
-    download_model = _answered(calls.download_model)
     tags = _answered(calls.tags)
     summarize = _answered(calls.summarize)
     summarize_stream = _streamed(calls.summarize)
+    download_model = _answered(calls.download_model)
+    model_info = _answered(calls.model_info)
     generate = _answered(calls.generate)
     generate_stream = _streamed(calls.generate)
     cancel = _answered(calls.cancel)
     status = _answered(calls.status)
+    unload_model = _answered(calls.unload_model)
+    list_models = _answered(calls.list_models)
+    # written by protocol/generate.py: end
 
     def shutdown(self, *, grace_s: float = 5.0) -> None:
         """Let the worker finish what was asked before, within that time, and end. The same as `close`."""

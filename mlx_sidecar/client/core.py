@@ -11,14 +11,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import WorkerEnded, failure
 from mlx_sidecar.client.restarts import Life, Restarts
 from mlx_sidecar.client.wire import Ended, Happening, NoLine, Said, decode, encode
 from mlx_sidecar.errors import MessageTooLarge, ModelNotLoaded, SidecarError
+from mlx_sidecar.protocol.commands import command_of
 from mlx_sidecar.protocol.framing import LineSplitter, Oversized
-from mlx_sidecar.protocol.requests import Cancel, LoadModel, ModelInfo, ModelRequest, Request, UnloadModel
-from mlx_sidecar.protocol.responses import Generated, ModelLoaded, ModelUnloaded, Summary, Tags
+from mlx_sidecar.protocol.requests import Cancel, LoadModel, Request, UnloadModel
+from mlx_sidecar.protocol.responses import CancelCount, ModelLoaded, ModelUnloaded
 
 MAX_LINE_BYTES = 256 * 2**20
 """A longer answer is taken for nonsense, so that a worker that has gone mad can't fill the memory."""
@@ -72,7 +73,7 @@ class Core:
         if call is None or call.receiver is _nobody:
             return b""
         call.receiver = _nobody
-        _, line = self.open(Ask(Cancel(target=number), ModelUnloaded), _nobody)
+        _, line = self.open(Ask[CancelCount](Cancel(target=number)), _nobody)
         return line
 
     @property
@@ -103,7 +104,8 @@ class Core:
             del self._pending[number]
             self._note_model(number, call.request, said.happening)
             # Not any answer: a worker that ends whenever its model is needed may say `status` well.
-            if isinstance(said.happening.outcome, Tags | Summary | Generated):
+            command = command_of(call.request)
+            if command.generates and isinstance(said.happening.outcome, command.result):
                 self._life.answered()
         return [(call.receiver, happening) for happening in self._of_its_model(call.request, said.happening)]
 
@@ -129,7 +131,7 @@ class Core:
     def _of_its_model(self, request: Request, happening: Happening) -> list[Happening]:
         """What the worker says, unless it says it with another model than the call was made for, or with none."""
         missed = self._missed
-        if missed is None or not isinstance(request, ModelRequest | ModelInfo):
+        if missed is None or command_of(request).model != "needs":
             return [happening]
         if not isinstance(happening, Ended):
             return []
@@ -151,7 +153,7 @@ class Core:
         self._reload = self._missed = None
         if self._loaded is None:
             return b""
-        self._reload, line = self.open(Ask(self._loaded, ModelLoaded), _nobody)
+        self._reload, line = self.open(Ask[ModelLoaded](self._loaded), _nobody)
         return line
 
     def ended(self, now_s: float, exit_code: int | None, stderr_tail: str) -> list[Delivery]:

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from mlx_sidecar.client.failures import failure
 from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.requests import Request
-from mlx_sidecar.protocol.responses import RESULTS, Delta, DownloadMeasure, Measure, Result
+from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
 _SHOWN_BYTES = 200
 _MOST_LEVELS = 1024
@@ -121,9 +122,9 @@ def _happening(head: _Line, value: dict[str, Any]) -> Happening:
     if head.type == "progress":
         if "delta" in value:
             return msgspec.convert(value, Delta)
-        return msgspec.convert(value, DownloadMeasure if head.command == "download-model" else Measure)
+        return msgspec.convert(value, COMMANDS[head.command].progress or Measure)
     if head.type == "response":
-        return Ended(msgspec.convert(value, RESULTS[head.command]), head.warnings)
+        return Ended(msgspec.convert(value, COMMANDS[head.command].result), head.warnings)
     if head.type == "error":
         said = msgspec.convert(value, _Error)
         return Ended(failure(said.code, said.error, said.retryable, said.data))

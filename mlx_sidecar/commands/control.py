@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Literal, get_args
+from typing import Literal
 
 from msgspec import UNSET
 
 from mlx_sidecar import __version__
 from mlx_sidecar.commands.download import status_of
+from mlx_sidecar.commands.handlers import answers
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
-from mlx_sidecar.protocol.requests import COMMANDS, Cancel, ModelRequest
+from mlx_sidecar.protocol.commands import COMMANDS
+from mlx_sidecar.protocol.requests import Cancel, CheckAvailability, Shutdown, Status
 from mlx_sidecar.protocol.responses import (
     Availability,
     CancelCount,
@@ -25,10 +27,10 @@ from mlx_sidecar.protocol.responses import (
 )
 
 PROTOCOL_VERSION = 1
-_GENERATING = frozenset(name for name, kind in COMMANDS.items() if kind in get_args(ModelRequest))
 
 
-def check_availability() -> Availability:
+@answers(CheckAvailability)
+def check_availability(_: CheckAvailability, __: Call, ___: Services) -> Availability:
     """Whether models can run here. Imports mlx.core and no more."""
     found = device.describe()
     return Availability(
@@ -45,7 +47,8 @@ def check_availability() -> Availability:
     )
 
 
-def status(services: Services) -> WorkerStatus:
+@answers(Status)
+def status(_: Status, __: Call, services: Services) -> WorkerStatus:
     """What the worker is doing at this moment."""
     cpu_percent, memory_bytes = services.process.use()
     engine, requests = services.engine, services.board.requests()
@@ -71,15 +74,17 @@ def _state(services: Services, requests: list[RequestStatus]) -> Literal["loadin
     if services.engine.is_loading or services.board.is_starting:
         return "loading"
     # Also where a request of this kind has nothing for the engine yet, or no more.
-    at_work = any(each.state == "running" and each.command in _GENERATING for each in requests)
+    at_work = any(each.state == "running" and COMMANDS[each.command].generates for each in requests)
     return "generating" if at_work else "idle"
 
 
+@answers(Cancel)
 def cancel(request: Cancel, call: Call, services: Services) -> CancelCount:
     """End one request, or all before this one."""
     return CancelCount(cancelled=services.board.cancel(request.target, before=call.number))
 
 
-def shut_down() -> ShutDown:
+@answers(Shutdown)
+def shut_down(_: Shutdown, __: Call, ___: Services) -> ShutDown:
     """The worker ends after this answer."""
     return ShutDown(success=True)

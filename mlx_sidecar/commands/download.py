@@ -6,8 +6,9 @@ import math
 
 from msgspec import UNSET, structs
 
+from mlx_sidecar.commands.handlers import handles
 from mlx_sidecar.commands.models import absolute
-from mlx_sidecar.commands.services import Services
+from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.errors import DestinationInvalid, ModelNotFound
 from mlx_sidecar.hub.downloads import Download, error_of
 from mlx_sidecar.hub.messages import Advanced, Completed, Failed, Order
@@ -18,7 +19,8 @@ from mlx_sidecar.tasks.task import Listen, Task
 _MB = 1_000_000
 
 
-def download_model(request: DownloadModel, services: Services) -> Task:
+@handles(DownloadModel)
+def download_model(request: DownloadModel, _: Call, services: Services) -> Task:
     """Follow a download to its end; closing the task stops it."""
     order = Order(
         repo_id=request.repo_id,

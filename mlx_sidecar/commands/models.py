@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, convert, structs
 
-from mlx_sidecar.commands.services import DEMO_FOLDER, Services
+from mlx_sidecar.commands.handlers import answers, handles
+from mlx_sidecar.commands.services import DEMO_FOLDER, Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts
 from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
-from mlx_sidecar.protocol.requests import AnyRequest, ListModels, LoadModel
+from mlx_sidecar.protocol.requests import ListModels, LoadModel, ModelInfo, Request, UnloadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
     Measure,
@@ -46,7 +47,8 @@ def loaded(services: Services) -> LanguageModel:
     return services.engine.model
 
 
-def load_model(request: LoadModel, services: Services) -> Task:
+@handles(LoadModel)
+def load_model(request: LoadModel, _: Call, services: Services) -> Task:
     """Find the folder, check it, and load it piece by piece."""
     try:
         if not device.is_installed():
@@ -77,7 +79,7 @@ def _beginnings(model: LanguageModel) -> list[Sequence[int]]:
     return prompts.beginnings(model)
 
 
-def left_behind(request: AnyRequest | None, engine: Engine, *, has_begun: bool) -> dict[str, str]:
+def left_behind(request: Request | None, engine: Engine, *, has_begun: bool) -> dict[str, str]:
     """What a load that is ended from outside says of the model before it. Ask before its task is closed."""
     if not isinstance(request, LoadModel):
         return {}
@@ -127,13 +129,15 @@ def absolute(path: str) -> Path:
     return found
 
 
-def unload_model(services: Services) -> ModelUnloaded:
+@answers(UnloadModel)
+def unload_model(_: UnloadModel, __: Call, services: Services) -> ModelUnloaded:
     """Let the model go; with none loaded there is nothing to free, and that is a success too."""
     services.startup_failure = None
     return ModelUnloaded(success=True, freed_bytes=services.engine.unload())
 
 
-def model_info(services: Services) -> ModelDescription:
+@answers(ModelInfo)
+def model_info(_: ModelInfo, __: Call, services: Services) -> ModelDescription:
     """What is loaded. Raises ModelNotLoaded."""
     loaded(services)
     facts = services.engine.facts
@@ -157,7 +161,8 @@ def _describe(facts: ModelFacts) -> ModelDescription:
     )
 
 
-def list_models(request: ListModels) -> Task:
+@handles(ListModels)
+def list_models(request: ListModels, _: Call, __: Services) -> Task:
     """The models in the Hugging Face cache, or in a folder. Reading all their headers may take a while."""
     from mlx_sidecar.hub import cache
 

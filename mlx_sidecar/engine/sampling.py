@@ -63,11 +63,26 @@ def _mix(seed: int, position: int) -> int:
     return z ^ (z >> 31)
 
 
+def _repetition_penalty(sampling: Sampling) -> LogitsProcessor | None:
+    if sampling.repetition_penalty == 1:
+        return None
+    return make_repetition_penalty(sampling.repetition_penalty, _PENALTY_CONTEXT_TOKENS)  # type: ignore[no-any-return]
+
+
+DRAWN_BY = frozenset({"temperature", "top_p", "top_k", "min_p", "seed"})
+"""Options that say how a token is drawn; see Draws and _filtered."""
+
+PROCESSORS: dict[str, Callable[[Sampling], LogitsProcessor | None]] = {"repetition_penalty": _repetition_penalty}
+"""Options that change logits before they are probabilities, each with what makes its processor, None where off."""
+
+if unknown := set(Sampling.__struct_fields__) ^ (DRAWN_BY | PROCESSORS.keys()):
+    raise RuntimeError(f"engine.job.Sampling and engine.sampling differ in {', '.join(sorted(unknown))}")
+
+
 def make_processors(sampling: Sampling) -> list[LogitsProcessor]:
     """What changes a sequence's logits before they are probabilities."""
-    if sampling.repetition_penalty == 1:
-        return []
-    return [make_repetition_penalty(sampling.repetition_penalty, _PENALTY_CONTEXT_TOKENS)]
+    made = (make(sampling) for make in PROCESSORS.values())
+    return [processor for processor in made if processor is not None]
 
 
 def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[Bits | None]) -> mx.array:

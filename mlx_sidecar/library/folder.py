@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
 from mlx_sidecar.errors import MessageTooLarge, SidecarError
 from mlx_sidecar.library.item import MOST_BYTES, Item, digest_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.library.results import Subject

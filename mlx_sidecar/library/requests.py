@@ -8,14 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
 from mlx_sidecar.errors import InvalidRequest, MessageTooLarge
 from mlx_sidecar.library.item import MOST_BYTES, Item, digest_of
 from mlx_sidecar.library.results import Results, Subject
 from mlx_sidecar.protocol.codec import Accepted, decode
-from mlx_sidecar.protocol.requests import Generate, GenerateTags, Summarize
-from mlx_sidecar.protocol.responses import RESULTS
+from mlx_sidecar.protocol.commands import command_of
 
 
 class RequestsInvalid(ClientError):
@@ -74,11 +73,11 @@ def _item(line: bytes, number: int) -> Item:
     subject, digest, command = _subject(read.address.id, number), digest_of(line), read.address.command
     if not isinstance(read, Accepted):
         return Item(subject, digest, command, read.error)
-    if not isinstance(read.request, Generate | GenerateTags | Summarize):
+    if not command_of(read.request).generates:
         refusal = InvalidRequest(f"a batch takes generate-tags, summarize and generate, not '{command}'")
         return Item(subject, digest, command, refusal)
     if len(line) > MOST_BYTES:
         too_large = MessageTooLarge(f"the line has {len(line)} bytes; the limit is {MOST_BYTES}")
         return Item(subject, digest, command, too_large)
     request = msgspec.structs.replace(read.request, id=None)
-    return Item(subject, digest, command, Ask(request, RESULTS[command]), read.warnings)
+    return Item(subject, digest, command, Ask(request), read.warnings)

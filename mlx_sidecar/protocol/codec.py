@@ -13,8 +13,9 @@ import orjson
 from msgspec import Struct
 
 from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, ParseError, SidecarError, UnknownCommand
+from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.framing import Line, Oversized
-from mlx_sidecar.protocol.requests import COMMANDS, AnyRequest, Generate, Id, Message, Request
+from mlx_sidecar.protocol.requests import Generate, Id, Message, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
 UNKNOWN_COMMAND = "unknown"
@@ -39,7 +40,7 @@ class Accepted(Struct, frozen=True):
     """A line that is a request."""
 
     address: Address
-    request: AnyRequest
+    request: Request
     warnings: tuple[str, ...] = ()
 
 
@@ -118,18 +119,18 @@ def _request_type(value: dict[str, Any]) -> type[Request]:
     if not isinstance(command, str):
         came = _show(command) if "command" in value else "nothing"
         raise InvalidRequest(f"'command' must be a string naming a command, got {came}", {"field": "command"})
-    if kind := COMMANDS.get(command):
-        return kind
+    if known := COMMANDS.get(command):
+        return known.request
     nearest = _nearest(command, COMMANDS)
     hint = f"; did you mean '{nearest}'?" if nearest else "; see data.commands for those there are"
     data = {"command": command[:128], "commands": list(COMMANDS), "nearest": nearest}
     raise UnknownCommand(f"unknown command '{command[:64]}'{hint}", data)
 
 
-def convert(value: dict[str, Any], kind: type[Request]) -> AnyRequest:
+def convert(value: dict[str, Any], kind: type[Request]) -> Request:
     """The request that these fields are. Raises InvalidParams."""
     try:
-        return cast("AnyRequest", msgspec.convert(value, kind))
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as problem:
         raise _invalid_params(str(problem), value, kind) from None
 

@@ -18,6 +18,9 @@ Id = Annotated[str, Meta(max_length=128)] | Annotated[int, Meta(ge=-MAX_SAFE_INT
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
+PATH = Meta(extra={"path": True})
+"""Marks a field in which the Python client takes anything that is a path."""
+
 
 class Request(Struct, frozen=True, kw_only=True, tag_field="command"):
     """What every request may carry."""
@@ -48,11 +51,11 @@ class CheckAvailability(Request, frozen=True, kw_only=True, tag="check-availabil
 class LoadModel(Request, frozen=True, kw_only=True, tag="load-model"):
     """Load a model, replacing the one that is loaded."""
 
-    model_path: Annotated[NonEmpty | None, Meta(description="a model folder, or `demo`")] = None
+    model_path: Annotated[NonEmpty | None, PATH, Meta(description="a model folder, or `demo`")] = None
     repo_id: Annotated[
         NonEmpty | None, Meta(description="a repository in the local Hugging Face cache; never fetched")
     ] = None
-    adapter_path: Annotated[NonEmpty | None, Meta(description="a folder with LoRA adapters")] = None
+    adapter_path: Annotated[NonEmpty | None, PATH, Meta(description="a folder with LoRA adapters")] = None
     context_length: Annotated[
         Annotated[int, Meta(ge=64)] | None, Meta(description="tokens, prompt and answer together")
     ] = None
@@ -74,7 +77,7 @@ class ModelInfo(Request, frozen=True, kw_only=True, tag="model-info"):
 class ListModels(Request, frozen=True, kw_only=True, tag="list-models"):
     """The models on this machine."""
 
-    folder: Annotated[NonEmpty | None, Meta(description="look here instead of in the Hugging Face cache")] = None
+    folder: Annotated[NonEmpty | None, PATH, Meta(description="look here instead of in the Hugging Face cache")] = None
 
 
 MAX_EXAMPLES = 8
@@ -194,7 +197,7 @@ class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):
     """Fetch a model from the Hugging Face Hub."""
 
     repo_id: Annotated[NonEmpty, Meta(description="owner/name")]
-    destination: Annotated[NonEmpty | None, Meta(description="a folder; none is the Hugging Face cache")] = None
+    destination: Annotated[NonEmpty | None, PATH, Meta(description="a folder; none is the Hugging Face cache")] = None
     revision: Annotated[NonEmpty | None, Meta(description="branch, tag or commit")] = None
     allow_patterns: Annotated[
         Annotated[list[NonEmpty], Meta(min_length=1, max_length=1000)] | None, Meta(description="only these files")
@@ -215,42 +218,6 @@ class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
     """Finish the requests before this one, answer it last, and end."""
 
     grace_s: Annotated[float, Meta(ge=0, le=86_400, description="what isn't done by then is cancelled")] = 5.0
-
-
-ModelRequest = GenerateTags | Summarize | Generate
-AnyRequest = (
-    CheckAvailability
-    | LoadModel
-    | GenerateTags
-    | Summarize
-    | DownloadModel
-    | ModelInfo
-    | Shutdown
-    | Generate
-    | Cancel
-    | Status
-    | UnloadModel
-    | ListModels
-)
-
-COMMANDS: dict[str, type[Request]] = {
-    str(kind.__struct_config__.tag): kind
-    for kind in (
-        CheckAvailability,
-        LoadModel,
-        GenerateTags,
-        Summarize,
-        DownloadModel,
-        ModelInfo,
-        Shutdown,
-        Generate,
-        Cancel,
-        Status,
-        UnloadModel,
-        ListModels,
-    )
-}
-"""The struct of each command, by its name on the wire."""
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

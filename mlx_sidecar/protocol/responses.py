@@ -214,20 +214,3 @@ class Delta(Struct, frozen=True, kw_only=True):
     """A piece of the text; all pieces together are exactly the text."""
 
     delta: str
-
-
-RESULTS: dict[str, type[Result]] = {
-    "check-availability": Availability,
-    "load-model": ModelLoaded,
-    "generate-tags": Tags,
-    "summarize": Summary,
-    "download-model": Downloaded,
-    "model-info": ModelDescription,
-    "shutdown": ShutDown,
-    "generate": Generated,
-    "cancel": CancelCount,
-    "status": WorkerStatus,
-    "unload-model": ModelUnloaded,
-    "list-models": ModelList,
-}
-"""The struct of each command's response."""

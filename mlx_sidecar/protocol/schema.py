@@ -1,21 +1,20 @@
 """The protocol as JSON Schema, and as the tables of protocol.md: both made from the structs, so they can't drift.
 
-`python -m mlx_sidecar.protocol.schema protocol.md` writes the tables anew.
+`python -m mlx_sidecar.protocol.generate` writes the tables anew.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mlx_sidecar.errors import ERROR_CODES, SidecarError
-from mlx_sidecar.protocol.requests import COMMANDS, Id
-from mlx_sidecar.protocol.responses import RESULTS, Delta, DownloadMeasure, Measure
+from mlx_sidecar.protocol.commands import COMMANDS, described
+from mlx_sidecar.protocol.requests import Id
+from mlx_sidecar.protocol.responses import Delta, DownloadMeasure, Measure
 
 _REFERENCE = "#/$defs/{name}"
 _COMMON_FIELDS = ("id", "timeout_s", "command")
@@ -23,15 +22,18 @@ _COMMON_FIELDS = ("id", "timeout_s", "command")
 
 def schema() -> dict[str, Any]:
     """A schema with `requests` and `lines` in its definitions; a document that obeys it is one of either."""
-    kinds = [*COMMANDS.values(), *RESULTS.values(), Measure, DownloadMeasure, Delta]
+    requests = [command.request for command in COMMANDS.values()]
+    kinds = [*requests, *(command.result for command in COMMANDS.values()), Measure, DownloadMeasure, Delta]
     _, definitions = msgspec.json.schema_components([*kinds, Id], ref_template=_REFERENCE)
-    responses = {f"{command}-response": _response(command, definitions) for command in RESULTS}
+    responses = {f"{command}-response": _response(command, definitions) for command in COMMANDS}
     definitions |= responses
+    for command in COMMANDS.values():
+        definitions[command.request.__name__]["x-command"] = described(command)
     definitions["progress"] = _line(
         "progress", _any_command(), {}, [_ref("Measure"), _ref("DownloadMeasure"), _ref("Delta")]
     )
     definitions["error"] = _line("error", _any_command(), _error_fields(), [])
-    definitions["request"] = {"anyOf": [_ref(kind.__name__) for kind in COMMANDS.values()]}
+    definitions["request"] = {"anyOf": [_ref(kind.__name__) for kind in requests]}
     definitions["line"] = {"anyOf": [*(_ref(name) for name in responses), _ref("progress"), _ref("error")]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -55,7 +57,7 @@ def _any_command() -> dict[str, Any]:
 
 
 def _id_schema() -> dict[str, Any]:
-    return {"anyOf": [{"type": "string", "maxLength": 128}, {"type": "integer"}]}
+    return msgspec.json.schema(Id)
 
 
 def _line(kind: str, command: dict[str, Any], fields: dict[str, Any], one_of: list[dict[str, str]]) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def _error_fields() -> dict[str, Any]:
 
 
 def _response(command: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    result = definitions[RESULTS[command].__name__]
+    result = definitions[COMMANDS[command].result.__name__]
     warnings = {"warnings": {"type": "array", "items": {"type": "string"}}}
     line = _line("response", {"const": command}, {**result["properties"], **warnings}, [])
     line["required"] = ["type", "command", *result.get("required", [])]
@@ -93,16 +95,16 @@ def tables() -> str:
 
 def _request_tables(definitions: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    for command, kind in COMMANDS.items():
-        described = definitions[kind.__name__]
-        fields = {name: f for name, f in described["properties"].items() if name not in _COMMON_FIELDS}
-        lines += [f"### `{command}`", "", described.get("description", ""), ""]
+    for name, command in COMMANDS.items():
+        request = definitions[command.request.__name__]
+        fields = {field: kind for field, kind in request["properties"].items() if field not in _COMMON_FIELDS}
+        lines += [f"### `{name}`", "", request.get("description", ""), ""]
         if fields:
             lines += ["| field | type | default | |", "| --- | --- | --- | --- |"]
-            required = described.get("required", [])
-            lines += [_row(name, field, name in required) for name, field in fields.items()]
+            required = request.get("required", [])
+            lines += [_row(field, kind, field in required) for field, kind in fields.items()]
             lines.append("")
-        result = definitions[RESULTS[command].__name__]
+        result = definitions[command.result.__name__]
         answer = [
             f"`{name}`" + ("" if name in result.get("required", []) or "default" in field else "?")
             for name, field in result["properties"].items()
@@ -145,15 +147,15 @@ def _range(field: dict[str, Any]) -> str:
 
 def _response_tables(definitions: dict[str, Any]) -> list[str]:
     lines = ["### What stands in the answers", "", "| object | field | type | |", "| --- | --- | --- | --- |"]
-    shown = {kind.__name__ for kind in RESULTS.values()} | _referenced(definitions)
+    shown = {command.result.__name__ for command in COMMANDS.values()} | _referenced(definitions)
     for name in sorted(shown):
-        for field, described in definitions[name].get("properties", {}).items():
-            lines.append(f"| `{name}` | `{field}` | {_kind(described)} | {_words(described)} |")
+        for field, kind in definitions[name].get("properties", {}).items():
+            lines.append(f"| `{name}` | `{field}` | {_kind(kind)} | {_words(kind)} |")
     return [*lines, ""]
 
 
 def _referenced(definitions: dict[str, Any]) -> set[str]:
-    results = [definitions[kind.__name__] for kind in RESULTS.values()]
+    results = [definitions[command.result.__name__] for command in COMMANDS.values()]
     return set(re.findall(r"#/\$defs/(\w+)", json.dumps(results)))
 
 
@@ -170,8 +172,3 @@ def with_tables(document: str) -> str:
     before, _, rest = document.partition(_MARKS[0])
     _, _, after = rest.partition(_MARKS[1])
     return f"{before}{_MARKS[0]}\n{tables()}\n{_MARKS[1]}{after}"
-
-
-if __name__ == "__main__":
-    file = Path(sys.argv[1])
-    file.write_text(with_tables(file.read_text(encoding="utf-8")), encoding="utf-8")

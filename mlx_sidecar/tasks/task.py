@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_sidecar.engine.job import Job, JobResult, Sampling
-from mlx_sidecar.protocol.requests import SampledRequest
+from mlx_sidecar.protocol.requests import Request, SampledRequest
 from mlx_sidecar.protocol.responses import Measure, Result, Timing, Usage
 
 
@@ -69,16 +70,15 @@ def _made(jobs: Iterable[Job]) -> Generator[Pause, object, list[Job]]:
     return made
 
 
+_OPTIONS = set(SampledRequest.__struct_fields__) - set(Request.__struct_fields__)
+if set(Sampling.__struct_fields__) != _OPTIONS:
+    # An option that the engine doesn't know would be accepted and ignored.
+    raise RuntimeError(f"requests have {sorted(_OPTIONS)}, engine.job.Sampling {Sampling.__struct_fields__}")
+
+
 def sampling_of(request: SampledRequest) -> Sampling:
     """The sampling that a request asks for."""
-    return Sampling(
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        repetition_penalty=request.repetition_penalty,
-        seed=request.seed,
-    )
+    return msgspec.convert(request, Sampling, from_attributes=True)
 
 
 def usage_of(results: Sequence[JobResult], chunks: int = 1) -> Usage:

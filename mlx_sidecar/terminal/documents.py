@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.library.text import Unreadable, decode
 from mlx_sidecar.protocol.responses import Measure, Result
 from mlx_sidecar.terminal.endings import say, show

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlx_sidecar.client import Client
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.wire import encode
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
 from mlx_sidecar.protocol.codec import Refused, decode
+from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.terminal.endings import say
 
 DEMO = "demo"
@@ -43,9 +44,9 @@ def add_sampling(made: OneLineParser) -> None:
     made.add_argument("--seed", metavar="N", type=at_least(0), help="the same seed, the same text")
 
 
-def given(wanted: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Those of these options that were given."""
-    return {name: value for name in names if (value := getattr(wanted, name)) is not None}
+def given(wanted: argparse.Namespace, kind: type[Request]) -> dict[str, Any]:
+    """The fields of such a request that flags gave."""
+    return {name: value for name in kind.__struct_fields__ if (value := getattr(wanted, name, None)) is not None}
 
 
 def check_options(made: OneLineParser, ask: Callable[[str], Ask[Any]]) -> None:

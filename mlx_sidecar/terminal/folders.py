@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.library.folder import SUFFIXES, Folder
 from mlx_sidecar.library.results import Results

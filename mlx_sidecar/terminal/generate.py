@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.requests import Generate
 from mlx_sidecar.protocol.responses import Generated
 from mlx_sidecar.terminal.documents import STDIN, read, stream_to_terminal
 from mlx_sidecar.terminal.endings import end_with, show
@@ -25,17 +26,17 @@ def generate(arguments: Sequence[str]) -> NoReturn:
     """Print the text."""
     made = _parser()
     wanted = made.parse_args(arguments)
-    options = given(wanted, "system", "max_tokens", "schema", "temperature", "seed")
+    options = given(wanted, Generate)
 
     def ask(prompt: str) -> Ask[Generated]:
-        return calls.made(calls.generate, prompt, **options)
+        return build_ask(calls.generate, prompt, **options)
 
     check_options(made, ask)
     end_with(lambda: _generate(wanted, ask))
 
 
 def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]]) -> int:
-    ask = make(read(STDIN) if wanted.prompt == STDIN else wanted.prompt)
+    ask = make(read(STDIN) if wanted.text == STDIN else wanted.text)
     with client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("writing")
@@ -53,7 +54,7 @@ def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]])
 
 def _parser() -> OneLineParser:
     made = parser("generate", "Text from a prompt.")
-    made.add_argument("prompt", metavar="PROMPT", type=some_text, help="- is stdin")
+    made.add_argument("text", metavar="PROMPT", type=some_text, help="- is stdin")
     made.add_argument("--system", metavar="TEXT", type=some_text, help="goes before everything else")
     made.add_argument("--max-tokens", metavar="N", type=at_least(1), help="(512)")
     made.add_argument("--schema", metavar="FILE", type=_json_of, help="a JSON Schema that the answer obeys")

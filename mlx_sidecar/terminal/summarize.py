@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.requests import Summarize
 from mlx_sidecar.protocol.responses import Summary
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
@@ -19,10 +20,10 @@ def summarize(arguments: Sequence[str]) -> NoReturn:
     """Print a summary, on a terminal as it comes; several have their documents' names above them."""
     made = _parser()
     wanted = made.parse_args(arguments)
-    options = given(wanted, "style", "max_words", "language", "temperature", "seed")
+    options = given(wanted, Summarize)
 
     def ask(text: str) -> Ask[Summary]:
-        return calls.made(calls.summarize, text, **options)
+        return build_ask(calls.summarize, text, **options)
 
     check_options(made, ask)
     if folders.is_job(wanted, made):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.calls import Ask
+from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
@@ -23,12 +24,12 @@ def tags(arguments: Sequence[str]) -> NoReturn:
     wanted = made.parse_args(arguments)
     if wanted.only and wanted.vocabulary is None:
         made.error("--only needs --vocabulary beside it")
-    options = given(wanted, "max_tags", "max_tag_words", "language", "temperature", "seed", "vocabulary")
+    options = given(wanted, GenerateTags)
     if wanted.only:
         options["vocabulary_mode"] = "only"
 
     def ask(text: str) -> Ask[Tags]:
-        return calls.made(calls.tags, text, **options)
+        return build_ask(calls.tags, text, **options)
 
     check_options(made, ask)
     if folders.is_job(wanted, made):

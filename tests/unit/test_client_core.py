@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from mlx_sidecar.client import calls
+from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.core import Core, Delivery
 from mlx_sidecar.client.failures import WorkerEnded, WorkerFailed
 from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.client.wire import Ended, Happening
 from mlx_sidecar.errors import Cancelled, Internal, MessageTooLarge, SidecarError
-from mlx_sidecar.protocol.requests import COMMANDS
-from mlx_sidecar.protocol.responses import CancelCount, Delta, Measure, ModelLoaded
+from mlx_sidecar.protocol.commands import COMMANDS
+from mlx_sidecar.protocol.responses import CancelCount, Delta, Measure
 
 COUNT = {"type": "response", "command": "cancel", "cancelled": 0}
 TAGS = {
@@ -192,10 +193,12 @@ def test_calls_whose_model_could_not_be_loaded_again_fail_with_the_reason() -> N
     core.ended(0.0, 1, "")
     core.feed(error(json.loads(core.started(1.0))["id"], "model_not_found"))
 
-    def answered(ask: calls.Ask[Any], said: Callable[[int], bytes]) -> list[str]:
+    def answered(ask: Ask[Any], said: Callable[[int], bytes]) -> list[str]:
         heard: list[Happening] = []
         number, _ = core.open(ask, heard.append)
-        for receiver, happening in core.feed(line({"type": "progress", "command": "x", "delta": "a"}, number)):
+        for receiver, happening in core.feed(
+            line({"type": "progress", "command": "generate-tags", "delta": "a"}, number)
+        ):
             receiver(happening)
         for receiver, happening in core.feed(said(number)):
             receiver(happening)
@@ -224,7 +227,6 @@ def test_the_next_worker_loads_what_the_last_one_had() -> None:
     core.feed(line({"type": "response", "command": "unload-model", "success": True, "freed_bytes": 1}, number))
     core.ended(2.0, 1, "")
     assert core.started(3.0) == b""
-    assert ModelLoaded is load.kind
 
 
 def test_lines_that_the_worker_found_too_long_fail_the_longest_calls() -> None:
@@ -271,33 +273,16 @@ def test_a_code_of_a_later_version_is_told_as_it_is() -> None:
     assert {"moon_phase"}.isdisjoint(kind.code for kind in SidecarError.__subclasses__())
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "check-availability": calls.check_availability,
-    "load-model": calls.load_model,
-    "generate-tags": calls.tags,
-    "summarize": calls.summarize,
-    "download-model": calls.download_model,
-    "model-info": calls.model_info,
-    "generate": calls.generate,
-    "shutdown": calls.shutdown,
-    "cancel": calls.cancel,
-    "status": calls.status,
-    "unload-model": calls.unload_model,
-    "list-models": calls.list_models,
-}
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_field_of_a_request_can_be_given(command: str) -> None:
     """With the default that the protocol has; `stream` and `progress` are what the client does with them."""
-    fields = {field.name: field for field in structs.fields(COMMANDS[command])}
+    fields = {field.name: field for field in structs.fields(COMMANDS[command].request)}
     fields = {name: field for name, field in fields.items() if name not in ("id", "stream", "progress")}
-    if command == "shutdown":
-        del fields["timeout_s"]
-    parameters = dict(inspect.signature(FUNCTIONS[command]).parameters)
+    function = getattr(calls, COMMANDS[command].function)
+    parameters = dict(inspect.signature(function).parameters)
     parameters.pop("on_progress", None)
     assert parameters.keys() == fields.keys()
     for name, parameter in parameters.items():
         if name not in ("stop", "examples") and not fields[name].required:
             assert parameter.default == fields[name].default, name
-    assert "return" in get_type_hints(FUNCTIONS[command])
+    assert "return" in get_type_hints(function)

@@ -15,27 +15,22 @@ export function schema(worker = WORKER) {
 export function typescript({ $defs: defs }) {
   const requests = defs.request.anyOf.map(({ $ref }) => named($ref));
   const commands = new Map(requests.map((name) => [defs[name].properties.command.enum[0], name]));
+  const rows = [...commands].map(([command, name]) => [command, defs[name]["x-command"]]);
   const lines = ["request", "line", "progress", "error"];
   const kinds = Object.keys(defs).filter((name) => !lines.includes(name));
-  const replaced = new Set([...commands.keys()].map((command) => resultOf(defs, command)));
+  // A response line is the long form of its command's result; the line is what a caller sees.
+  const inner = new Set(JSON.stringify(defs).match(/#\/\$defs\/\w+/g)?.map(named));
+  const replaced = new Set(rows.map(([, row]) => row.result).filter((name) => !inner.has(name)));
   return [
     "// Made from `mlx-sidecar --schema` by scripts/protocol.mjs; a test fails when they differ.\n",
     ...kinds.filter((name) => !replaced.has(name)).map((name) => interfaceOf(defs, name)),
     map("Requests", "What each command is asked with.", commands, (name) => name),
     map("Responses", "What each command answers.", commands, (_, command) => pascal(`${command}-response`)),
+    needModel(rows.filter(([, row]) => row.model === "needs").map(([command]) => command)),
     errorLine(defs.error),
     codes(defs.error.properties.code.enum),
   ].join("\n");
 }
-
-/** The struct of which this command's response line is the long form; the line is what a caller sees. */
-function resultOf(defs, command) {
-  const fields = Object.keys(defs[`${command}-response`].properties).filter((name) => !LINE.has(name)).join();
-  const inner = new Set(JSON.stringify(defs).match(/#\/\$defs\/\w+/g)?.map(named));
-  return Object.keys(defs).find((name) => !inner.has(name) && Object.keys(defs[name].properties ?? {}).join() === fields);
-}
-
-const LINE = new Set(["type", "command", "id", "warnings"]);
 
 function interfaceOf(defs, name) {
   const { properties = {}, required = [], description } = defs[name];
@@ -73,6 +68,10 @@ function errorLine({ properties, required }) {
   });
   return `/** The line that ends a request that failed. */\nexport interface ErrorLine {\n${fields.join("")}}\n`;
 }
+
+const needModel = (commands) => `/** Commands that can't be answered without a model. */
+export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set([${commands.map((name) => JSON.stringify(name)).join(", ")}] as const);
+`;
 
 const codes = (all) => `/** What can go wrong, as the worker says it. */
 export type ErrorCode =\n${all.map((code) => `  | ${JSON.stringify(code)}`).join("\n")};\n`;

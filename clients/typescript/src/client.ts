@@ -3,7 +3,7 @@ import { Aborts } from "./aborts.js";
 import { callBack } from "./callbacks.js";
 import { type Call, Calls, type Outcome, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
-import type { DownloadMeasure, Measure, Requests, Responses } from "./protocol.js";
+import { type DownloadMeasure, type Measure, NEED_MODEL, type Requests, type Responses } from "./protocol.js";
 import { lineOf } from "./request_line.js";
 import { type Begun, TextStream } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
@@ -45,7 +45,6 @@ export interface SidecarOptions {
 
 /** What a worker is given beyond a call's own time before the client stops waiting for its last line. */
 const LATE_MS = 1000;
-const NEED_MODEL: ReadonlySet<Command> = new Set(["generate", "generate-tags", "summarize", "model-info"] as const);
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**

@@ -1,0 +1,36 @@
+"""What asks the model. The tasks are imported with the first such request: the first answer of all shouldn't wait."""
+
+from __future__ import annotations
+
+from mlx_sidecar.commands.handlers import handles
+from mlx_sidecar.commands.models import loaded
+from mlx_sidecar.commands.services import Call, Services
+from mlx_sidecar.protocol.requests import Generate, GenerateTags, Summarize
+from mlx_sidecar.tasks.task import Task
+
+
+@handles(GenerateTags)
+def tags(request: GenerateTags, call: Call, services: Services) -> Task:
+    """Tags for a document."""
+    model = loaded(services)
+    from mlx_sidecar.tasks.tags import generate_tags
+
+    return generate_tags(request, model, call.accepted_at)
+
+
+@handles(Summarize)
+def summary(request: Summarize, call: Call, services: Services) -> Task:
+    """A summary of a document."""
+    model = loaded(services)
+    from mlx_sidecar.tasks.summary import summarize
+
+    return summarize(request, model, call.accepted_at)
+
+
+@handles(Generate)
+def text(request: Generate, call: Call, services: Services) -> Task:
+    """Free text, or JSON, or a choice."""
+    model = loaded(services)
+    from mlx_sidecar.tasks.generate import generate
+
+    return generate(request, model, call.accepted_at)
