@@ -520,6 +520,9 @@ export interface Responses {
   "list-models": ListModelsResponse;
 }
 
+/** Commands that can't be answered without a model. */
+export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set(["generate-tags", "summarize", "model-info", "generate"] as const);
+
 /** The line that ends a request that failed. */
 export interface ErrorLine {
   type: "error";
