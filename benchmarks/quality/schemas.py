@@ -6,7 +6,8 @@ JSON only"; held to it and shown it in the prompt; only shown it, with "Answer w
 first JSON value in the text counts, whatever stands around it.
 
 The table gives, of all answers: those that ended by themselves; those that are JSON, obey the schema and have no names
-but those it gives (where it says that there may be others, any); and the share of fields that have the right value.
+but those it gives (where it says that there may be others, any); the share of fields that have the right value; and the
+share of tokens at which the schema forbade what the model would have taken.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares of all answers, or of all fields."""
+    """Shares of all answers, of all fields, and of all tokens; the last is None where nothing was held."""
 
     ended: float
     valid: float
     fields: float
+    overruled: float | None
 
 
 def cases() -> list[Case]:
@@ -67,13 +69,16 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help=f"comma-separated, of {', '.join(WAYS)}")
     parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object a line")
     wanted = parser.parse_args()
-    print(f"| {wanted.model.name} | ended | valid and closed | fields right |\n| --- | --- | --- | --- |", flush=True)
+    print(f"| {wanted.model.name} | ended | valid and closed | fields right | overruled |")
+    print("| --- | --- | --- | --- | --- |", flush=True)
     with Worker(wanted.model, wanted.preload) as worker:
         for way in wanted.ways.split(","):
             asked = [request(case, way, wanted.max_tokens) for case in cases()]
             lines = [answered.line for answered in worker.answer(asked)]
             found = scores(cases(), lines, way)
-            print(f"| {WAYS[way]} | {found.ended:.0%} | {found.valid:.0%} | {found.fields:.0%} |", flush=True)
+            overruled = "–" if found.overruled is None else f"{found.overruled:.1%}"
+            shares = f"{found.ended:.0%} | {found.valid:.0%} | {found.fields:.0%} | {overruled}"
+            print(f"| {WAYS[way]} | {shares} |", flush=True)
             if wanted.answers:
                 _keep(wanted.answers, way, lines)
 
@@ -99,7 +104,16 @@ def scores(asked: list[Case], lines: list[Line], way: str) -> Scores:
     valid = [is_valid(case.schema, value) for case, value in zip(asked, values, strict=True)]
     fields = [share_right(case.expected, value) for case, value in zip(asked, values, strict=True)]
     count = len(asked)
-    return Scores(sum(ended) / count, sum(valid) / count, sum(fields) / count)
+    return Scores(sum(ended) / count, sum(valid) / count, sum(fields) / count, _overruled(lines))
+
+
+def _overruled(lines: list[Line]) -> float | None:
+    used = [line["usage"] for line in lines if "overruled_tokens" in line.get("usage", {})]
+    if not used:
+        return None
+    overruled: int = sum(usage["overruled_tokens"] for usage in used)
+    tokens: int = sum(usage["output_tokens"] for usage in used)
+    return overruled / tokens
 
 
 def is_valid(schema: dict[str, Any], value: Any) -> bool:
