@@ -128,8 +128,18 @@ class Job(Struct, frozen=True, eq=False):
     keep_special_tokens: bool = True
     filters: Callable[[], Sequence[TextFilter]] | None = None
     streamed: bool = False
+    top_logprobs: int | None = None
+    """Log-probabilities are wanted of each token, and of so many of the likeliest beside it; None for none."""
     continuations: Continuations | None = None
     """Asked for these, nothing is generated but one token, which is thrown away."""
+
+
+class TokenLogprob(Struct, frozen=True):
+    """A token that was chosen, its natural log-probability by the model alone, and the likeliest tokens there."""
+
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
 
 
 class JobResult(Struct, frozen=True):
@@ -146,6 +156,8 @@ class JobResult(Struct, frozen=True):
     reasoning: str = ""
     overruled_tokens: int | None = None
     """At how many tokens a constraint forbade the model's own first choice; None without a constraint."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each token but the end token, where they were asked for."""
     scores: tuple[float, ...] = ()
     """The continuations' log-probabilities (natural), in their order; minus infinity where one wasn't computed."""
 

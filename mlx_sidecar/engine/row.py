@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from mlx_sidecar.engine.constraint import Constrained
 from mlx_sidecar.engine.job import FinishReason, Job, JobResult, Prose, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
-from mlx_sidecar.engine.sampling import Draws, make_processors
+from mlx_sidecar.engine.logprobs import LogprobRecorder
+from mlx_sidecar.engine.sampling import Draws, LogitsProcessor, make_processors
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
 from mlx_sidecar.engine.tokenizer import ThinkMarks
 
@@ -20,7 +21,9 @@ class Row:
         self.ticket, self.group, self.job = ticket, group, job
         self.draws = Draws(job.sampling)
         self.constrained = _constrain(job, model)
-        self.processors = make_processors(job.sampling)
+        self._recorder = None if job.top_logprobs is None else LogprobRecorder(model.vocabulary, job.top_logprobs)
+        first: list[LogitsProcessor] = [self._recorder] if self._recorder else []
+        self.processors = [*first, *make_processors(job.sampling)]
         self._overruled_before = 0
         self.cached_tokens = 0
         self.output_tokens = 0
@@ -55,6 +58,8 @@ class Row:
     def begin_again(self) -> None:
         """Its batch is lost: it goes on after the tokens that it has."""
         self.draws.rewind(len(self._generated))
+        if self._recorder is not None:
+            self._recorder.begin_again()
         self._overruled_before = self._overruled_tokens or 0
         self.constrained = _constrain(self.job, self._model)
         for token in self._generated if self.constrained else ():
@@ -80,6 +85,8 @@ class Row:
         self._generated.append(token)
         if token in self._model.eos_ids:
             return ""
+        if self._recorder is not None:
+            self._recorder.take(token)
         self.output_tokens += 1
         return self._stream.feed(token)
 
@@ -110,6 +117,7 @@ class Row:
             first_token_at=self._first_token_at or now,
             ended_at=now,
             overruled_tokens=self._overruled_tokens,
+            logprobs=self._recorder.found if self._recorder else (),
         )
 
     @property

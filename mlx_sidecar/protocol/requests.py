@@ -184,6 +184,12 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
     thinking: Annotated[
         bool, Meta(description="let a thinking model think first; the reasoning comes apart from the text")
     ] = False
+    logprobs: Annotated[
+        bool, Meta(description="each token with its log-probability by the model alone, in the response")
+    ] = False
+    top_logprobs: Annotated[
+        int, Meta(ge=0, le=20, description="with `logprobs`: so many of the likeliest tokens beside each")
+    ] = 0
     temperature: Annotated[float, Meta(ge=0, le=5, description="0 takes the likeliest token")] = 0.7
 
     def __post_init__(self) -> None:
@@ -191,6 +197,8 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
             raise ValueError("needs exactly one of 'prompt' and 'messages'")
         if self.schema is not None and self.choices is not None:
             raise ValueError("takes 'schema' or 'choices', not both")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("field 'top_logprobs': needs 'logprobs' beside it")
 
 
 class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):

@@ -115,10 +115,27 @@ class Summary(Result, frozen=True, kw_only=True):
     timing: Timing
 
 
+class TopToken(Struct, frozen=True, kw_only=True):
+    """A token that might have been chosen."""
+
+    text: str
+    logprob: float
+    bytes: Annotated[list[int] | UnsetType, Meta(description="where the token alone isn't whole characters")] = UNSET
+
+
+class TokenScore(TopToken, frozen=True, kw_only=True):
+    """A token that was chosen. Natural logarithms of the model's own distribution."""
+
+    top: Annotated[list[TopToken] | UnsetType, Meta(description="with `top_logprobs`, likeliest first")] = UNSET
+
+
 class Generated(Result, frozen=True, kw_only=True):
     text: str
     json: Annotated[Any, Meta(description="the parsed text, with `schema`; null where `max_tokens` cut it")] = UNSET
     reasoning: Annotated[str | UnsetType, Meta(description="with `thinking`")] = UNSET
+    logprobs: Annotated[
+        list[TokenScore] | UnsetType, Meta(description="with `logprobs`; of all tokens but the end token")
+    ] = UNSET
     finish_reason: FinishReason
     usage: Usage
     timing: Timing

@@ -8,14 +8,15 @@ from typing import Any
 import orjson
 from msgspec import UNSET
 
-from mlx_sidecar.engine.job import Constraint, Job, JsonSchema, LanguageModel, OneOf, Turn
+from mlx_sidecar.engine.job import Constraint, Job, JsonSchema, LanguageModel, OneOf, TokenLogprob, Turn
 from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate as GenerateRequest
-from mlx_sidecar.protocol.responses import Generated
+from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
 from mlx_sidecar.tasks.count import Counter
 from mlx_sidecar.tasks.task import Generate, Pause, Task, sampling_of, timing_of, usage_of
 
 _LONG_PROMPT_CHARS = 64 * 1024
+_LEAST_LOGPROB = -9999.0
 
 
 def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float) -> Task:
@@ -35,12 +36,14 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         stop=tuple(request.stop),
         thinking=request.thinking,
         streamed=request.stream,
+        top_logprobs=request.top_logprobs if request.logprobs else None,
     )
     (answer,) = yield Generate([job])
     return Generated(
         text=answer.text,
         json=_parsed(answer.text) if request.schema is not None else UNSET,
         reasoning=answer.reasoning if request.thinking else UNSET,
+        logprobs=[_token_score(each, request.top_logprobs) for each in answer.logprobs] if request.logprobs else UNSET,
         finish_reason=answer.finish_reason,
         usage=usage_of([answer]),
         timing=timing_of([answer], accepted_at),
@@ -76,6 +79,23 @@ def _constraint(request: GenerateRequest) -> Constraint | None:
     if request.schema is not None:
         return JsonSchema(request.schema)
     return OneOf(tuple(request.choices)) if request.choices is not None else None
+
+
+def _token_score(found: TokenLogprob, top: int) -> TokenScore:
+    others = [TopToken(logprob=_finite(logprob), **_spelled(token)) for token, logprob in found.top]
+    return TokenScore(logprob=_finite(found.logprob), top=others if top else UNSET, **_spelled(found.token))
+
+
+def _spelled(token: bytes) -> dict[str, Any]:
+    try:
+        return {"text": token.decode()}
+    except UnicodeDecodeError:
+        return {"text": token.decode("utf-8", "replace"), "bytes": list(token)}
+
+
+def _finite(logprob: float) -> float:
+    """JSON has no infinity."""
+    return max(logprob, _LEAST_LOGPROB)
 
 
 def _parsed(text: str) -> Any:

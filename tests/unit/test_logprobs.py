@@ -1,0 +1,55 @@
+"""Log-probabilities are those of a plain forward pass, alone and in a batch, whatever changes the choice of tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.engine.job import Job, OneOf, Sampling, Turn
+from tests.support.models import Shelf
+from tests.unit.test_scoring import loaded, run
+
+PROMPTS = ("The sea", "Bread and butter, and a long text about it", "x")
+
+
+def job(engine: Engine, prompt: str, sampling: Sampling = Sampling(), **options: Any) -> Job:  # noqa: B008 - frozen
+    """Eight tokens, and three of the likeliest at each."""
+    return Job(engine.model.render([Turn("user", prompt)]), 8, sampling, top_logprobs=3, **options)
+
+
+def check(engine: Engine, wanted: Job, found: Any) -> None:
+    """Against one pass over the prompt and all that was chosen."""
+    model: Any = engine.model
+    tokens = [next(iter(model.vocabulary.ids_of[each.token])) for each in found]
+    logits = model.network(mx.array([[*wanted.prompt.tokens, *tokens]])).astype(mx.float32)[0]
+    likely = np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))[len(wanted.prompt) - 1 :]
+    for place, each in enumerate(found):
+        assert each.logprob == pytest.approx(float(likely[place, tokens[place]]), abs=1e-4)
+        assert [score for _, score in each.top] == pytest.approx(sorted(likely[place], reverse=True)[:3], abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "mamba", "lfm2"])
+def test_they_are_those_of_a_forward_pass(shelf: Shelf, family: str) -> None:
+    """For each of several rows, whose tokens are chosen in different ways."""
+    engine = loaded(shelf, family)
+    jobs = [
+        job(engine, PROMPTS[0]),
+        job(engine, PROMPTS[1], Sampling(temperature=1.5, seed=1, repetition_penalty=1.3)),
+        job(engine, PROMPTS[2], constraint=OneOf(("a long choice", "another"))),
+    ]
+    for wanted, result in zip(jobs, run(engine, jobs), strict=True):
+        assert len(result.logprobs) == result.output_tokens > 0
+        check(engine, wanted, result.logprobs)
+
+
+def test_who_asks_for_none_gets_none(shelf: Shelf) -> None:
+    """And who asks for the chosen tokens alone gets these."""
+    engine = loaded(shelf, "llama")
+    prompt = engine.model.render([Turn("user", PROMPTS[0])])
+    none, some = run(engine, [Job(prompt, 3), Job(prompt, 3, top_logprobs=0)])
+    assert none.logprobs == ()
+    assert [each.top for each in some.logprobs] == [()] * some.output_tokens
