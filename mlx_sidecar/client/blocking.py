@@ -192,6 +192,7 @@ class Client:
     tags = _answered(calls.tags)
     summarize = _answered(calls.summarize)
     summarize_stream = _streamed(calls.summarize)
+    classify = _answered(calls.classify)
     download_model = _answered(calls.download_model)
     model_info = _answered(calls.model_info)
     generate = _answered(calls.generate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlx_sidecar.commands.handlers import handles
 from mlx_sidecar.commands.models import loaded
 from mlx_sidecar.commands.services import Call, Services
-from mlx_sidecar.protocol.requests import Generate, GenerateTags, Summarize
+from mlx_sidecar.protocol.requests import Classify, Generate, GenerateTags, Summarize
 from mlx_sidecar.tasks.task import Task
 
 
@@ -13,18 +13,20 @@ from mlx_sidecar.tasks.task import Task
 def tags(request: GenerateTags, call: Call, services: Services) -> Task:
     """Tags for a document."""
     model = loaded(services)
+    from mlx_sidecar.tasks.receipt import with_seed
     from mlx_sidecar.tasks.tags import generate_tags
 
-    return generate_tags(request, model, call.accepted_at)
+    return generate_tags(with_seed(request), model, call.accepted_at)
 
 
 @handles(Summarize)
 def summary(request: Summarize, call: Call, services: Services) -> Task:
     """A summary of a document."""
     model = loaded(services)
+    from mlx_sidecar.tasks.receipt import with_seed
     from mlx_sidecar.tasks.summary import summarize
 
-    return summarize(request, model, call.accepted_at)
+    return summarize(with_seed(request), model, call.accepted_at)
 
 
 @handles(Generate)
@@ -32,5 +34,15 @@ def text(request: Generate, call: Call, services: Services) -> Task:
     """Free text, or JSON, or a choice."""
     model = loaded(services)
     from mlx_sidecar.tasks.generate import generate
+    from mlx_sidecar.tasks.receipt import with_seed
 
-    return generate(request, model, call.accepted_at)
+    return generate(with_seed(request), model, call.accepted_at)
+
+
+@handles(Classify)
+def label(request: Classify, call: Call, services: Services) -> Task:
+    """Labels for a document."""
+    model = loaded(services)
+    from mlx_sidecar.tasks.classify import classify
+
+    return classify(request, model, call.accepted_at)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
+
+from mlx_sidecar.engine.digests import ModelDigests
 
 T = TypeVar("T")
 
@@ -159,7 +161,9 @@ class JobResult(Struct, frozen=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of each token but the end token, where they were asked for."""
     scores: tuple[float, ...] = ()
-    """The continuations' log-probabilities (natural), in their order; minus infinity where one wasn't computed."""
+    """The continuations' log-probabilities (natural), in their order; of those in `not_computed` the first token's."""
+    not_computed: frozenset[int] = frozenset()
+    """Continuations of which there were too many to compute them to their end."""
 
 
 class TextCame(Struct, frozen=True):
@@ -217,6 +221,9 @@ class LanguageModel(Protocol):
         With `raw`, and for a model without a chat template only, markers in the contents count.
         Raises InvalidParams where the chat template refuses the conversation.
         """
+
+    def digests(self) -> Generator[None, None, ModelDigests]:
+        """Of the model's files. Read once, a piece at a time; raises OSError."""
 
     def check(self, constraint: Constraint) -> None:
         """Raise InvalidParams where the constraint can't be honoured."""

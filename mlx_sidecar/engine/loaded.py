@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mlx_sidecar.engine.constraint import Constraints
+from mlx_sidecar.engine.digests import ModelDigests, model_digests
 from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, Turn
 from mlx_sidecar.engine.memory import RowCost
 from mlx_sidecar.engine.prompt import PromptBuilder
@@ -30,6 +32,7 @@ class LoadedModel:
     task_prompts: dict[str, Any] | None = None
     """What `task_prompts.json` in the model's folder says."""
     _recent: Recent = field(default_factory=Recent)
+    _digests: ModelDigests | None = None
 
     @property
     def context_length(self) -> int:
@@ -75,6 +78,13 @@ class LoadedModel:
         if not opening:
             return prompt
         return Prompt([*prompt.tokens, *self.tokenizer.encode(opening)], prompt.reusable)
+
+    def digests(self) -> Generator[None, None, ModelDigests]:
+        """Of the model's files. Read once, a piece at a time; raises OSError."""
+        if self._digests is None:
+            adapter = Path(self.facts.adapter_path) if self.facts.adapter_path else None
+            self._digests = yield from model_digests(Path(self.facts.path), adapter, self.tokenizer.template)
+        return self._digests
 
     def check(self, constraint: Constraint) -> None:
         """Compile a constraint ahead; it is kept for the jobs that follow."""

@@ -7,7 +7,6 @@ prompt's cache. All of it comes in pieces, so that a running batch isn't held up
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -61,7 +60,9 @@ class Scoring:
         self._network, self._kept, self._prompt = network, kept, prompt
         self._wanted, self._tokens, self._rows = wanted, tokens, rows
         self.scores: tuple[float, ...] = ()
-        """Natural logarithms of probabilities, in the continuations' order; minus infinity for what wasn't computed."""
+        """Natural logarithms of probabilities, in the continuations' order."""
+        self.not_computed = frozenset[int]()
+        """Those whose score is that of their first token: of very many the likeliest are computed to their end."""
         self._pieces = self._run()
 
     def step(self) -> bool:
@@ -84,9 +85,7 @@ class Scoring:
             rows = self._rows(len(self._prompt) + len(self._tokens[longer[-1]]))
             numbers, longer = longer[:rows], longer[rows:]
             scores[numbers] += self._rest(prompt.cache, [self._tokens[number] for number in numbers])
-        left_out = np.ones(len(scores), dtype=np.bool_)
-        left_out[chosen] = False
-        scores[left_out] = -math.inf
+        self.not_computed = frozenset(range(len(scores))).difference(chosen)
         self.scores = tuple(float(score) for score in scores)
 
     def _shortlist(self, scores: Floats) -> list[int]:
@@ -171,8 +170,11 @@ class ScoringQueue:
             self.remove(ticket)
             return [JobFailed(ticket, problem)]
         self.remove(ticket)
-        scores, ended_at = current.scoring.scores, time.monotonic()
-        return [JobEnded(ticket, replace(current.result, scores=scores, ended_at=ended_at))]
+        scored = current.scoring
+        found = replace(
+            current.result, scores=scored.scores, not_computed=scored.not_computed, ended_at=time.monotonic()
+        )
+        return [JobEnded(ticket, found)]
 
     def _rows(self, length: int) -> int:
         room, cost = self._budget.room(), self._model.cost

@@ -74,6 +74,7 @@ COMMANDS: dict[str, Command] = {
         Command(requests.LoadModel, responses.ModelLoaded, start=StartRule.BARRIER, model="changes", progress=Measure),
         Command(requests.GenerateTags, responses.Tags, model="needs", generates=True, progress=Measure, method="tags"),
         Command(requests.Summarize, responses.Summary, model="needs", generates=True, progress=Measure),
+        Command(requests.Classify, responses.Classified, model="needs", generates=True, progress=Measure),
         Command(requests.DownloadModel, responses.Downloaded, progress=DownloadMeasure),
         Command(requests.ModelInfo, responses.ModelDescription, model="needs"),
         Command(requests.Shutdown, responses.ShutDown, start=StartRule.BARRIER),

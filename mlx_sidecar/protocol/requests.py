@@ -31,7 +31,13 @@ class Request(Struct, frozen=True, kw_only=True, tag_field="command"):
     ] = None
 
 
-class SampledRequest(Request, frozen=True, kw_only=True):
+class ReceiptRequest(Request, frozen=True, kw_only=True):
+    """What every request that asks the model may carry."""
+
+    receipt: Annotated[bool, Meta(description="say in the response what is needed to get it again")] = False
+
+
+class SampledRequest(ReceiptRequest, frozen=True, kw_only=True):
     """What every request that generates text may carry."""
 
     temperature: Annotated[float, Meta(ge=0, le=5, description="0 takes the likeliest token")] = 0.0
@@ -82,6 +88,8 @@ class ListModels(Request, frozen=True, kw_only=True, tag="list-models"):
 
 MAX_EXAMPLES = 8
 MAX_EXAMPLE_CHARS = 20_000
+MAX_LABEL_CHARS = 128
+MAX_DESCRIPTION_CHARS = 500
 
 
 class TagsExample(Struct, frozen=True, kw_only=True):
@@ -120,9 +128,21 @@ class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags
         Annotated[list[TagsExample], Meta(max_length=MAX_EXAMPLES)],
         Meta(description="texts with the tags that they should get: the model follows their taste"),
     ] = []
+    scores: Annotated[
+        bool, Meta(description="the probability of each tag that a reader accepts it, the most probable first")
+    ] = False
+    min_score: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="no tag that scores less; implies `scores`")
+    ] = None
+    all_scores: Annotated[
+        bool, Meta(description="with `vocabulary`: what each of its entries scores; implies `scores`")
+    ] = False
+    evidence: Annotated[bool, Meta(description="for each tag, where in the document it comes from")] = False
 
     def __post_init__(self) -> None:
         _refuse_blank(self.content)
+        if self.all_scores and self.vocabulary is None:
+            raise ValueError("field 'all_scores': needs 'vocabulary' beside it")
         if self.vocabulary_mode is not None and self.vocabulary is None:
             raise ValueError("field 'vocabulary_mode': needs 'vocabulary' beside it")
         _refuse_unfit(self.vocabulary)
@@ -131,6 +151,63 @@ class GenerateTags(SampledRequest, frozen=True, kw_only=True, tag="generate-tags
             _refuse_unfit(example.tags, "examples")
             if all(len(tag.split()) > self.max_tag_words for tag in example.tags):
                 raise ValueError(f"field 'examples': {example.tags[0]!r} has more words than 'max_tag_words' allows")
+
+
+class Label(Struct, frozen=True, kw_only=True):
+    """A label, and in words what it stands for."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_LABEL_CHARS)]
+    description: Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)] = ""
+
+
+class LabelExample(Struct, frozen=True, kw_only=True):
+    """A text, and the label that it should get, or with `multi` the labels."""
+
+    content: Annotated[str, Meta(max_length=MAX_EXAMPLE_CHARS)]
+    label: str | None = None
+    labels: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
+
+    @property
+    def all_labels(self) -> list[str]:
+        """The one, or all of them."""
+        return [self.label] if self.label is not None else self.labels or []
+
+
+class Classify(ReceiptRequest, frozen=True, kw_only=True, tag="classify"):
+    """Which of these labels fits a document, with probabilities."""
+
+    content: Annotated[str, Meta(description="the document")]
+    labels: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=MAX_LABEL_CHARS)] | Label],
+        Meta(min_length=2, max_length=5_000, description="no two alike"),
+    ]
+    multi: Annotated[bool, Meta(description="any number of labels may fit, instead of exactly one")] = False
+    min_score: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="with `multi`: 0.5 if not given")
+    ] = None
+    examples: Annotated[
+        Annotated[list[LabelExample], Meta(max_length=MAX_EXAMPLES)],
+        Meta(description="texts with the labels that they should get"),
+    ] = []
+    evidence: Annotated[bool, Meta(description="for each label that fits, where in the document it comes from")] = False
+
+    def __post_init__(self) -> None:
+        _refuse_blank(self.content)
+        if self.min_score is not None and not self.multi:
+            raise ValueError("field 'min_score': needs 'multi' beside it; without it one label is chosen")
+        names, alike = _names_of(self.labels), set[str]()
+        for name in names:
+            if problem := _unfit_as_label(name):
+                raise ValueError(f"field 'labels': {name[:60]!r} {problem}")
+            if name.casefold() in alike:
+                raise ValueError(f"field 'labels': {name[:60]!r} is there twice")
+            alike.add(name.casefold())
+        for example in _known(self.examples, LabelExample):
+            _refuse_blank(example.content, "examples")
+            if (example.label is None) == (example.labels is None):
+                raise ValueError("field 'examples': each needs exactly one of 'label' and 'labels'")
+            if unknown := next((each for each in example.all_labels if each not in names), None):
+                raise ValueError(f"field 'examples': {unknown[:60]!r} is none of 'labels'")
 
 
 class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
@@ -146,6 +223,7 @@ class Summarize(SampledRequest, frozen=True, kw_only=True, tag="summarize"):
         Annotated[list[SummaryExample], Meta(max_length=MAX_EXAMPLES)],
         Meta(description="texts with the summaries that they should get: the model follows their style"),
     ] = []
+    evidence: Annotated[bool, Meta(description="for each sentence, on which of the document's it rests")] = False
     stream: Annotated[bool, Meta(description="send the text as it comes, as `delta` progress lines")] = False
 
     def __post_init__(self) -> None:
@@ -247,6 +325,20 @@ def _refuse_unfit(tags: object, field: str = "vocabulary") -> None:
     for entry in tags if isinstance(tags, list) else ():
         if isinstance(entry, str) and (problem := _unfit_as_tag(entry)):
             raise ValueError(f"field '{field}': {entry[:60]!r} {problem}")
+
+
+def _names_of(labels: object) -> list[str]:
+    """What is a label; the rest is refused elsewhere."""
+    found = labels if isinstance(labels, list) else []
+    return [name for each in found if isinstance(name := each.name if isinstance(each, Label) else each, str) and name]
+
+
+def _unfit_as_label(name: str) -> str | None:
+    if not name.strip():
+        return "is blank"
+    if name != name.strip():
+        return "has blanks around it"
+    return "holds a control character" if _CONTROL.search(name) else None
 
 
 def _unfit_as_tag(entry: str) -> str | None:

@@ -102,15 +102,93 @@ class Timing(Struct, frozen=True, kw_only=True):
 FinishReason = Literal["stop", "length"]
 
 
+class Quote(Struct, frozen=True, kw_only=True):
+    """A piece of the document to the letter, and its place in UTF-16 code units, as JavaScript counts."""
+
+    quote: str
+    start: int
+    end: int
+
+
+class SentenceEvidence(Struct, frozen=True, kw_only=True):
+    """A sentence of a summary, and up to three pieces of the document that it rests on; none is no evidence."""
+
+    sentence: str
+    sources: list[Quote]
+
+
+class TagScore(Struct, frozen=True, kw_only=True):
+    tag: str
+    score: float
+
+
+class LabelScore(Struct, frozen=True, kw_only=True):
+    label: str
+    score: float
+
+
+Calibrated = Literal["default"] | bool
+
+
+class Versions(Struct, frozen=True, kw_only=True):
+    mlx_sidecar: str
+    mlx: str
+    mlx_lm: str
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What an answer depends on. Digests are SHA-256; none of the request's text is in here."""
+
+    model_digest: Annotated[str, Meta(description="of weights and settings, file by file")]
+    adapter_digest: str | UnsetType = UNSET
+    template_digest: Annotated[str, Meta(description="of the chat template")]
+    prompt_version: Annotated[str, Meta(description="of the words and examples that tasks are asked with")]
+    input_digest: Annotated[str, Meta(description="of the request's texts")]
+    options: Annotated[dict[str, Any], Meta(description="the request's other fields, with their defaults")]
+    seed: Annotated[int | None, Meta(description="also where the request had none and tokens were drawn")]
+    versions: Versions
+    device: str
+
+
 class Tags(Result, frozen=True, kw_only=True):
     tags: list[str]
+    scores: Annotated[list[float] | UnsetType, Meta(description="with `scores`: one for each tag, 0 to 1")] = UNSET
+    vocabulary_scores: Annotated[
+        list[TagScore] | UnsetType, Meta(description="with `all_scores`: each entry once, the most probable first")
+    ] = UNSET
+    calibrated: Annotated[Calibrated | UnsetType, Meta(description="with `scores`: by what they are probabilities")] = (
+        UNSET
+    )
+    evidence: Annotated[
+        list[list[Quote]] | UnsetType, Meta(description="with `evidence`: up to three for each tag, or none")
+    ] = UNSET
+    receipt: Annotated[Receipt | UnsetType, Meta(description="with `receipt`")] = UNSET
+    usage: Usage
+    timing: Timing
+
+
+class Classified(Result, frozen=True, kw_only=True):
+    label: Annotated[str | UnsetType, Meta(description="without `multi`: the most probable one")] = UNSET
+    labels: Annotated[list[str] | UnsetType, Meta(description="with `multi`: those that score `min_score` or more")] = (
+        UNSET
+    )
+    scores: Annotated[
+        list[LabelScore], Meta(description="each label once, the most probable first; without `multi` their sum is 1")
+    ]
+    calibrated: Calibrated
+    evidence: Annotated[
+        list[list[Quote]] | UnsetType, Meta(description="with `evidence`: for `label`, or each of `labels`")
+    ] = UNSET
+    receipt: Annotated[Receipt | UnsetType, Meta(description="with `receipt`")] = UNSET
     usage: Usage
     timing: Timing
 
 
 class Summary(Result, frozen=True, kw_only=True):
     summary: str
+    evidence: Annotated[list[SentenceEvidence] | UnsetType, Meta(description="with `evidence`")] = UNSET
     finish_reason: FinishReason
+    receipt: Annotated[Receipt | UnsetType, Meta(description="with `receipt`")] = UNSET
     usage: Usage
     timing: Timing
 
@@ -137,6 +215,7 @@ class Generated(Result, frozen=True, kw_only=True):
         list[TokenScore] | UnsetType, Meta(description="with `logprobs`; of all tokens but the end token")
     ] = UNSET
     finish_reason: FinishReason
+    receipt: Annotated[Receipt | UnsetType, Meta(description="with `receipt`")] = UNSET
     usage: Usage
     timing: Timing
 

@@ -13,6 +13,7 @@ from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate as GenerateRequest
 from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
 from mlx_sidecar.tasks.count import Counter
+from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.task import Generate, Pause, Task, sampling_of, timing_of, usage_of
 
 _LONG_PROMPT_CHARS = 64 * 1024
@@ -39,12 +40,14 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         top_logprobs=request.top_logprobs if request.logprobs else None,
     )
     (answer,) = yield Generate([job])
+    receipt = yield from receipt_of(request, model)
     return Generated(
         text=answer.text,
         json=_parsed(answer.text) if request.schema is not None else UNSET,
         reasoning=answer.reasoning if request.thinking else UNSET,
         logprobs=[_token_score(each, request.top_logprobs) for each in answer.logprobs] if request.logprobs else UNSET,
         finish_reason=answer.finish_reason,
+        receipt=receipt,
         usage=usage_of([answer]),
         timing=timing_of([answer], accepted_at),
     )

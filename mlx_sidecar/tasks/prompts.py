@@ -9,7 +9,7 @@ parameters examples that show both tasks cost a third of the right tags.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -52,6 +52,8 @@ class Question(Struct, frozen=True):
     examples: tuple[Turn, ...] = ()
     are_own: bool = False
     """Whether the request brought the examples itself."""
+    answer: str = ""
+    """How an answer is written, with its first tag or label in braces."""
 
     def about(self, content: str) -> list[Turn]:
         """The conversation for this document. Prompts for other tasks and other documents are likely to begin alike."""
@@ -71,16 +73,16 @@ class Question(Struct, frozen=True):
 
     @property
     def opening(self) -> str:
-        """What an answer of tags begins with, before the blank before its first tag."""
-        return self._before_tags.rstrip()
+        """What an answer begins with, before the blank before its first tag or label."""
+        return self._before_first.rstrip()
 
     def first_tag(self, tag: str) -> str:
-        """A tag as it follows the opening."""
-        return self._before_tags[len(self.opening) :] + tag
+        """A tag, or a label, as it follows the opening."""
+        return self._before_first[len(self.opening) :] + tag
 
     @property
-    def _before_tags(self) -> str:
-        return self.prompts.tags.answer.partition("{tags}")[0]
+    def _before_first(self) -> str:
+        return self.answer.partition("{")[0]
 
 
 def tags_question(model: LanguageModel, wanted: TagsWanted, content: str, examples: Sequence[Example] = ()) -> Question:
@@ -89,10 +91,27 @@ def tags_question(model: LanguageModel, wanted: TagsWanted, content: str, exampl
     wanted = replace(wanted, language=wanted.language or _named(prompts, content))
     instruction = tags_instruction(prompts.tags, wanted)
     if examples:
-        return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, wanted)), True)
+        return Question(prompts, instruction, tuple(_tags_turns(prompts, examples, wanted)), True, prompts.tags.answer)
     plain = TagsWanted(wanted.max_tags, wanted.max_words)
     turns = _every_task(prompts) if prompts.every_task else _tags_turns(prompts, _fitting(prompts, content), plain)
-    return _with_room(Question(prompts, instruction, tuple(turns)), model)
+    return _with_room(Question(prompts, instruction, tuple(turns), answer=prompts.tags.answer), model)
+
+
+def labels_question(
+    model: LanguageModel, labels: Mapping[str, str], multi: bool, examples: Sequence[tuple[str, str]] = ()
+) -> Question:
+    """Ask which of these labels, given with their descriptions, fits; `examples` are texts with their labels."""
+    prompts = prompts_of(model)
+    shown = "\n".join(f"- {name}: {words}" if words else f"- {name}" for name, words in labels.items())
+    wording = prompts.labels
+    instruction = (wording.multi if multi else wording.instruction).replace("{labels}", shown)
+    turns = list[Turn]()
+    for content, label in examples:
+        turns += [
+            Turn("user", document_text(prompts, content, instruction)[0]),
+            Turn("assistant", wording.answer.replace("{label}", label)),
+        ]
+    return Question(prompts, instruction, tuple(turns), True, wording.answer)
 
 
 def summary_question(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, Prose, TextFilter
 from mlx_sidecar.errors import ContextTooLong, ModelUnsupported
 from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
+from mlx_sidecar.tasks.evidence import summary_evidence
 from mlx_sidecar.tasks.notes import says_nothing
 from mlx_sidecar.tasks.numbers import numbers_in
 from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, Opening, SingleLine, WordLimit
 from mlx_sidecar.tasks.prompts import Question, SummaryWanted, summary_question
+from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
@@ -49,9 +51,13 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         results += notes
         text = _joined(notes, text, model)
     (answer,) = yield Generate([_final_job(text, question, request, model)])
+    evidence = (yield from summary_evidence(request.content, answer.text)) if request.evidence else UNSET
+    receipt = yield from receipt_of(request, model)
     return Summary(
         summary=answer.text,
+        evidence=evidence,
         finish_reason=answer.finish_reason,
+        receipt=receipt,
         usage=usage_of([*results, answer], chunks),
         timing=timing_of([*results, answer], accepted_at),
     )

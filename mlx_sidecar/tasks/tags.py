@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
-from mlx_sidecar.protocol.responses import Tags
+from mlx_sidecar.protocol.responses import Quote, Tags
+from mlx_sidecar.tasks.calibration import default_calibration
 from mlx_sidecar.tasks.candidates import candidates, in_order
-from mlx_sidecar.tasks.closed_tags import choose_tags, scoring_job
+from mlx_sidecar.tasks.closed_tags import choose_tags, score_vocabulary
+from mlx_sidecar.tasks.evidence import tag_evidence
+from mlx_sidecar.tasks.found_tags import FoundTags, wants_scores, with_scores
 from mlx_sidecar.tasks.language import ENGLISH, language_of
 from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
+from mlx_sidecar.tasks.receipt import receipt_of
+from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
-from mlx_sidecar.tasks.task import Task, in_slices, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Task, Wish, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 from mlx_sidecar.tasks.wording import Example
 
@@ -25,13 +32,33 @@ _MOST_TOKENS_PER_TAG = 48
 _USUAL_TAG_CHARS = 10
 _SAMPLE_CHARS = 2048
 _LISTED_PERCENT = 80.0
+_SCORED_PERCENT = 90.0
 """How far a request is whose lists are there and are to be ranked."""
 
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
+    """Find the tags of a document, and what else is wanted of them."""
+    find = choose_tags if request.vocabulary_mode == "only" else list_tags
+    found = yield from find(request, model)
+    evidence: list[list[Quote]] | UnsetType = UNSET
+    if request.evidence:
+        evidence, asked = yield from tag_evidence(request.content, found.tags, found.scorer_of(found.tags))
+        found.results += asked
+    receipt = yield from receipt_of(request, model)
+    return Tags(
+        tags=found.tags,
+        scores=found.scores,
+        vocabulary_scores=found.vocabulary_scores,
+        calibrated="default" if wants_scores(request) else UNSET,
+        evidence=evidence,
+        receipt=receipt,
+        usage=usage_of(found.results, found.parts),
+        timing=timing_of(found.results, accepted_at),
+    )
+
+
+def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, Any, FoundTags]:
     """Ask each part of the document for tags, and count in how many parts each of them comes up."""
-    if request.vocabulary_mode == "only":
-        return (yield from choose_tags(request, model, accepted_at))
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     shown = yield from vocabulary.shown(request.content, model)
     asking = _Asking(request, model, vocabulary, shown)
@@ -42,7 +69,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     answers = [asking.read(result) for result in results]
     if asking.ranks:
         pools = [candidates(part, listed, asking.is_tag) for part, listed in zip(parts, answers, strict=True)]
-        jobs = (asking.score(part, pool) for part, pool in zip(parts, pools, strict=True))
+        jobs = (asking.scorer(pool).job(part) for part, pool in zip(parts, pools, strict=True))
         scored = yield from in_slices(jobs, len(parts), begin=listed_at)
         answers = [
             in_order(pool, result.scores, part)[: request.max_tags]
@@ -50,7 +77,27 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
         ]
         results += scored
     tags = _most_found(answers, request.max_tags, vocabulary)
-    return Tags(tags=tags, usage=usage_of(results, len(parts)), timing=timing_of(results, accepted_at))
+    found = FoundTags(tags, results, len(parts), asking.scorer)
+    if wants_scores(request):
+        yield from _score(found, request, asking, parts)
+    return found
+
+
+def _score(
+    found: FoundTags, request: GenerateTags, asking: _Asking, parts: Sequence[str]
+) -> Generator[Wish, Any, None]:
+    """Entries of a vocabulary score as with `only`, other tags as what they are: the model's own words."""
+    scores = dict[str, float]()
+    if request.vocabulary:
+        vocabulary = asking.vocabulary
+        nats, asked = yield from score_vocabulary(vocabulary, asking.plain_question, parts, asking.model)
+        found.results += asked
+        scores |= zip(vocabulary.tags, default_calibration("vocabulary", asking.model).each(nats), strict=True)
+    if own := [tag for tag in found.tags if tag not in scores]:
+        nats, asked = yield from score_parts(asking.scorer(own), parts, begin=_SCORED_PERCENT)
+        found.results += asked
+        scores |= zip(own, default_calibration("tags", asking.model).each(nats), strict=True)
+    with_scores(found, request, scores, asking.vocabulary.tags)
 
 
 class _Asking:
@@ -59,13 +106,12 @@ class _Asking:
     def __init__(
         self, request: GenerateTags, model: LanguageModel, vocabulary: TagVocabulary, shown: Sequence[str]
     ) -> None:
-        self._request, self._model = request, model
-        self.question: Question = tags_question(
-            model,
-            TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language),
-            request.content,
-            [Example(each.content, tuple(each.tags)) for each in request.examples],
-        )
+        self._request, self.model, self.vocabulary = request, model, vocabulary
+        wanted = TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language)
+        examples = [Example(each.content, tuple(each.tags)) for each in request.examples]
+        self.question: Question = tags_question(model, wanted, request.content, examples)
+        self.plain_question = tags_question(model, replace(wanted, vocabulary=()), request.content, examples)
+        """The same without the vocabulary in it, as entries are scored."""
         self._grammar = tag_list_grammar(
             request.max_tag_words, vocabulary.tags, self.question.prompts.tags.repeat_penalty_nats
         )
@@ -79,7 +125,7 @@ class _Asking:
     def job(self, part: str) -> Job:
         """Ask for the tags of a part."""
         return Job(
-            prompt=self._model.render(self.question.about(part), opening=self.question.opening),
+            prompt=self.model.render(self.question.about(part), opening=self.question.opening),
             max_tokens=self._request.max_tags * _MOST_TOKENS_PER_TAG,
             sampling=sampling_of(self._request),
             constraint=self._grammar,
@@ -87,11 +133,10 @@ class _Asking:
             filters=lambda: [TagListEnd(self._reader, self._request.max_tags)],
         )
 
-    def score(self, part: str, tags: Sequence[str]) -> Job:
-        """Score tags as the first of an answer, with what follows it: "central" is less likely than "central bank"."""
+    def scorer(self, tags: Sequence[str]) -> Scorer:
+        """Scores tags as the first of an answer, with what follows it: "central" is less likely than "central bank"."""
         separator = self.question.prompts.tags.separator.rstrip() or self.question.prompts.tags.separator
-        texts = tuple(self.question.first_tag(tag) + separator for tag in tags)
-        return scoring_job(self._model, self.question, part, texts, (0.0,) * len(texts))
+        return Scorer(self.model, self.question, [self.question.first_tag(tag) + separator for tag in tags])
 
     def is_tag(self, text: str) -> bool:
         """Whether a text may be a tag of this request."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_sidecar.engine.job import Job, JobResult, Sampling
-from mlx_sidecar.protocol.requests import Request, SampledRequest
+from mlx_sidecar.protocol.requests import ReceiptRequest, SampledRequest
 from mlx_sidecar.protocol.responses import Measure, Result, Timing, Usage
 
 
@@ -70,7 +70,7 @@ def _made(jobs: Iterable[Job]) -> Generator[Pause, object, list[Job]]:
     return made
 
 
-_OPTIONS = set(SampledRequest.__struct_fields__) - set(Request.__struct_fields__)
+_OPTIONS = set(SampledRequest.__struct_fields__) - set(ReceiptRequest.__struct_fields__)
 if set(Sampling.__struct_fields__) != _OPTIONS:
     # An option that the engine doesn't know would be accepted and ignored.
     raise RuntimeError(f"requests have {sorted(_OPTIONS)}, engine.job.Sampling {Sampling.__struct_fields__}")

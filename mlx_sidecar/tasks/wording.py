@@ -48,6 +48,17 @@ class TagsWording(Struct, frozen=True, forbid_unknown_fields=True):
     """What a token loses that began an earlier tag, where the next one begins."""
 
 
+class LabelsWording(Struct, frozen=True, forbid_unknown_fields=True):
+    """How labels are asked for, where there are few enough to show them, and how an answer is written."""
+
+    instruction: Text
+    """With `{labels}`."""
+    multi: Text
+    """The same where several may fit."""
+    answer: Text
+    """With `{label}`."""
+
+
 class SummaryWording(Struct, frozen=True, forbid_unknown_fields=True):
     """How summaries are asked for."""
 
@@ -78,6 +89,7 @@ class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):
     document: Text
     """With `{content}` and, after it, `{instruction}`."""
     tags: TagsWording
+    labels: LabelsWording
     summary: SummaryWording
     examples: Annotated[tuple[Example, ...], Meta(max_length=16)] = ()
     every_task: bool | None = None
@@ -91,6 +103,8 @@ class TaskPrompts(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("'document' needs {content} and, after it, {instruction}")
         if "{tags}" not in self.tags.answer:
             raise ValueError("'answer' needs {tags}")
+        if "{label}" not in self.labels.answer:
+            raise ValueError("'answer' of 'labels' needs {label}")
         if not any(sign in self.tags.separator for sign in _SEPARATORS):
             raise ValueError("'separator' needs a comma, semicolon, line break, | or ·")
         for example in self.examples:
@@ -131,7 +145,7 @@ def task_prompts(stated: dict[str, Any]) -> TaskPrompts:
     """A folder's file; what it doesn't say is as it is built in."""
     usual = _stated()
     merged = {**usual, **stated}
-    for section in ("tags", "summary"):
+    for section in ("tags", "labels", "summary"):
         given = stated.get(section, {})
         merged[section] = {**usual[section], **given} if isinstance(given, dict) else given
     return msgspec.convert(merged, TaskPrompts)

@@ -34,6 +34,8 @@ class Question(Struct, frozen=True):
     alone: Callable[[Any], str]
     among_others: Callable[[str, Any], str]
     streams: bool = False
+    marked: Callable[[Any], Sequence[str]] = lambda _: ()
+    """The words of an answer that a terminal shows in colour."""
 
 
 def read(name: str) -> str:
@@ -57,7 +59,8 @@ def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace)
         waiting.now("reading")
         for name, outcome in zip(names, _outcomes(threads, client, names, question), strict=True):
             waiting.stop()
-            failed += _print(name, outcome, partial(question.among_others, name), wanted.json)
+            words = partial(question.among_others, name)
+            failed += _print(name, outcome, words, wanted.json, question.marked)
     return int(failed > 0)
 
 
@@ -65,7 +68,7 @@ def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> in
     try:
         text = read(name)
     except ClientError as failed:
-        return int(_print(name, failed, question.alone, wanted.json))
+        return int(_print(name, failed, question.alone, wanted.json, question.marked))
     with client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("reading")
@@ -76,7 +79,7 @@ def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> in
             return 0
         outcome = _outcome(client, question, text, waiting.report)
         waiting.stop()
-        return int(_print(name, outcome, question.alone, wanted.json))
+        return int(_print(name, outcome, question.alone, wanted.json, question.marked))
 
 
 def stream_to_terminal(client: Client, ask: Ask[Any], waiting: Waiting) -> None:
@@ -112,13 +115,19 @@ def _outcome(
     return result
 
 
-def _print(name: str, outcome: Result | SidecarError | ClientError, words: Callable[[Any], str], as_json: bool) -> bool:
+def _print(
+    name: str,
+    outcome: Result | SidecarError | ClientError,
+    words: Callable[[Any], str],
+    as_json: bool,
+    marked: Callable[[Any], Sequence[str]],
+) -> bool:
     """Whether it is a failure."""
     if isinstance(outcome, Result):
         if as_json:
             print_json({"path": name, **msgspec.to_builtins(outcome)})
         else:
-            show(f"{words(outcome)}\n")
+            show(f"{words(outcome)}\n", marked(outcome))
         return False
     if isinstance(outcome, WorkerEnded):
         raise outcome

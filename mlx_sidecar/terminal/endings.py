@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import ClientError, SidecarError, WorkerEnded
@@ -30,10 +31,21 @@ def say(message: str) -> None:
         sys.stderr.write(f"mlx-sidecar: {message.translate(_CONTROLS)}\n")
 
 
-def show(text: str) -> None:
-    """An answer, at once. What a model writes, or a file is called, doesn't get to steer a terminal."""
-    sys.stdout.write(text.translate(_CONTROLS_BUT_LINES) if sys.stdout.isatty() else text)
+def show(text: str, marked: Sequence[str] = ()) -> None:
+    """An answer, at once; on a terminal these words in colour.
+
+    What a model writes, or a file is called, doesn't get to steer a terminal.
+    """
+    sys.stdout.write(_in_colour(text.translate(_CONTROLS_BUT_LINES), marked) if sys.stdout.isatty() else text)
     sys.stdout.flush()
+
+
+def _in_colour(text: str, words: Sequence[str]) -> str:
+    """As the terminal is told, unless NO_COLOR asks for none (no-color.org)."""
+    if not words or os.environ.get("NO_COLOR"):
+        return text
+    some = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.sub(rf"\b(?:{some})", "\x1b[1;36m\\g<0>\x1b[0m", text, flags=re.IGNORECASE)
 
 
 def let_signals_through() -> None:

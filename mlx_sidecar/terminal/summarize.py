@@ -14,6 +14,7 @@ from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
 from mlx_sidecar.terminal.endings import end_with
 from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
+from mlx_sidecar.terminal.scored import sentence_lines
 
 
 def summarize(arguments: Sequence[str]) -> NoReturn:
@@ -30,11 +31,17 @@ def summarize(arguments: Sequence[str]) -> NoReturn:
         end_with(lambda: folders.work_through(wanted, "summarize", options, ask))
     question = Question(
         ask=ask,
-        alone=lambda result: str(result.summary),
-        among_others=lambda name, result: f"==> {name} <==\n{result.summary}\n",
-        streams=True,
+        alone=_alone,
+        among_others=lambda name, result: f"==> {name} <==\n{_alone(result)}\n",
+        streams=not wanted.evidence,
     )
     end_with(lambda: answer(wanted.file, question, wanted))
+
+
+def _alone(result: Summary) -> str:
+    if isinstance(result.evidence, list):
+        return "\n".join(sentence_lines(result.evidence))
+    return result.summary
 
 
 def _parser() -> OneLineParser:
@@ -43,6 +50,7 @@ def _parser() -> OneLineParser:
     made.add_argument("--style", choices=("sentence", "paragraph", "bullets"), help="(sentence)")
     made.add_argument("--max-words", metavar="N", type=at_least(1), help="at most so many")
     made.add_argument("--language", metavar="NAME", type=some_text, help="language of the summary")
+    made.add_argument("--evidence", action="store_true", default=None, help="below each sentence, what it rests on")
     add_model(made)
     add_sampling(made)
     folders.add_flags(made)

@@ -9,13 +9,14 @@ from typing import NoReturn
 
 from mlx_sidecar.client import calls
 from mlx_sidecar.client.ask import Ask, build_ask
-from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
 from mlx_sidecar.terminal.endings import end_with
 from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
+from mlx_sidecar.terminal.scored import tag_lines
 
 
 def tags(arguments: Sequence[str]) -> NoReturn:
@@ -36,10 +37,17 @@ def tags(arguments: Sequence[str]) -> NoReturn:
         end_with(lambda: folders.work_through(wanted, "generate-tags", options, ask))
     question = Question(
         ask=ask,
-        alone=lambda result: "\n".join(result.tags),
-        among_others=lambda name, result: f"{name}: {', '.join(result.tags)}",
+        alone=lambda result: "\n".join(tag_lines(result)),
+        among_others=_among_others,
+        marked=lambda result: result.tags if wanted.evidence else (),
     )
     end_with(lambda: answer(wanted.file, question, wanted))
+
+
+def _among_others(name: str, result: Tags) -> str:
+    if isinstance(result.evidence, list):
+        return "\n".join([f"{name}:", *tag_lines(result)])
+    return f"{name}: {', '.join(tag_lines(result))}"
 
 
 def _parser() -> OneLineParser:
@@ -50,6 +58,9 @@ def _parser() -> OneLineParser:
     made.add_argument("--vocabulary", metavar="FILE", type=_lines_of, help="tags to prefer, one a line")
     made.add_argument("--only", action="store_true", help="no tags but those of the vocabulary")
     made.add_argument("--language", metavar="NAME", type=some_text, help="language of the tags")
+    made.add_argument("--scores", action="store_true", default=None, help="how probable each is, 0 to 1")
+    made.add_argument("--min-score", metavar="N", type=number(0, 1), help="none that scores less")
+    made.add_argument("--evidence", action="store_true", default=None, help="below each, where it comes from")
     add_model(made)
     add_sampling(made)
     folders.add_flags(made)

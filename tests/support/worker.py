@@ -134,6 +134,7 @@ COMMANDS = frozenset(
         "load-model",
         "generate-tags",
         "summarize",
+        "classify",
         "download-model",
         "model-info",
         "shutdown",

@@ -7,7 +7,7 @@ import math
 from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
-from mlx_sidecar.tasks.closed_tags import choose_tags
+from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Generate
 from tests.unit.test_tasks import WordModel
 
@@ -18,7 +18,7 @@ def run(
     request: GenerateTags, model: WordModel, with_document: dict[str, float], without: float = -5.0
 ) -> tuple[list[str], list[list[Job]]]:
     """The tags that these log-probabilities lead to (-20 for others), and what was asked in each round."""
-    task = choose_tags(request, model, 0.0)
+    task = generate_tags(request, model, 0.0)
     asked: list[list[Job]] = []
     results: list[JobResult] | None = None
     try:

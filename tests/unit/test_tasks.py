@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any
 
 import pytest
 
+from mlx_sidecar.engine.digests import ModelDigests
 from mlx_sidecar.engine.job import Constraint, Grammar, Job, JobResult, Prompt, T, Turn
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.errors import ModelUnsupported
@@ -41,6 +42,11 @@ class WordModel:
         assert not thinking
         assert not raw
         return Prompt([len(word) for text in [*(turn.content for turn in turns), opening] for word in text.split()])
+
+    def digests(self) -> Generator[None, None, ModelDigests]:
+        """Of nothing."""
+        yield
+        return ModelDigests("m", "t")
 
     def check(self, constraint: Constraint) -> None:
         """Anything can be honoured."""

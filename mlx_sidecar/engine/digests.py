@@ -1,0 +1,51 @@
+"""Digests of what an answer depends on: the model's files, its adapter's, its chat template."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Generator
+from pathlib import Path
+
+from msgspec import Struct
+
+_PIECE_BYTES = 8 * 2**20
+_SETTINGS = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ModelDigests(Struct, frozen=True):
+    """SHA-256 in hexadecimal."""
+
+    model: str
+    template: str
+    adapter: str | None = None
+
+
+def model_digests(path: Path, adapter_path: Path | None, template: str | None) -> Generator[None, None, ModelDigests]:
+    """Read the files, a piece at a time. Raises OSError."""
+    model = yield from _folder(path)
+    adapter = (yield from _folder(adapter_path)) if adapter_path is not None else None
+    return ModelDigests(model, hashlib.sha256((template or "").encode()).hexdigest(), adapter)
+
+
+def _folder(path: Path) -> Generator[None, None, str]:
+    """Of the names and contents of weights and settings."""
+    whole = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.suffix == ".safetensors" or file.name in _SETTINGS or file.name == "adapter_config.json":
+            digest = yield from _file(file)
+            whole.update(f"{file.name} {digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _file(file: Path) -> Generator[None, None, str]:
+    # In the Hugging Face cache a large file is a link to one that is named by its digest.
+    if file.is_symlink() and _SHA256.fullmatch(name := file.resolve().name):
+        return name
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            digest.update(piece)
+            yield
+    return digest.hexdigest()

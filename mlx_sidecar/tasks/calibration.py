@@ -1,0 +1,54 @@
+"""From scores in nats to probabilities that a reader agrees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from mlx_sidecar.engine.job import LanguageModel
+
+Kind = Literal["tags", "vocabulary", "labels"]
+"""What is scored: tags that the model made, entries of a vocabulary, labels."""
+
+_LARGE_PARAMS = 1_000_000_000
+
+
+class Calibration(Struct, frozen=True):
+    """A logistic curve: at `middle` nats the probability is a half, and `slope` says how fast it grows there."""
+
+    middle: float
+    slope: float
+
+    def each(self, scores: Sequence[float]) -> list[float]:
+        """The probability of each by itself, 0 to 1."""
+        return [_logistic(self.slope * (score - self.middle)) for score in scores]
+
+    def one_of(self, scores: Sequence[float]) -> list[float]:
+        """The probability of each if exactly one is right; their sum is 1."""
+        best = max(scores)
+        weights = [math.exp(self.slope * (score - best)) for score in scores]
+        return [weight / sum(weights) for weight in weights]
+
+
+_SMALL: dict[Kind, Calibration] = {
+    "tags": Calibration(middle=-6.0, slope=0.5),
+    "vocabulary": Calibration(middle=2.36, slope=0.39),
+    "labels": Calibration(middle=0.0, slope=0.5),
+}
+_LARGE: dict[Kind, Calibration] = {
+    "tags": Calibration(middle=-6.0, slope=0.5),
+    "vocabulary": Calibration(middle=0.0, slope=0.5),
+    "labels": Calibration(middle=0.0, slope=0.5),
+}
+
+
+def default_calibration(kind: Kind, model: LanguageModel) -> Calibration:
+    """The built-in one for models of this size."""
+    return (_LARGE if model.param_count >= _LARGE_PARAMS else _SMALL)[kind]
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
