@@ -115,6 +115,11 @@ export class Sidecar {
     return this.call("generate-tags", params, options);
   }
 
+  /** Which of some labels fits, or with `multi` which of them. */
+  classify(params: Params<"classify">, options?: CallOptions<"classify">): Promise<Responses["classify"]> {
+    return this.call("classify", params, options);
+  }
+
   summarize(params: Params<"summarize">, options?: CallOptions<"summarize">): Promise<Responses["summarize"]> {
     return this.call("summarize", params, options);
   }

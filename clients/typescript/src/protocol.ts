@@ -35,6 +35,8 @@ export interface GenerateTags {
   id?: string | number | null;
   /** seconds from acceptance, waiting included */
   timeout_s?: number | null;
+  /** say in the response what is needed to get it again; default false */
+  receipt?: boolean;
   /** 0 takes the likeliest token; default 0 */
   temperature?: number;
   /** nucleus sampling; 1 is off; default 1 */
@@ -61,6 +63,14 @@ export interface GenerateTags {
   language?: string | null;
   /** texts with the tags that they should get: the model follows their taste; default [] */
   examples?: ReadonlyArray<TagsExample>;
+  /** the probability of each tag that a reader accepts it, the most probable first; default false */
+  scores?: boolean;
+  /** no tag that scores less; implies `scores` */
+  min_score?: number | null;
+  /** with `vocabulary`: what each of its entries scores; implies `scores`; default false */
+  all_scores?: boolean;
+  /** for each tag, where in the document it comes from; default false */
+  evidence?: boolean;
 }
 
 /** A text, and the tags that it should get. */
@@ -76,6 +86,8 @@ export interface Summarize {
   id?: string | number | null;
   /** seconds from acceptance, waiting included */
   timeout_s?: number | null;
+  /** say in the response what is needed to get it again; default false */
+  receipt?: boolean;
   /** 0 takes the likeliest token; default 0 */
   temperature?: number;
   /** nucleus sampling; 1 is off; default 1 */
@@ -98,6 +110,8 @@ export interface Summarize {
   language?: string | null;
   /** texts with the summaries that they should get: the model follows their style; default [] */
   examples?: ReadonlyArray<SummaryExample>;
+  /** for each sentence, on which of the document's it rests; default false */
+  evidence?: boolean;
   /** send the text as it comes, as `delta` progress lines; default false */
   stream?: boolean;
 }
@@ -106,6 +120,43 @@ export interface Summarize {
 export interface SummaryExample {
   content: string;
   summary: string;
+}
+
+/** Which of these labels fits a document, with probabilities. */
+export interface Classify {
+  command: "classify";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** say in the response what is needed to get it again; default false */
+  receipt?: boolean;
+  /** the document */
+  content: string;
+  /** no two alike */
+  labels: ReadonlyArray<string | Label>;
+  /** any number of labels may fit, instead of exactly one; default false */
+  multi?: boolean;
+  /** with `multi`: 0.5 if not given */
+  min_score?: number | null;
+  /** texts with the labels that they should get; default [] */
+  examples?: ReadonlyArray<LabelExample>;
+  /** for each label that fits, where in the document it comes from; default false */
+  evidence?: boolean;
+}
+
+/** A label, and in words what it stands for. */
+export interface Label {
+  name: string;
+  /** default "" */
+  description?: string;
+}
+
+/** A text, and the label that it should get, or with `multi` the labels. */
+export interface LabelExample {
+  content: string;
+  label?: string | null;
+  labels?: ReadonlyArray<string> | null;
 }
 
 /** Fetch a model from the Hugging Face Hub. */
@@ -152,6 +203,8 @@ export interface Generate {
   id?: string | number | null;
   /** seconds from acceptance, waiting included */
   timeout_s?: number | null;
+  /** say in the response what is needed to get it again; default false */
+  receipt?: boolean;
   /** 0 takes the likeliest token; default 0.7 */
   temperature?: number;
   /** nucleus sampling; 1 is off; default 1 */
@@ -182,6 +235,10 @@ export interface Generate {
   choices?: ReadonlyArray<string> | null;
   /** let a thinking model think first; the reasoning comes apart from the text; default false */
   thinking?: boolean;
+  /** each token with its log-probability by the model alone, in the response; default false */
+  logprobs?: boolean;
+  /** with `logprobs`: so many of the likeliest tokens beside each; default 0 */
+  top_logprobs?: number;
 }
 
 /** One turn of a conversation. */
@@ -242,6 +299,43 @@ export interface Quantization {
   mode?: string | null;
 }
 
+export interface TagScore {
+  tag: string;
+  score: number;
+}
+
+/** A piece of the document to the letter, and its place in UTF-16 code units, as JavaScript counts. */
+export interface Quote {
+  quote: string;
+  start: number;
+  end: number;
+}
+
+/** What an answer depends on. Digests are SHA-256; none of the request's text is in here. */
+export interface Receipt {
+  /** of weights and settings, file by file */
+  model_digest: string;
+  adapter_digest?: string;
+  /** of the chat template */
+  template_digest: string;
+  /** of the words and examples that tasks are asked with */
+  prompt_version: string;
+  /** of the request's texts */
+  input_digest: string;
+  /** the request's other fields, with their defaults */
+  options: { readonly [name: string]: unknown };
+  /** also where the request had none and tokens were drawn */
+  seed: number | null;
+  versions: Versions;
+  device: string;
+}
+
+export interface Versions {
+  mlx_sidecar: string;
+  mlx: string;
+  mlx_lm: string;
+}
+
 /** Tokens; `chunks` is the number of parts that the document was read in. */
 export interface Usage {
   input_tokens: number;
@@ -259,6 +353,35 @@ export interface Timing {
   decode_s: number;
   total_s: number;
   tokens_per_s: number;
+}
+
+/** A sentence of a summary, and up to three pieces of the document that it rests on; none is no evidence. */
+export interface SentenceEvidence {
+  sentence: string;
+  sources: ReadonlyArray<Quote>;
+}
+
+export interface LabelScore {
+  label: string;
+  score: number;
+}
+
+/** A token that was chosen. Natural logarithms of the model's own distribution. */
+export interface TokenScore {
+  text: string;
+  logprob: number;
+  /** where the token alone isn't whole characters */
+  bytes?: ReadonlyArray<number>;
+  /** with `top_logprobs`, likeliest first */
+  top?: ReadonlyArray<TopToken>;
+}
+
+/** A token that might have been chosen. */
+export interface TopToken {
+  text: string;
+  logprob: number;
+  /** where the token alone isn't whole characters */
+  bytes?: ReadonlyArray<number>;
 }
 
 export interface DeviceMemory {
@@ -372,6 +495,16 @@ export interface GenerateTagsResponse {
   command: "generate-tags";
   id?: string | number;
   tags: ReadonlyArray<string>;
+  /** with `scores`: one for each tag, 0 to 1 */
+  scores?: ReadonlyArray<number>;
+  /** with `all_scores`: each entry once, the most probable first */
+  vocabulary_scores?: ReadonlyArray<TagScore>;
+  /** with `scores`: by what they are probabilities */
+  calibrated?: "default" | boolean;
+  /** with `evidence`: up to three for each tag, or none */
+  evidence?: ReadonlyArray<ReadonlyArray<Quote>>;
+  /** with `receipt` */
+  receipt?: Receipt;
   usage: Usage;
   timing: Timing;
   warnings?: ReadonlyArray<string>;
@@ -382,7 +515,31 @@ export interface SummarizeResponse {
   command: "summarize";
   id?: string | number;
   summary: string;
+  /** with `evidence` */
+  evidence?: ReadonlyArray<SentenceEvidence>;
   finish_reason: "length" | "stop";
+  /** with `receipt` */
+  receipt?: Receipt;
+  usage: Usage;
+  timing: Timing;
+  warnings?: ReadonlyArray<string>;
+}
+
+export interface ClassifyResponse {
+  type: "response";
+  command: "classify";
+  id?: string | number;
+  /** without `multi`: the most probable one */
+  label?: string;
+  /** with `multi`: those that score `min_score` or more */
+  labels?: ReadonlyArray<string>;
+  /** each label once, the most probable first; without `multi` their sum is 1 */
+  scores: ReadonlyArray<LabelScore>;
+  calibrated: "default" | boolean;
+  /** with `evidence`: for `label`, or each of `labels` */
+  evidence?: ReadonlyArray<ReadonlyArray<Quote>>;
+  /** with `receipt` */
+  receipt?: Receipt;
   usage: Usage;
   timing: Timing;
   warnings?: ReadonlyArray<string>;
@@ -438,7 +595,11 @@ export interface GenerateResponse {
   json?: unknown;
   /** with `thinking` */
   reasoning?: string;
+  /** with `logprobs`; of all tokens but the end token */
+  logprobs?: ReadonlyArray<TokenScore>;
   finish_reason: "length" | "stop";
+  /** with `receipt` */
+  receipt?: Receipt;
   usage: Usage;
   timing: Timing;
   warnings?: ReadonlyArray<string>;
@@ -494,6 +655,7 @@ export interface Requests {
   "load-model": LoadModel;
   "generate-tags": GenerateTags;
   "summarize": Summarize;
+  "classify": Classify;
   "download-model": DownloadModel;
   "model-info": ModelInfo;
   "shutdown": Shutdown;
@@ -510,6 +672,7 @@ export interface Responses {
   "load-model": LoadModelResponse;
   "generate-tags": GenerateTagsResponse;
   "summarize": SummarizeResponse;
+  "classify": ClassifyResponse;
   "download-model": DownloadModelResponse;
   "model-info": ModelInfoResponse;
   "shutdown": ShutdownResponse;
@@ -521,7 +684,7 @@ export interface Responses {
 }
 
 /** Commands that can't be answered without a model. */
-export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set(["generate-tags", "summarize", "model-info", "generate"] as const);
+export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set(["generate-tags", "summarize", "classify", "model-info", "generate"] as const);
 
 /** The line that ends a request that failed. */
 export interface ErrorLine {
