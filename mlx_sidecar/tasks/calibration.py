@@ -34,15 +34,20 @@ class Calibration(Struct, frozen=True):
 
 
 _SMALL: dict[Kind, Calibration] = {
-    "tags": Calibration(middle=-6.0, slope=0.5),
-    "vocabulary": Calibration(middle=2.36, slope=0.39),
-    "labels": Calibration(middle=0.0, slope=0.5),
+    # 220 tags of English texts that a reader accepts or not; of a vocabulary 50 of Debian's packages with 70 entries.
+    "tags": Calibration(middle=-6.42, slope=0.209),
+    "vocabulary": Calibration(middle=2.36, slope=0.394),
+    "labels": Calibration(middle=2.36, slope=0.394),
 }
+"""Fitted with SmolLM2-135M-Instruct, but for labels, which have no data yet: they are said not to be calibrated."""
+
 _LARGE: dict[Kind, Calibration] = {
-    "tags": Calibration(middle=-6.0, slope=0.5),
-    "vocabulary": Calibration(middle=0.0, slope=0.5),
-    "labels": Calibration(middle=0.0, slope=0.5),
+    # 120 tags of texts in seven languages; 20 packages.
+    "tags": Calibration(middle=-7.71, slope=0.184),
+    "vocabulary": Calibration(middle=1.54, slope=0.401),
+    "labels": Calibration(middle=-2.0, slope=0.5),
 }
+"""Fitted with Qwen2.5-Coder-1.5B-Instruct."""
 
 
 def default_calibration(kind: Kind, model: LanguageModel) -> Calibration:

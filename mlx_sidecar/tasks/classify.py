@@ -61,7 +61,7 @@ def classify(request: Classify, model: LanguageModel, accepted_at: float) -> Tas
         label=UNSET if request.multi else fitting[0],
         labels=fitting if request.multi else UNSET,
         scores=ranked,
-        calibrated="default",
+        calibrated=False,
         evidence=evidence,
         receipt=receipt,
         usage=usage_of(results, len(parts)),
