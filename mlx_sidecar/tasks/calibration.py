@@ -42,7 +42,7 @@ _SMALL: dict[Kind, Calibration] = {
 """Fitted with SmolLM2-135M-Instruct, but for labels, which have no data yet: they are said not to be calibrated."""
 
 _LARGE: dict[Kind, Calibration] = {
-    # 120 tags of texts in seven languages; 20 packages.
+    # 120 tags of texts in five languages; 20 packages.
     "tags": Calibration(middle=-7.71, slope=0.184),
     "vocabulary": Calibration(middle=1.54, slope=0.401),
     "labels": Calibration(middle=-2.0, slope=0.5),
