@@ -9,11 +9,10 @@ from typing import Literal
 from msgspec import Struct
 
 from mlx_sidecar.engine.job import LanguageModel
+from mlx_sidecar.tasks.wording import is_large
 
 Kind = Literal["tags", "vocabulary", "labels"]
 """What is scored: tags that the model made, entries of a vocabulary, labels."""
-
-_LARGE_PARAMS = 1_000_000_000
 
 
 class Calibration(Struct, frozen=True):
@@ -52,7 +51,7 @@ _LARGE: dict[Kind, Calibration] = {
 
 def default_calibration(kind: Kind, model: LanguageModel) -> Calibration:
     """The built-in one for models of this size."""
-    return (_LARGE if model.param_count >= _LARGE_PARAMS else _SMALL)[kind]
+    return (_LARGE if is_large(model) else _SMALL)[kind]
 
 
 def _logistic(x: float) -> float:

@@ -43,12 +43,7 @@ _COLDEST = 1e-3
 def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, Any, FoundTags]:
     """Score the vocabulary on the document, and choose the entries that fit."""
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
-    question = tags_question(
-        model,
-        TagsWanted(request.max_tags, request.max_tag_words, language=request.language),
-        request.content,
-        [Example(each.content, tuple(each.tags)) for each in request.examples],
-    )
+    question = question_for(request, model)
     parts = yield from split_document(request.content, [question], model, _ANSWER_TOKENS)
     nats, results = yield from score_vocabulary(vocabulary, question, parts, model)
     scores = dict(zip(vocabulary.tags, default_calibration("vocabulary", model).each(nats), strict=True))
@@ -63,14 +58,21 @@ def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, 
     return found
 
 
+def question_for(request: GenerateTags, model: LanguageModel, shown: Sequence[str] = ()) -> Question:
+    """What a request asks. Entries of a vocabulary are scored without any of them `shown` in the prompt."""
+    wanted = TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language)
+    examples = [Example(each.content, tuple(each.tags)) for each in request.examples]
+    return tags_question(model, wanted, request.content, examples)
+
+
 def score_vocabulary(
-    vocabulary: TagVocabulary, question: Question, parts: Sequence[str], model: LanguageModel, *, begin: float = 0.0
+    vocabulary: TagVocabulary, question: Question, parts: Sequence[str], model: LanguageModel
 ) -> Generator[Wish, Any, tuple[list[float], list[JobResult]]]:
     """What each entry scores on these parts, in nats. What stands in a part word by word gets something on top."""
     scorer = _scorer(model, question, vocabulary.tags)
     shares = yield from _found_in(parts, vocabulary)
     weights = [[_WORDS_NATS * share for share in of_part] for of_part in shares]
-    return (yield from score_parts(scorer, parts, weights, begin=begin))
+    return (yield from score_parts(scorer, parts, weights))
 
 
 def _scorer(model: LanguageModel, question: Question, tags: Sequence[str]) -> Scorer:

@@ -40,7 +40,7 @@ _LEAST_SHARE = 0.2
 _TELLING = 2.0
 """Numbers, and words with a capital letter, weigh so much more than others."""
 
-_LONG_BOUND = re.compile(r"(?<=[,;:])\s+|\s+")
+_SOME_BLANKS, _ANY_BLANKS = re.compile(r"\s+"), re.compile(r"\s*")
 
 
 class Span(Struct, frozen=True):
@@ -67,17 +67,19 @@ def spans_of(content: str) -> list[Span]:
 def _pieces(content: str, start: int, end: int) -> list[Span]:
     found = list[Span]()
     while end - start > _MAX_QUOTE_CHARS:
-        cuts = [cut.start() for cut in _LONG_BOUND.finditer(content, start + 1, start + _MAX_QUOTE_CHARS)]
+        cuts = [cut.start() for cut in _SOME_BLANKS.finditer(content, start + 1, start + _MAX_QUOTE_CHARS)]
         cut = cuts[-1] if cuts else start + _MAX_QUOTE_CHARS
         found.append(Span(start, cut, content[start:cut]))
-        start = cut + len(content[cut:end]) - len(content[cut:end].lstrip())
+        start = _ANY_BLANKS.match(content, cut, end).end()  # type: ignore[union-attr]
     return [*found, Span(start, end, content[start:end])] if end > start else found
 
 
 def quotes(content: str, spans: Sequence[Span]) -> list[Quote]:
     """These pieces as they go over the wire, with offsets in UTF-16 code units."""
+    starts = (_utf16(content[: span.start]) for span in spans)
     return [
-        Quote(quote=span.text, start=_utf16(content[: span.start]), end=_utf16(content[: span.end])) for span in spans
+        Quote(quote=span.text, start=start, end=start + _utf16(span.text))
+        for span, start in zip(spans, starts, strict=True)
     ]
 
 
@@ -90,8 +92,11 @@ def tag_evidence(
 ) -> Generator[Wish, Any, tuple[list[list[Quote]], list[JobResult]]]:
     """For each tag up to three pieces of the document that it comes from; `scorer` scores these tags, in this order."""
     spans = spans_of(content)
-    words = yield from _each(spans, lambda text: set(stems(text)))
-    by_words = [_with_words(tag, spans, words) for tag in tags]
+    read = yield from _each(spans, lambda text: (set(stems(text)), text.casefold()))
+    by_words = list[list[Span]]()
+    for tag in tags:
+        by_words.append(_with_words(tag, spans, read))
+        yield Pause()
     if all(by_words) or not spans:
         return [quotes(content, found) for found in by_words], []
     asked = spans[:_MAX_ASKED]
@@ -113,14 +118,13 @@ def _each(spans: Sequence[Span], read: Callable[[str], T]) -> Generator[Pause, o
     return found
 
 
-def _with_words(tag: str, spans: Sequence[Span], words: Sequence[set[str]]) -> list[Span]:
+def _with_words(tag: str, spans: Sequence[Span], read: Sequence[tuple[set[str], str]]) -> list[Span]:
     """The pieces that have all words of a tag, else those with most of them, in the document's order."""
     wanted = set(stems(tag))
     if not wanted:
         return []
-    shares = [len(wanted & of_span) / len(wanted) for of_span in words]
     folded = tag.casefold()
-    shares = [1.5 if folded in span.text.casefold() else share for span, share in zip(spans, shares, strict=True)]
+    shares = [1.5 if folded in text else len(wanted & words) / len(wanted) for words, text in read]
     best = max(shares, default=0.0)
     if best <= 0.5:
         return []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mlx_sidecar.engine.job import TextFilter
 from mlx_sidecar.tasks.sentences import sentence_ends
+from mlx_sidecar.tasks.words import UNSPACED
 
 _PREAMBLE = re.compile(
     r"^[#*_ ]*(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,20})?(?:based on the (?:document|text|article)[, ]+)?"
@@ -35,7 +36,7 @@ _ABOUT_ITSELF = re.compile(
     re.IGNORECASE,
 )
 _LEAST_WORDS, _LEAST_UNSPACED = 4, 8
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 # "12. Oktober"
 _ORDINAL = re.compile(r"(?<!\d)\d{1,2}\.$")
 _MAY_END = re.compile(r"[.!?…]?[\"'”’)\]]*\s*$")

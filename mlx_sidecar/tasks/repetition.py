@@ -15,13 +15,11 @@ from collections.abc import Sequence
 
 from mlx_sidecar.engine.job import TextFilter
 from mlx_sidecar.tasks.sentences import ABBREVIATION_CHARS, sentence_ends
+from mlx_sidecar.tasks.words import UNSPACED
 
-# Thai, Lao, Burmese, Khmer, Japanese and Chinese.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-_UNSPACED += "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 # "5 %" is not "5 €", nor "C#" "C".
 _SYMBOLS = "#$%&+<=>@°±×÷£¥\u20a0-\u20cf\u2190-\u2bff\U0001f000-\U0001faff"
-_is_unspaced = re.compile(f"[{_UNSPACED}]").match
+_is_unspaced = re.compile(f"[{UNSPACED}]").match
 # Vowel signs and accents belong to the word, and so do invisible joiners.
 _MARKS = "\u00ad\u200c\u200d" + "".join(
     chr(code)
@@ -29,9 +27,7 @@ _MARKS = "\u00ad\u200c\u200d" + "".join(
     if unicodedata.category(chr(code)).startswith("M") and not _is_unspaced(chr(code))
 )
 _LONGEST_WORD = 64
-_WORD = re.compile(
-    rf"[{_UNSPACED}{_SYMBOLS}]|[^\W_{_UNSPACED}](?:[^\W_{_UNSPACED}]|[{_MARKS}]){{0,{_LONGEST_WORD - 1}}}"
-)
+_WORD = re.compile(rf"[{UNSPACED}{_SYMBOLS}]|[^\W_{UNSPACED}](?:[^\W_{UNSPACED}]|[{_MARKS}]){{0,{_LONGEST_WORD - 1}}}")
 _HAS_LETTER = re.compile(r"[^\W\d_]").search
 _CLAUSE_END = re.compile(r"[,;:][\"'”’)\]]*\s|\s[-–]\s|[—、，；：،؛]").search
 _CLOSING = re.compile(r"[.!?…。！？]?[\"'”’)\]」』]*")

@@ -58,13 +58,15 @@ class Scorer:
         known: dict[str, float] = self._model.memo(("priors", self._question), dict)
         if len(known) > _MOST_PRIORS:
             known.clear()
-        missing = sorted({self.texts[n] for n in wanted} - known.keys())
+        # Another request may let go of what is known while this one waits.
+        found = {text: known[text] for n in wanted if (text := self.texts[n]) in known}
+        missing = sorted({self.texts[n] for n in wanted} - found.keys())
         if missing:
             nothing = (0.0,) * len(missing)
             results = yield Generate([self._job(content, tuple(missing), nothing) for content in _NO_DOCUMENTS])
             for place, text in enumerate(missing):
-                known[text] = sum(result.scores[place] for result in results) / len(results)
-        return {n: known[self.texts[n]] for n in wanted}
+                found[text] = known[text] = sum(result.scores[place] for result in results) / len(results)
+        return {n: found[self.texts[n]] for n in wanted}
 
     def _job(self, content: str, texts: tuple[str, ...], weights: tuple[float, ...]) -> Job:
         question = self._question

@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import replace
 
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
@@ -14,26 +13,25 @@ from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
 from mlx_sidecar.tasks.calibration import default_calibration
 from mlx_sidecar.tasks.candidates import candidates, in_order
-from mlx_sidecar.tasks.closed_tags import choose_tags, score_vocabulary
+from mlx_sidecar.tasks.closed_tags import choose_tags, question_for, score_vocabulary
 from mlx_sidecar.tasks.evidence import tag_evidence
 from mlx_sidecar.tasks.found_tags import FoundTags, wants_scores, with_scores
 from mlx_sidecar.tasks.language import ENGLISH, language_of
-from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
 from mlx_sidecar.tasks.task import Task, Wish, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
-from mlx_sidecar.tasks.wording import Example
 
 _LEAST_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
 _USUAL_TAG_CHARS = 10
 _SAMPLE_CHARS = 2048
 _LISTED_PERCENT = 80.0
-_SCORED_PERCENT = 90.0
 """How far a request is whose lists are there and are to be ranked."""
+
+_SCORED_PERCENT = 90.0
 
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
@@ -90,7 +88,7 @@ def _score(
     scores = dict[str, float]()
     if request.vocabulary:
         vocabulary = asking.vocabulary
-        nats, asked = yield from score_vocabulary(vocabulary, asking.plain_question, parts, asking.model)
+        nats, asked = yield from score_vocabulary(vocabulary, question_for(request, asking.model), parts, asking.model)
         found.results += asked
         scores |= zip(vocabulary.tags, default_calibration("vocabulary", asking.model).each(nats), strict=True)
     if own := [tag for tag in found.tags if tag not in scores]:
@@ -107,11 +105,7 @@ class _Asking:
         self, request: GenerateTags, model: LanguageModel, vocabulary: TagVocabulary, shown: Sequence[str]
     ) -> None:
         self._request, self.model, self.vocabulary = request, model, vocabulary
-        wanted = TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language)
-        examples = [Example(each.content, tuple(each.tags)) for each in request.examples]
-        self.question: Question = tags_question(model, wanted, request.content, examples)
-        self.plain_question = tags_question(model, replace(wanted, vocabulary=()), request.content, examples)
-        """The same without the vocabulary in it, as entries are scored."""
+        self.question = question_for(request, model, shown)
         self._grammar = tag_list_grammar(
             request.max_tag_words, vocabulary.tags, self.question.prompts.tags.repeat_penalty_nats
         )

@@ -121,12 +121,16 @@ def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:
     return stated
 
 
+def is_large(model: LanguageModel) -> bool:
+    """Whether the model has as many parameters as it takes to see every task in each example."""
+    return model.param_count >= _LARGE_PARAMS
+
+
 def prompts_of(model: LanguageModel) -> TaskPrompts:
     """The words for this model: its own, or the built-in ones."""
     prompts = task_prompts(model.task_prompts) if model.task_prompts is not None else _built_in()
-    is_large = model.param_count >= _LARGE_PARAMS
-    every_task = is_large if prompts.every_task is None else prompts.every_task
-    rank = not is_large if prompts.rank is None else prompts.rank
+    every_task = is_large(model) if prompts.every_task is None else prompts.every_task
+    rank = not is_large(model) if prompts.rank is None else prompts.rank
     return msgspec.structs.replace(prompts, every_task=every_task, rank=rank)
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+UNSPACED += "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+"""Scripts that are written without blanks, for a class of a regular expression."""
+
 _STEM_CHARS = 5
 _SHORT = 3
 

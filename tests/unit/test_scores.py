@@ -11,6 +11,8 @@ from mlx_sidecar.protocol.requests import Classify, GenerateTags, Label
 from mlx_sidecar.protocol.responses import Classified, Tags
 from mlx_sidecar.tasks.calibration import Calibration
 from mlx_sidecar.tasks.classify import classify
+from mlx_sidecar.tasks.prompts import TagsWanted, tags_question
+from mlx_sidecar.tasks.scorer import Scorer
 from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Generate, Task
 from tests.unit.test_tasks import WordModel
@@ -139,3 +141,25 @@ def test_calibration_is_a_logistic_curve() -> None:
     assert calibration.each([-2.0]) == [0.5]
     assert calibration.each([-1e9, 1e9]) == [0.0, 1.0]
     assert sum(calibration.one_of([-1e9, 0.0, 1.0])) == pytest.approx(1.0)
+
+
+def test_what_is_known_without_a_document_may_be_let_go_of_meanwhile() -> None:
+    """Another request does so where very much is known; this one has its numbers all the same."""
+    model = WordModel(4000)
+    question = tags_question(model, TagsWanted(), "x")
+
+    def priors(texts: tuple[str, ...], *, forget: bool) -> list[float]:
+        task, results = Scorer(model, question, texts).priors(), None
+        try:
+            while True:
+                wish = task.send(results)
+                assert isinstance(wish, Generate)
+                results = [_result(job, {}, -7.0) for job in wish.jobs]
+                if forget:
+                    model.memo(("priors", question), dict).clear()
+        except StopIteration as finished:
+            found: list[float] = finished.value
+            return found
+
+    assert priors(("a",), forget=False) == [-7.0]
+    assert priors(("a", "b"), forget=True) == [-7.0, -7.0]
