@@ -87,7 +87,7 @@ def test_a_vocabulary_can_be_given_and_be_all_there_is(folder: Path) -> None:
 
 def test_text_is_generated_from_a_prompt_or_from_stdin(shelf: Shelf, tmp_path: Path) -> None:
     """Plain, or with all that is known of it."""
-    model = str(shelf.reciter("hello", Script(" alpha beta gamma")))
+    model = str(shelf.reciter("three-words", Script(" alpha beta gamma")))
     plain = run("generate", "--model", model, "--temperature", "0", "Hello")
     assert (plain.returncode, plain.stderr) == (0, "")
     assert "alpha beta gamma" in plain.stdout
