@@ -27,7 +27,12 @@ def fails(*arguments):
     raise OSError(5, "Input/output error")
 from pkgutil import resolve_name
 room, _, name = "mlx_sidecar.{room}".rpartition(".")
-setattr(resolve_name(room), name, {fault})
+if room == "mlx_sidecar.handler":
+    from mlx_sidecar.commands.dispatch import HANDLERS
+    from mlx_sidecar.protocol.commands import COMMANDS
+    HANDLERS[COMMANDS[name].request] = {fault}
+else:
+    setattr(resolve_name(room), name, {fault})
 from mlx_sidecar.__main__ import main
 main()
 """
@@ -60,8 +65,8 @@ SUMMARY: dict[str, Any] = {"command": "summarize", "content": DOCUMENT}
 @pytest.mark.parametrize(
     ("room", "request_"),
     [
-        ("commands.control.check_availability", {"command": "check-availability"}),
-        ("commands.models.list_models", {"command": "list-models"}),
+        ("handler.check-availability", {"command": "check-availability"}),
+        ("handler.list-models", {"command": "list-models"}),
         ("tasks.summary.summary_question", SUMMARY),
         ("tasks.tags.split_document", TAGS),
         ("engine.constraint.Constrained.take", TAGS),
@@ -85,7 +90,7 @@ def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("room", "request_"),
     [
-        ("commands.control.check_availability", {"command": "check-availability"}),
+        ("handler.check-availability", {"command": "check-availability"}),
         ("engine.plan.plan", {"command": "load-model", "model_path": "demo"}),
         ("engine.load.prepare", {"command": "load-model", "model_path": "demo"}),
         ("tasks.tags.split_document", TAGS),

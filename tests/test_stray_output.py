@@ -24,13 +24,14 @@ from tests.support.worker import (
 STRAY = """
 import sys
 sys.argv = ["mlx-sidecar", *sys.argv[4:]]
-import mlx_sidecar.commands.control as room
-sound = room.shut_down
-def strays():
+from mlx_sidecar.commands.dispatch import HANDLERS
+from mlx_sidecar.protocol.requests import Shutdown
+sound = HANDLERS[Shutdown]
+def strays(*arguments):
     import ctypes, os, subprocess
     {stray}
-    return sound()
-room.shut_down = strays
+    return sound(*arguments)
+HANDLERS[Shutdown] = strays
 from mlx_sidecar.__main__ import main
 main()
 """
