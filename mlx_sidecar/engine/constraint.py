@@ -18,10 +18,10 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
-from mlx_sidecar.engine.closed_schema import close
-from mlx_sidecar.engine.complexity import refuse_too_complex, refuse_too_long
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
-from mlx_sidecar.engine.json_keys import JsonKeys, QuoteTokens
+from mlx_sidecar.engine.json_schema.grammar import first_line, json_grammar, spelled
+from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
+from mlx_sidecar.engine.json_schema.limits import refuse_too_long
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -34,20 +34,6 @@ _LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
 
 _LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|precomputation")
 """How llguidance speaks of its limits."""
-
-_LLGUIDANCE_OPTIONS = "x-guidance"
-"""A keyword with which a schema could have llguidance overlook what it doesn't know."""
-
-_JSON_FORM = {
-    # A model may go on with blanks between two values for ever, if it may write any.
-    "whitespace_flexible": False,
-    # As models have seen most JSON, and as Python's `json.dumps` writes it. Regular expressions.
-    "item_separator": ", ",
-    "key_separator": ": ",
-    # Its branches are known to exclude each other: see closed_schema.
-    "coerce_one_of": True,
-}
-"""How llguidance writes JSON."""
 
 _KEPT = 16
 """Compiled grammars that a model keeps."""
@@ -191,7 +177,7 @@ class GrammarConstrained(Constrained):
             found = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)[: self._words]
             bits[: len(found)] = found
         if self._matcher.is_error():
-            reason = _first_line(self._matcher.get_error())
+            reason = first_line(self._matcher.get_error())
             if "satisfy the grammar" in reason:
                 raise ConstraintError("a token was chosen that the grammar forbids")
             raise InvalidParams(
@@ -280,8 +266,8 @@ class Constraints:
             case OneOf(choices):
                 matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
             case JsonSchema(schema):
-                text = _spelled(schema)
-                matcher = self._matcher("schema", text, lambda: _json_grammar(schema, text))
+                text = spelled(schema)
+                matcher = self._matcher("schema", text, lambda: json_grammar(schema, text))
                 self._quotes = self._quotes or QuoteTokens(self._vocabulary)
                 patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
                 size = self._ll_tokenizer().vocab_size
@@ -320,7 +306,7 @@ class Constraints:
                 kind = (described["decoder"] or {}).get("type", "no")
                 raise ModelUnsupported(
                     f"this model's tokenizer (with {kind} decoder) can't be held to tags, 'schema' or 'choices': "
-                    f"{_first_line(str(problem))}"
+                    f"{first_line(str(problem))}"
                 ) from None
         return self._lookup
 
@@ -343,31 +329,7 @@ def _one_of(field: str, choices: Sequence[str]) -> str:
     return str(LLMatcher.grammar_from_regex("|".join(escaped)))
 
 
-def _spelled(schema: dict[str, Any]) -> str:
-    try:
-        return json.dumps(schema)
-    except RecursionError:
-        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
-
-
-def _json_grammar(schema: dict[str, Any], text: str) -> str:
-    refuse_too_complex(schema, text)
-    try:
-        closed = close({key: value for key, value in schema.items() if key != _LLGUIDANCE_OPTIONS})
-        text = json.dumps(closed)
-        refuse_too_complex(closed, text)
-        return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
-    except RecursionError:
-        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
-    except ValueError as problem:
-        raise InvalidParams(f"field 'schema': {_first_line(str(problem))}", {"field": "schema"}) from None
-
-
 def _reason(message: str) -> str:
     """What llguidance says, and where it is a limit of its own what to do."""
-    reason = _first_line(message)
+    reason = first_line(message)
     return f" is too complex, make it simpler: {reason}" if _LIMIT.search(reason) else f": {reason}"
-
-
-def _first_line(message: str) -> str:
-    return message.strip().splitlines()[0][:300] if message.strip() else "can't be compiled"

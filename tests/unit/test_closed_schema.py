@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from mlx_sidecar.engine.closed_schema import close
+from mlx_sidecar.engine.json_schema.closing import close
 from mlx_sidecar.errors import InvalidParams
 
 INT, TEXT = {"type": "integer"}, {"type": "string"}

@@ -15,7 +15,7 @@ from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
 from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.job import JsonSchema
-from mlx_sidecar.engine.json_keys import JsonKeys, QuoteTokens
+from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from tests.support.models import Shelf

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from mlx_sidecar.engine.schema_names import Named, Names, Schema
+from mlx_sidecar.engine.json_schema.names import Named, Names, Schema
 from mlx_sidecar.errors import InvalidParams
 
 _MOST_BRANCHES = 32

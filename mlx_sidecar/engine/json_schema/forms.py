@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mlx_sidecar.engine.schema_names import Names, Schema
+from mlx_sidecar.engine.json_schema.names import Names, Schema
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
 _OF_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "allOf", "anyOf", "oneOf", "prefixItems")

@@ -20,9 +20,9 @@ from itertools import count
 from typing import Any, Literal
 from urllib.parse import quote
 
-from mlx_sidecar.engine.exclusive import refuse_unclear
-from mlx_sidecar.engine.schema_forms import simplify
-from mlx_sidecar.engine.schema_names import Named, Names, Schema, step_into
+from mlx_sidecar.engine.json_schema.exclusive import refuse_unclear
+from mlx_sidecar.engine.json_schema.forms import simplify
+from mlx_sidecar.engine.json_schema.names import Named, Names, Schema, step_into
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
 _OF_OBJECTS = ("properties", "patternProperties", "additionalProperties", "required")
