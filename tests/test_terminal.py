@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -107,13 +108,14 @@ def test_what_a_model_writes_does_not_steer_the_terminal(shelf: Shelf) -> None:
 
 
 def test_a_file_may_be_called_anything(folder: Path) -> None:
-    """Also what isn't UTF-8, or holds a line break."""
-    names = [b"odd-\xff.txt", b"two\nlines.txt"]
+    """Also what isn't UTF-8, or holds a line break; in JSON it is escaped so that every reader takes it."""
+    names = [b"odd-\xff.txt", rb"odd-\xff.txt", b"two\nlines.txt"]
     for name in names:
         (folder / os.fsdecode(name)).write_text(ROSES)
     done = run("tags", "--model", "demo", "--json", *map(os.fsdecode, names), "no\x1b[31mne", cwd=folder)
-    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == [
-        "odd-\udcff.txt",
+    assert [msgspec.json.decode(line)["path"] for line in done.stdout.splitlines()] == [
+        r"odd-\xff.txt",
+        r"odd-\\xff.txt",
         "two\nlines.txt",
         "no\x1b[31mne",
     ]
@@ -145,6 +147,32 @@ def test_the_doctor_tries_it_out_and_says_what_to_do(tmp_path: Path) -> None:
     assert "OPENBLAS" in found["advice"][-1]
     plain = run("doctor", env=env)
     assert "the embedded one answers" in plain.stdout
+
+
+def test_a_cache_that_can_not_be_used_is_what_the_doctor_finds(tmp_path: Path) -> None:
+    """And what `models` says, instead of that there are none."""
+    (tmp_path / "hub").write_text("no folder")
+    done = run("doctor", "--json", env={"HF_HOME": str(tmp_path)})
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["works"], found["cached_models"]) == (0, True, 0)
+    assert found["advice"][0] == found["cache_problem"]
+    assert f"'{tmp_path / 'hub'}', or set HF_HOME" in found["cache_problem"]
+    plain = run("doctor", env={"HF_HOME": str(tmp_path)})
+    assert f"{tmp_path / 'hub'}: can't be used" in plain.stdout
+    listed = run("models", env={"HF_HOME": str(tmp_path)})
+    assert (listed.returncode, listed.stdout, listed.stderr) == (1, "", f"mlx-sidecar: {found['cache_problem']}\n")
+
+
+def test_without_a_home_there_is_no_cache_and_no_folder_called_so(tmp_path: Path) -> None:
+    """As in a container with a user that the system doesn't know; an empty HOME is none either."""
+    env = {"HF_HOME": "~nobody-of-this-name/x"}
+    for command in (["models"], ["download", "owner/name"], ["tags", "--out", "r", "--model", "~nobody/x", "."]):
+        done = run(*command, cwd=tmp_path, env=env)
+        assert "Traceback" not in done.stderr
+    assert "set HF_HOME" in run("models", cwd=tmp_path, env=env).stderr
+    assert "set HF_HOME" in run("download", "owner/name", cwd=tmp_path, env=env).stderr
+    assert "set HF_HOME" in json.loads(run("doctor", "--json", cwd=tmp_path, env=env).stdout)["advice"][0]
+    assert {path.name for path in tmp_path.iterdir()} <= {"r"}
 
 
 WRONG = [

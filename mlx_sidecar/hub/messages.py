@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -55,20 +56,35 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
 
 Message = Advanced | Completed | Failed
 
-_READER = msgspec.json.Decoder(Message)
-
 
 def encode(message: Order | Message) -> bytes:
     """One line."""
-    return msgspec.json.encode(message) + b"\n"
+    try:
+        return msgspec.json.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        # The name of a folder that isn't UTF-8: Python's own JSON has a word for such, and reads it again.
+        return json.dumps(msgspec.to_builtins(message)).encode() + b"\n"
 
 
 def decode_message(line: bytes) -> Message:
     """Read what a child said. Raises msgspec.DecodeError."""
-    message: Message = _READER.decode(line)
+    message: Message = _decoded(line, Message)
     return message
 
 
 def decode_order(line: bytes) -> Order:
     """Read what a child is to do. Raises msgspec.DecodeError."""
-    return msgspec.json.decode(line, type=Order)
+    order: Order = _decoded(line, Order)
+    return order
+
+
+def _decoded(line: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.DecodeError:
+        if b"\\ud" not in line:
+            raise
+    try:
+        return msgspec.convert(json.loads(line), kind)
+    except (ValueError, RecursionError) as problem:
+        raise msgspec.DecodeError(str(problem)) from None

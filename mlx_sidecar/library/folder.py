@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
 from mlx_sidecar.errors import MessageTooLarge, SidecarError
-from mlx_sidecar.library.item import MOST_BYTES, Item, digest_of
+from mlx_sidecar.escapes import escaped
+from mlx_sidecar.library.document import read_file
+from mlx_sidecar.library.item import Item, digest_of
 from mlx_sidecar.library.results import Results, Subject
 from mlx_sidecar.library.text import Unreadable, decode
 
@@ -38,61 +40,63 @@ class Folder:
             yield self._item(path)
 
     def _files(self) -> Iterator[Path]:
-        unreadable: list[OSError] = []
-        for folder, folders, files in os.walk(self._root, onerror=unreadable.append):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                path = Path(folder, name)
-                if self._is_document(path):
-                    yield path
+        unreadable, waiting = list[Path](), [self._root]
+        # Not by recursion: folders may be nested deeper than Python calls.
+        while waiting:
+            folder, names, folders = waiting.pop(), list[str](), list[str]()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if not _leads_to_a_folder(entry):
+                            names.append(entry.name)
+                        elif not entry.is_symlink():
+                            folders.append(entry.name)
+            except OSError:
+                unreadable.append(folder)
+            yield from (path for name in sorted(names) if self._is_document(path := folder / name))
+            waiting += [folder / name for name in sorted(folders, reverse=True) if not name.startswith(".")]
         # A folder that can't be looked into is a failure as well: nobody knows what is in there.
-        yield from (Path(problem.filename) for problem in unreadable)
+        yield from unreadable
 
     def _is_document(self, path: Path) -> bool:
         if path.name.startswith(".") or not path.name.lower().endswith(self._suffixes):
             return False
-        return path.name != self._leave_out.name or not path.exists() or not path.samefile(self._leave_out)
+        if path.name == self._leave_out.name:
+            with contextlib.suppress(OSError):
+                return not path.samefile(self._leave_out)
+        return True
 
     def _is_settled(self, path: Path, results: Results) -> bool:
         subject = self._subject(path)
         if not results.knows(subject):
             return False
         try:
-            return results.has(subject, digest_of(_read(path)))
+            return results.has(subject, digest_of(read_file(path)))
         except MessageTooLarge:
             return results.has(subject, None)
-        except (OSError, Unreadable):
+        except (Unreadable, MemoryError):
             return False
 
     def _subject(self, path: Path) -> Subject:
-        # A name that isn't UTF-8 has no place in JSON as it is. Backslashes are doubled, or two names could be one.
-        name = os.fsencode(path.relative_to(self._root).as_posix()).replace(b"\\", b"\\\\")
-        return Subject(path=name.decode("utf-8", "backslashreplace"))
+        return Subject(path=escaped(path.relative_to(self._root).as_posix()))
 
     def _item(self, path: Path) -> Item:
         subject, digest = self._subject(path), None
         ask: Ask[Any] | SidecarError | ClientError
         try:
-            data = _read(path)
+            data = read_file(path)
             digest = digest_of(data)
             ask = self._ask(decode(data))
-        except OSError as problem:
-            ask = Unreadable(f"this can't be read: {problem.strerror or problem}")
         except (SidecarError, ClientError) as problem:
             ask = problem
+        except Exception as problem:
+            # Whatever it is, the other documents are to be asked about all the same.
+            ask = Unreadable(f"this can't be asked about: {type(problem).__name__}: {problem}"[:200])
         return Item(subject, digest, self._command, ask)
 
 
-def _read(path: Path) -> bytes:
-    """A document's bytes, with a bound in size and time. Raises OSError, Unreadable, MessageTooLarge."""
-    # Opening a pipe would wait for somebody to write.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable("this can't be read: it is no plain file")
-        size_bytes = found.st_size
-        data = b"" if size_bytes > MOST_BYTES else stream.read(MOST_BYTES + 1)
-        # It may have grown meanwhile.
-        if (size_bytes := max(size_bytes, len(data))) > MOST_BYTES:
-            raise MessageTooLarge(f"the document has {size_bytes} bytes; {MOST_BYTES} fit into a request")
-    return data
+def _leads_to_a_folder(entry: os.DirEntry[str]) -> bool:
+    # What can't be looked at is found out when it is read.
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False

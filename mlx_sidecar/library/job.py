@@ -10,7 +10,7 @@ from msgspec import Struct
 from mlx_sidecar.client.aio import AsyncClient
 from mlx_sidecar.client.failures import ClientError, WorkerEnded
 from mlx_sidecar.client.restarts import Restarts
-from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.errors import Internal, SidecarError
 from mlx_sidecar.library.item import Item
 from mlx_sidecar.library.results import Results, answered_line, failed_line
 
@@ -88,7 +88,7 @@ class Job:
                 # Thousands of these mustn't keep the others from their answers.
                 await asyncio.sleep(0)
                 raise item.ask
-            result = await self._client.ask(item.ask)
+            line = answered_line(item.command, await self._client.ask(item.ask), item.warnings)
         except WorkerEnded as ended:
             if alone:
                 self._fail(item, ended.code, ended.message, retryable=False)
@@ -98,8 +98,11 @@ class Job:
             if failed.code in _NOT_THE_ITEMS_FAULT:
                 raise
             self._fail(item, failed.code, failed.message, retryable=failed.retryable)
+        except Exception as problem:
+            # A bug that this item shows is no reason to leave the others without answers.
+            self._fail(item, Internal.code, f"a bug: {type(problem).__name__}: {problem}"[:200], retryable=False)
         else:
-            self._results.append(item.subject, item.digest, answered_line(item.command, result, item.warnings))
+            self._results.append(item.subject, item.digest, line)
             self.tally.answered += 1
             self._report(self.tally)
 

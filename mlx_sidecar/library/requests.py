@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Iterator
+import hashlib
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
+from msgspec import Struct
 
 from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
-from mlx_sidecar.errors import InvalidRequest, MessageTooLarge
+from mlx_sidecar.errors import InvalidRequest
 from mlx_sidecar.library.item import MOST_BYTES, Item, digest_of
 from mlx_sidecar.library.results import Results, Subject
-from mlx_sidecar.protocol.codec import Accepted, decode
+from mlx_sidecar.library.text import UTF_8, encoding_of
+from mlx_sidecar.protocol.codec import Accepted, Refused, decode
 from mlx_sidecar.protocol.commands import command_of
+from mlx_sidecar.protocol.framing import Line, Oversized
+
+_HEAD_BYTES = 4096
+"""Enough to tell what a file is written in."""
+
+_MOST_READ_BYTES = MOST_BYTES + 2
+"""Of one line: the longest request, and its CR and LF."""
 
 
 class RequestsInvalid(ClientError):
@@ -32,52 +43,83 @@ class Requests:
     def to_do(self, results: Results) -> dict[int, str]:
         """The lines that have no lasting result yet, with digests. Raises RequestsInvalid where an id stands twice."""
         wanted, seen = dict[int, str](), dict[Subject, int]()
-        for number, line in self._lines():
-            subject = _subject(decode(line).address.id, number)
+        for line in self._lines():
+            subject, number = _subject(decode(line.content), line.number), line.number
             if (before := seen.setdefault(subject, number)) != number:
                 raise RequestsInvalid(f"{self._path}: line {number} has the id of line {before}; give each its own")
-            digest = digest_of(line)
-            if not results.has(subject, digest):
-                wanted[number] = digest
+            if not results.has(subject, line.digest):
+                wanted[number] = line.digest
         return wanted
 
     def items(self, wanted: dict[int, str]) -> Iterator[Item]:
         """What to ask, each read when its turn comes. Raises RequestsInvalid where the file isn't what it was."""
         left = dict(wanted)
-        for number, line in self._lines():
-            if (digest := left.pop(number, None)) is not None:
-                item = _item(line, number)
-                if item.digest != digest:
-                    raise self._changed(number)
-                yield item
+        for line in self._lines():
+            if (digest := left.pop(line.number, None)) is not None:
+                if line.digest != digest:
+                    raise self._changed(line.number)
+                yield _item(line)
         if left:
             raise self._changed(min(left))
 
     def _changed(self, number: int) -> RequestsInvalid:
         return RequestsInvalid(f"{self._path}: line {number} was changed meanwhile; run the same command once more")
 
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
+    def _lines(self) -> Iterator[_Numbered]:
         with self._path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                # As the worker does: one at the very beginning is no part of a request.
-                if stripped := (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip():
-                    yield number, stripped
+            read, number = _reader(stream), 0
+            try:
+                while raw := read(_MOST_READ_BYTES):
+                    number += 1
+                    if len(raw) >= _MOST_READ_BYTES and not raw.endswith(b"\n"):
+                        yield _Numbered(number, _digest_of_the_rest(raw, read), Oversized(MOST_BYTES))
+                    elif stripped := raw.strip():
+                        fits = len(stripped) <= MOST_BYTES
+                        yield _Numbered(number, digest_of(stripped), stripped if fits else Oversized(MOST_BYTES))
+            except UnicodeDecodeError:
+                problem = f"{self._path}: line {number + 1} isn't written in what the file begins in; save it as UTF-8"
+                raise RequestsInvalid(problem) from None
 
 
-def _subject(request_id: str | int | None, number: int) -> Subject:
-    return Subject(line=number) if request_id is None else Subject(id=request_id)
+class _Numbered(Struct, frozen=True):
+    """A line that isn't blank."""
+
+    number: int
+    digest: str
+    content: Line
 
 
-def _item(line: bytes, number: int) -> Item:
-    read = decode(line)
-    subject, digest, command = _subject(read.address.id, number), digest_of(line), read.address.command
-    if not isinstance(read, Accepted):
-        return Item(subject, digest, command, read.error)
+def _subject(read: Accepted | Refused, number: int) -> Subject:
+    return Subject(line=number) if read.address.id is None else Subject(id=read.address.id)
+
+
+def _reader(stream: BinaryIO) -> Callable[[int], bytes]:
+    """Reads the next line, or so many bytes of it, as UTF-8, whatever the file is written in."""
+    encoding, mark_bytes = encoding_of(stream.read(_HEAD_BYTES))
+    stream.seek(mark_bytes)
+    if encoding == UTF_8:
+        return stream.readline
+    # Half of a surrogate pair is the fault of its line, which is then no UTF-8, and of no other.
+    text = io.TextIOWrapper(stream, encoding, "surrogatepass", newline="\n")
+    return lambda most: text.readline(most).encode("utf-8", "surrogatepass")
+
+
+def _digest_of_the_rest(raw: bytes, read: Callable[[int], bytes]) -> str:
+    """Of a line too long to be held."""
+    digest = hashlib.sha256(raw)
+    while (raw := read(_MOST_READ_BYTES)) and not raw.endswith(b"\n"):
+        digest.update(raw)
+    digest.update(raw)
+    return digest.hexdigest()
+
+
+def _item(line: _Numbered) -> Item:
+    read = decode(line.content)
+    subject, command = _subject(read, line.number), read.address.command
+    if isinstance(read, Refused):
+        return Item(subject, line.digest, command, read.error)
     if not command_of(read.request).generates:
         refusal = InvalidRequest(f"a batch takes generate-tags, summarize and generate, not '{command}'")
-        return Item(subject, digest, command, refusal)
-    if len(line) > MOST_BYTES:
-        too_large = MessageTooLarge(f"the line has {len(line)} bytes; the limit is {MOST_BYTES}")
-        return Item(subject, digest, command, too_large)
+        return Item(subject, line.digest, command, refusal)
     request = msgspec.structs.replace(read.request, id=None)
-    return Item(subject, digest, command, Ask(request), read.warnings)
+    return Item(subject, line.digest, command, Ask(request), read.warnings)

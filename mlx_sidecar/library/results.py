@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.write_all import write_all
 
 _BEGINNING = b'{"job":"'
@@ -89,7 +90,7 @@ class Results:
         record = {"job": self._job, **named, "digest": digest, **line}
         end = os.fstat(self._fd).st_size
         try:
-            write_all(self._fd, msgspec.json.encode(record) + b"\n")
+            write_all(self._fd, _encoded(record) + b"\n")
         except OSError as problem:
             os.ftruncate(self._fd, end)
             raise OSError(problem.errno, problem.strerror, str(self._path)) from None
@@ -152,6 +153,13 @@ class Results:
         return ResultsInvalid(
             f"line {number} of {self._path} is no record of a job; mend it, take it out, or name another file"
         )
+
+
+def _encoded(record: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(all_without_surrogates(record))
 
 
 def failed_line(command: str, code: str, message: str, retryable: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +14,9 @@ import orjson
 from msgspec import Struct
 
 from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, ParseError, SidecarError, UnknownCommand
+from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.protocol.commands import COMMANDS
-from mlx_sidecar.protocol.framing import Line, Oversized
+from mlx_sidecar.protocol.framing import Line, Oversized, wide_encoding
 from mlx_sidecar.protocol.requests import Generate, Id, Message, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
@@ -60,7 +62,7 @@ def decode(line: Line) -> Accepted | Refused:
     try:
         value = _parsed(line)
     except orjson.JSONDecodeError as problem:
-        return Refused(Address(), ParseError(f"the line is not valid JSON: {problem}"))
+        return Refused(Address(), ParseError(_other_encoding(line) or f"the line is not valid JSON: {problem}"))
     address = Address()
     try:
         if not isinstance(value, dict):
@@ -85,6 +87,15 @@ def address_of(line: bytes) -> Address:
         return Address(_command_or_unknown(found), _read_id(found))
     except (msgspec.DecodeError, SidecarError, UnicodeDecodeError, RecursionError):
         return Address()
+
+
+def _other_encoding(line: bytes) -> str | None:
+    """What is to be done about a line that isn't UTF-8 at all."""
+    if line.startswith(codecs.BOM_UTF8):
+        return "the line begins with a byte order mark, which only the first line may; leave it out"
+    if encoding := wide_encoding(line):
+        return f"the line is {encoding}; lines are UTF-8 (in PowerShell: $OutputEncoding = [Text.UTF8Encoding]::new())"
+    return None
 
 
 def _parsed(line: bytes) -> Any:
@@ -243,18 +254,8 @@ def _encode(line: dict[str, Any]) -> bytes:
     try:
         raw = orjson.dumps(line)
     except TypeError:
-        # A lone surrogate, from a file name that isn't UTF-8, has no place in JSON.
-        raw = orjson.dumps(_without_surrogates(line))
+        # From a file name that isn't UTF-8.
+        raw = orjson.dumps(all_without_surrogates(line))
     # These three end a line for some readers; in UTF-8 their bytes stand for nothing else.
     raw = raw.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return raw.replace(b"\xc2\x85", b"\\u0085") + b"\n"
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_surrogates(item) for item in value]
-    return value

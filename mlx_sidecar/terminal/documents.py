@@ -15,7 +15,9 @@ from msgspec import Struct
 
 from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
 from mlx_sidecar.client.ask import Ask
-from mlx_sidecar.library.text import Unreadable, decode
+from mlx_sidecar.escapes import escaped
+from mlx_sidecar.library.document import read_stream, unreadable
+from mlx_sidecar.library.text import decode
 from mlx_sidecar.protocol.responses import Measure, Result
 from mlx_sidecar.terminal.endings import say, show
 from mlx_sidecar.terminal.flags import client_of, print_json
@@ -39,13 +41,15 @@ class Question(Struct, frozen=True):
 
 
 def read(name: str) -> str:
-    """A document's text. Raises Unreadable, NotText."""
+    """A document's text. Raises Unreadable, NotText, MessageTooLarge."""
+    if name == STDIN:
+        return decode(read_stream(sys.stdin.fileno()))
     try:
-        return decode(sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes())
-    except IsADirectoryError:
-        raise Unreadable("this is a folder; with --out FILE all its documents are asked about") from None
+        # Waiting for a pipe's writer: a shell gives one for `<(command)`.
+        with Path(name).open("rb", buffering=0) as stream:
+            return decode(read_stream(stream.fileno()))
     except OSError as problem:
-        raise Unreadable(f"this can't be read: {problem.strerror or problem}") from None
+        raise unreadable(problem) from None
 
 
 def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace) -> int:
@@ -67,7 +71,7 @@ def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace)
 def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> int:
     try:
         text = read(name)
-    except ClientError as failed:
+    except (SidecarError, ClientError) as failed:
         return int(_print(name, failed, question.alone, wanted.json, question.marked))
     with client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()
@@ -96,7 +100,7 @@ def _outcomes(
     def outcome(name: str) -> Result | SidecarError | ClientError:
         try:
             text = read(name)
-        except ClientError as failed:
+        except (SidecarError, ClientError) as failed:
             return failed
         return _outcome(client, question, text, None)
 
@@ -125,14 +129,15 @@ def _print(
     """Whether it is a failure."""
     if isinstance(outcome, Result):
         if as_json:
-            print_json({"path": name, **msgspec.to_builtins(outcome)})
+            print_json({"path": escaped(name), **msgspec.to_builtins(outcome)})
         else:
             show(f"{words(outcome)}\n", marked(outcome))
         return False
     if isinstance(outcome, WorkerEnded):
         raise outcome
     if as_json:
-        print_json({"path": name, "error": outcome.message, "code": outcome.code, "retryable": outcome.retryable})
+        failure = {"error": outcome.message, "code": outcome.code, "retryable": outcome.retryable}
+        print_json({"path": escaped(name), **failure})
     else:
         say(f"{name}: {outcome.message}")
     return True

@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from mlx_sidecar.client import Client
 from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.wire import encode
 from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
 from mlx_sidecar.protocol.codec import Refused, decode
 from mlx_sidecar.protocol.requests import Request
@@ -79,9 +80,12 @@ def client_of(wanted: argparse.Namespace) -> Client:
     return Client(model_of(wanted))
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """One line. A terminal isn't steered by it, and what isn't UTF-8 may not know its characters."""
+def print_json(value: dict[str, Any]) -> None:
+    """One line. A terminal isn't steered by it, and what isn't UTF-8 may not know its characters.
+
+    What isn't UTF-8 in a name stands there as `\\xff`: half of a surrogate pair is taken by few readers.
+    """
     is_plain = sys.stdout.isatty() or sys.stdout.encoding.lower() not in ("utf-8", "utf8")
-    line = json.dumps(value, ensure_ascii=is_plain, default=str)
+    line = json.dumps(all_without_surrogates(value), ensure_ascii=is_plain, default=str)
     sys.stdout.write((line.replace("\x7f", "\\u007f") if is_plain else line) + "\n")
     sys.stdout.flush()

@@ -66,7 +66,7 @@ def _parser() -> OneLineParser:
 def _json_of(name: str) -> dict[str, Any]:
     try:
         value = json.loads(Path(name).read_bytes())
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{name} holds no JSON object")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
-from mlx_sidecar.client import calls
+from mlx_sidecar.client import ClientError, SidecarError, calls
 from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.terminal import folders
-from mlx_sidecar.terminal.documents import Question, answer
+from mlx_sidecar.terminal.documents import Question, answer, read
 from mlx_sidecar.terminal.endings import end_with
 from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
 from mlx_sidecar.terminal.scored import tag_lines
@@ -70,7 +69,7 @@ def _parser() -> OneLineParser:
 def _lines_of(name: str) -> list[str]:
     try:
         # Not by everything that Unicode calls the end of a line: that may stand in a tag, or is refused there.
-        lines = Path(name).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as problem:
+        lines = read(name).split("\n")
+    except (SidecarError, ClientError) as problem:
         raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
     return [line.strip() for line in lines if line.strip()]
