@@ -20,24 +20,39 @@ from mlx_sidecar.protocol.responses import ListedModel, Quantization
 _DEEPEST = 3
 """How far below a folder its models are looked for: folder/owner/name."""
 
+CONFIG = "config.json"
 _BETWEEN_PAUSES = 1000
 
 
 def cache_folder() -> Path:
-    """Where the library keeps what it fetched, from the same variables that it reads."""
+    """Where the library keeps what it fetched, from the same variables that it reads. Raises ModelNotFound."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE)
+    cache = Path(constants.HF_HUB_CACHE)
+    # What the library leaves of ~ without a home would be a folder of that name, and an empty HOME the root's.
+    if (cache.parts[:1] and cache.parts[0].startswith("~")) or _is_at_an_empty_home():
+        raise ModelNotFound(
+            "there is no Hugging Face cache, because this user has no home folder; set HF_HOME to a folder for it"
+        )
+    return cache.absolute()
+
+
+def _is_at_an_empty_home() -> bool:
+    elsewhere = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+    return os.environ.get("HOME") == "" and not any(os.environ.get(name) for name in elsewhere)
 
 
 def snapshot_of(repo_id: str) -> Path:
     """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
     check_repo_id(repo_id)
     repository = repository_folder(cache_folder(), repo_id)
-    snapshots = _snapshots(repository)
-    if found := snapshots.get(_revision_of_main(repository)):
-        return found
-    others = sorted(snapshots.values(), key=lambda each: each.stat().st_mtime)
+    try:
+        snapshots = _snapshots(repository)
+        if found := snapshots.get(_revision_of_main(repository)):
+            return found
+        others = sorted(snapshots.values(), key=lambda each: each.stat().st_mtime)
+    except OSError as problem:
+        raise _unreadable(f"what the Hugging Face cache has of '{repo_id}'", problem) from None
     if not others:
         raise ModelNotFound(f"'{repo_id}' is not in the Hugging Face cache; fetch it with download-model first")
     return others[-1]
@@ -46,8 +61,15 @@ def snapshot_of(repo_id: str) -> Path:
 def _snapshots(repository: Path) -> dict[str, Path]:
     try:
         return {entry.name: Path(entry.path) for entry in os.scandir(repository / "snapshots") if entry.is_dir()}
-    except OSError:
+    except FileNotFoundError:
         return {}
+
+
+def _unreadable(what: str, problem: OSError) -> ModelNotFound:
+    reason = problem.strerror or type(problem).__name__
+    return ModelNotFound(
+        f"{what} can't be read: {reason}; see to '{problem.filename}', or set HF_HOME to another folder"
+    )
 
 
 def _revision_of_main(repository: Path) -> str:
@@ -63,44 +85,67 @@ def _revision_of_main(repository: Path) -> str:
 
 
 def cached_models() -> Iterator[list[ListedModel]]:
-    """Every model snapshot in the cache, folder by folder: each takes its time, and most hold none."""
-    repositories = yield from _folders_in(cache_folder())
+    """Every model snapshot in the cache, folder by folder: each takes its time, and most hold none.
+
+    What can't be looked into is listed as incomplete. Raises ModelNotFound where that is the whole cache.
+    """
+    cache = cache_folder()
+    try:
+        repositories = yield from _folders_in(cache)
+    except OSError as problem:
+        # One that nothing was put into yet is no failure, one behind a link to nothing is.
+        if isinstance(problem, FileNotFoundError) and not cache.is_symlink():
+            return
+        raise _unreadable("the Hugging Face cache", problem) from None
     for repository in repositories:
         kind, _, repo_id = repository.name.partition("--")
-        name = repo_id.replace("--", "/")
-        snapshots = (yield from _folders_in(repository / "snapshots")) if kind == "models" and repo_id else ()
-        for snapshot in snapshots:
-            there = _holds_config(snapshot)
+        if kind == "models" and repo_id:
+            yield from _snapshots_listed(repository, repo_id.replace("--", "/"))
+
+
+def _snapshots_listed(repository: Path, name: str) -> Iterator[list[ListedModel]]:
+    try:
+        for snapshot in (yield from _folders_in(repository / "snapshots")):
+            there = _may_hold_config(snapshot)
             yield [_listed(snapshot, name, repo_id=name, revision=snapshot.name)] if there else []
+    except FileNotFoundError:
+        return
+    except OSError:
+        yield [_listed(repository, name, repo_id=name)]
 
 
 def models_in(folder: Path) -> Iterator[list[ListedModel]]:
-    """Every model folder at or below `folder`, likewise. Raises InvalidParams if it isn't a folder."""
+    """Every model folder at or below `folder`, likewise. Raises InvalidParams if it isn't a folder that can be read."""
     if not folder.is_dir():
         raise InvalidParams(f"field 'folder': '{folder}' is not a folder", {"field": "folder"})
+    try:
+        os.scandir(folder).close()
+    except OSError as problem:
+        reason = problem.strerror or type(problem).__name__
+        raise InvalidParams(f"field 'folder': '{folder}' can't be read: {reason}", {"field": "folder"}) from None
     return _models_below(folder, folder, _DEEPEST)
 
 
 def _models_below(top: Path, folder: Path, depth: int) -> Iterator[list[ListedModel]]:
-    if _holds_config(folder):
-        yield [_listed(folder, folder.name if folder == top else folder.relative_to(top).as_posix())]
-        return
-    children = (yield from _folders_in(folder)) if depth > 0 else ()
-    for child in children:
-        yield from _models_below(top, child, depth - 1)
-
-
-def _holds_config(folder: Path) -> bool:
     with contextlib.suppress(OSError):
-        return (folder / "config.json").exists()
-    return False
+        if (folder / CONFIG).exists():
+            yield [_listed(folder, folder.name if folder == top else folder.relative_to(top).as_posix())]
+            return
+        for child in (yield from _folders_in(folder)) if depth > 0 else ():
+            yield from _models_below(top, child, depth - 1)
+
+
+def _may_hold_config(snapshot: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return (snapshot / CONFIG).exists()
+    return True
 
 
 def _folders_in(folder: Path) -> Generator[list[ListedModel], None, list[Path]]:
-    """Its folders. Yields an empty list now and then: it may hold very much."""
+    """Its folders. Yields an empty list now and then: it may hold very much. Raises OSError."""
     found = list[Path]()
     yield []
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+    with os.scandir(folder) as entries:
         for number, entry in enumerate(entries, 1):
             # A link may lead to where nobody may look.
             with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
-from mlx_sidecar.errors import Internal, NoConnection, SidecarError
+from mlx_sidecar.errors import DestinationInvalid, Internal, ModelNotFound, NoConnection, SidecarError
 from mlx_sidecar.hub.api import address_of, ask_for_plan, headers
 from mlx_sidecar.hub.cache_place import CachePlace
 from mlx_sidecar.hub.failures import LONGEST_WAIT_S, MOST_TRIES
@@ -81,14 +81,14 @@ def _end_with_the_worker() -> None:
 
 def carry_out(order: Order, say: Say) -> Completed:
     """Plan, fetch what isn't there, verify, put it to its place. Raises SidecarError."""
+    cache = _cache() if order.destination is None else None
     web = Web(headers(), order.stall_s)
     longest_silence_s = MOST_TRIES * (LONGEST_WAIT_S + order.stall_s)
     pool = ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="fetch")
     watch = _Watch(say, longest_silence_s)
     try:
         (plan,) = watch.until_done([pool.submit(ask_for_plan, web, order)], Meter())
-        place = _place(order, plan)
-        return _bring(place, web, pool, watch)
+        return _bring(_place(order, plan, cache), web, pool, watch)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -123,13 +123,20 @@ def _bring(place: Place, web: Web, pool: ThreadPoolExecutor, watch: _Watch) -> C
     )
 
 
-def _place(order: Order, plan: Plan) -> Place:
-    all_of_it = order.allow_patterns is None
-    if order.destination is not None:
-        return FolderPlace(Path(order.destination), plan, instead=all_of_it)
+def _cache() -> Path:
     from mlx_sidecar.hub.cache import cache_folder
 
-    return CachePlace(cache_folder(), plan, order.revision, keeps_others=not all_of_it)
+    try:
+        return cache_folder()
+    except ModelNotFound as problem:
+        raise DestinationInvalid(f"{problem.message}, or give a destination") from None
+
+
+def _place(order: Order, plan: Plan, cache: Path | None) -> Place:
+    all_of_it = order.allow_patterns is None
+    if cache is not None:
+        return CachePlace(cache, plan, order.revision, keeps_others=not all_of_it)
+    return FolderPlace(Path(order.destination or ""), plan, instead=all_of_it)
 
 
 def _largest_first(plan: Plan) -> list[list[PlannedFile]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -15,9 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client import Client, ClientError, SidecarError
+from mlx_sidecar.errors import ModelNotFound
 from mlx_sidecar.flags import OneLineParser
 from mlx_sidecar.hub.cache import cache_folder
-from mlx_sidecar.protocol.responses import Availability
+from mlx_sidecar.protocol.responses import Availability, ListedModel
 from mlx_sidecar.terminal.endings import end_with, show
 from mlx_sidecar.terminal.flags import DEMO, client_without_settings, parser, print_json
 from mlx_sidecar.terminal.models import size
@@ -39,7 +41,8 @@ class Findings(Struct, frozen=True, kw_only=True):
     device: str
     memory_bytes: int
     available_bytes: int
-    cache: str
+    cache: str | None
+    cache_problem: str | None
     cache_bytes: int
     cached_models: int
     incomplete_models: int
@@ -64,9 +67,9 @@ def _doctor(wanted: argparse.Namespace) -> int:
 
 
 def _examine(client: Client) -> Findings:
-    can, models = client.check_availability(), client.list_models().models
+    can, (models, cache_problem) = client.check_availability(), _cached(client)
     problem = can.reason if isinstance(can.reason, str) else _try_out(client)
-    cache = cache_folder()
+    cache = _cache()
     return Findings(
         works=problem is None,
         problem=problem,
@@ -77,13 +80,32 @@ def _examine(client: Client) -> Findings:
         device=f"{can.device.upper()}, {can.device_name}",
         memory_bytes=can.memory.total_bytes,
         available_bytes=can.memory.available_bytes,
-        cache=str(cache),
+        cache=str(cache) if cache is not None else None,
+        cache_problem=cache_problem,
         cache_bytes=sum(model.size_bytes for model in models),
         cached_models=len(models),
         incomplete_models=sum(not model.complete for model in models),
-        disk_free_bytes=shutil.disk_usage(_existing(cache)).free,
-        advice=_advice(can, [model.repo_id or model.name for model in models if not model.complete], bool(models)),
+        disk_free_bytes=_free_bytes(cache or Path.cwd()),
+        advice=[
+            *([cache_problem] if cache_problem else []),
+            *_advice(can, [model.repo_id or model.name for model in models if not model.complete], bool(models)),
+        ],
     )
+
+
+def _cached(client: Client) -> tuple[list[ListedModel], str | None]:
+    """The models in the cache, and what keeps the worker from looking into it."""
+    try:
+        return client.list_models().models, None
+    except SidecarError as failed:
+        return [], failed.message
+
+
+def _cache() -> Path | None:
+    try:
+        return cache_folder()
+    except ModelNotFound:
+        return None
 
 
 def _try_out(client: Client) -> str | None:
@@ -96,8 +118,12 @@ def _try_out(client: Client) -> str | None:
     return None
 
 
-def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())
+def _free_bytes(path: Path) -> int:
+    """On the disk where this is, or will be."""
+    for each in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(each).free
+    return 0
 
 
 def _advice(can: Availability, incomplete: list[Any], any_models: bool) -> list[str]:
@@ -125,13 +151,15 @@ def _faster_matrices() -> list[str]:
 
 
 def _report(found: Findings) -> str:
-    models = f"{found.cached_models} models, {size(found.cache_bytes)}"
+    found_there = f"{found.cached_models} models, {size(found.cache_bytes)}"
+    if found.cache_problem:
+        found_there = "can't be used"
     rows = {
         "mlx-sidecar": f"{found.version}, Python {found.python}",
         "MLX": f"{found.mlx or 'not installed'}, mlx-lm {found.mlx_lm or 'not installed'}",
         "device": found.device,
         "memory": f"{size(found.memory_bytes)}, {size(found.available_bytes)} free",
-        "cache": f"{found.cache}: {models}; {size(found.disk_free_bytes)} free on its disk",
+        "cache": f"{found.cache or 'none'}: {found_there}; {size(found.disk_free_bytes)} free on its disk",
         "models": "the embedded one answers" if found.works else f"none can run: {found.problem}",
     }
     lines = [f"{name:<12} {value}" for name, value in rows.items()]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mlx_sidecar.client.aio import AsyncClient
+from mlx_sidecar.commands.models import absolute
+from mlx_sidecar.errors import ModelNotFound
 from mlx_sidecar.library.item import Item, job_of
 from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results
@@ -30,8 +32,15 @@ EPILOG_OF_JOBS = (
 def model_and_job(wanted: argparse.Namespace, command: str, options: dict[str, Any]) -> tuple[str, str]:
     """The model, and the name of the job, which is another one with another model."""
     model = model_of(wanted)
-    is_folder = model != DEMO and Path(model).expanduser().is_dir()
-    return model, job_of(command, str(Path(model).expanduser().resolve()) if is_folder else model, options)
+    return model, job_of(command, _identity(model), options)
+
+
+def _identity(model: str) -> str:
+    """A folder has one name, however it is written."""
+    with contextlib.suppress(ModelNotFound):
+        if model != DEMO and (folder := absolute(model)).is_dir():
+            return str(folder.resolve())
+    return model
 
 
 def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterator[Item], total: int) -> int:
