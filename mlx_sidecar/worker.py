@@ -175,7 +175,7 @@ class Worker:
         if start_rule(entry.request) is StartRule.AT_ONCE:
             self._start(entry)
             return
-        self._turns.wait(entry)
+        self._turns.may_have_come = True
         if isinstance(entry.request, Shutdown):
             self._shutdown = entry
 
@@ -189,7 +189,6 @@ class Worker:
             if entry.phase is not Phase.WAITING:
                 return
         entry.phase = Phase.RUNNING
-        self._turns.began(entry)
         try:
             entry.task = dispatch.start(entry.request, Call(entry.number, entry.accepted_at), self._services)
         except BaseException as problem:
@@ -306,7 +305,7 @@ class Worker:
         if entry is self._shutdown:
             # However it ends, it ends last.
             self._end_all_but(entry, Cancelled("the worker is shutting down"))
-        self._turns.ended(entry)
+        self._turns.may_have_come = True
         self._listed.pop(entry.number, None)
         self._ledger.end(entry, outcome)  # type: ignore[arg-type]
         if self._log.wants("info"):

@@ -121,6 +121,46 @@ def test_generation_goes_on_meanwhile(hub: Hub, tmp_path: Path) -> None:
     assert_whole(hub, tmp_path / "to")
 
 
+def test_a_model_loads_beside_a_download(hub: Hub, tmp_path: Path) -> None:
+    """With ids a download holds up nothing: models are loaded, used and unloaded while the hub says nothing."""
+    hold = Fault("*00001*", hold=1000)
+    hub.faults.append(hold)
+    load = {"command": "load-model", "model_path": "demo", "timeout_s": 60}
+    with worker(hub, tmp_path, "--download-stall-s", "600") as it:
+        it.send({**DOWNLOAD, "destination": str(tmp_path / "to")})
+        assert hold.reached.wait(60)
+        it.demand({**load, "id": "load"})
+        it.demand({"command": "generate", "prompt": "x", "max_tokens": 2, "id": "text"})
+        it.demand({"command": "unload-model", "id": "unload"})
+        it.demand(load)
+        it.demand({"command": "unload-model"})
+        (running,) = it.demand({"command": "status", "id": "status"})["downloads"]
+        assert (running["repo_id"], running["state"]) == (REPO, "running")
+        hold.release()
+        it.ending("get")
+    assert_whole(hub, tmp_path / "to")
+
+
+def test_a_script_loads_what_it_has_downloaded(shelf: Shelf, hub: Hub, tmp_path: Path) -> None:
+    """Without ids a load waits for the download before it, however long that takes; one with an id doesn't."""
+    model = shelf.family("llama")
+    hub.add("owner/real", {path.name: path.read_bytes() for path in model.iterdir()})
+    hold = Fault("*.safetensors", hold=10)
+    hub.faults.append(hold)
+    with worker(hub, tmp_path, "--download-stall-s", "600") as it:
+        repo = {"repo_id": "owner/real"}
+        it.send({"command": "download-model", **repo}, {"command": "load-model", **repo})
+        assert hold.reached.wait(60)
+        status = it.demand({"command": "status", "id": "status"})
+        assert [(each["command"], each["state"]) for each in status["requests"]] == [
+            ("download-model", "running"),
+            ("load-model", "queued"),
+        ]
+        hold.release()
+        assert it.ending()["command"] == "download-model"
+        assert it.ending()["success"] is True
+
+
 # Going on
 
 

@@ -23,9 +23,13 @@ class StartRule(Enum):
     """When it is read."""
     AT_ONCE_WITH_ID = "at once with an id, else in order"
     IN_ORDER = "in order"
-    """When every barrier before it has ended."""
+    """When every barrier before it has ended that concerns it."""
     BARRIER = "barrier"
-    """When everything before it has ended; what comes after it waits for its end."""
+    """When every request before it has ended that it concerns; those after it wait for its end.
+
+    One that changes the model concerns the requests that use it, any other all of them; without an id it concerns
+    the others without an id as well.
+    """
 
 
 ModelUse = Literal["none", "changes", "needs"]
