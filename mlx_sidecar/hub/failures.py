@@ -21,9 +21,13 @@ from mlx_sidecar.errors import (
     RevisionNotFound,
     SidecarError,
 )
+from mlx_sidecar.hub.proxies import Proxy
 
 MOST_TRIES = 5
 """In a row, without a byte in between."""
+
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (?P<status>\d{3})(?P<words>.*)", re.DOTALL)
+"""In what words http.client says it."""
 
 LONGEST_WAIT_S = 60.0
 """A server that wants more is told of as an error."""
@@ -94,21 +98,41 @@ def _bad_token(data: dict[str, Any]) -> SidecarError:
     return BadToken("the hub doesn't know your token; make a new one, then `hf auth login` or set HF_TOKEN", data)
 
 
-def of_network(problem: Exception, what: str) -> Exception:
-    """The failure of a transfer that a problem with the network is."""
+def of_network(problem: Exception, what: str, proxy: Proxy | None = None) -> Exception:
+    """The failure of a transfer that a problem with the network, or with the proxy on the way, is."""
     reason = problem.reason if isinstance(problem, URLError) else problem
     if isinstance(reason, ssl.SSLCertVerificationError):
         return NoConnection(
             f"the certificate of the hub, or of a proxy before it, isn't trusted ({reason.verify_message}); "
             "SSL_CERT_FILE may name the one that should be"
         )
-    if isinstance(problem, URLError):
+    if proxy is not None and (refused := _TUNNEL_REFUSED.match(str(reason))):
+        return refused_by_proxy(int(refused["status"]), refused["words"], proxy)
+    if isinstance(problem, URLError) and proxy is not None:
+        message = f"the hub can't be reached through the proxy {proxy}: {_short(reason)}; look at the proxy"
+    elif isinstance(problem, URLError):
         message = f"the hub can't be reached ({_short(reason)}); look at the internet connection and try again"
     elif isinstance(reason, TimeoutError):
-        message = f"nothing of {what} came for too long; look at the connection and try again"
+        message = f"nothing of {what} came for too long{_through(proxy)}; look at the connection and try again"
     else:
-        message = f"the connection broke off in the middle of {what} ({_short(reason)}); try again"
+        message = f"the connection broke off in the middle of {what}{_through(proxy)} ({_short(reason)}); try again"
     return BrokenOff(NoConnection(message))
+
+
+def _through(proxy: Proxy | None) -> str:
+    return f" through the proxy {proxy}" if proxy is not None else ""
+
+
+def refused_by_proxy(status: int, words: str, proxy: Proxy) -> Exception:
+    """What it means that a proxy doesn't let a request through."""
+    if status == 407 and proxy.authorization is None:
+        return NoConnection(
+            f"the proxy {proxy} wants a user and a password; write them into the variable: http://user:password@host:port"
+        )
+    if status == 407:
+        return NoConnection(f"the proxy {proxy} doesn't take the user and password that stand there; correct them")
+    refused = NoConnection(f"the proxy {proxy} doesn't connect to the hub ({status} {words.strip()[:80]}); look at it")
+    return BrokenOff(refused) if status >= 500 else refused
 
 
 def _short(reason: BaseException | str) -> str:

@@ -16,16 +16,18 @@ from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
 import httpx2
 
 from mlx_sidecar.errors import HubError, NoConnection
-from mlx_sidecar.hub.failures import of_network
+from mlx_sidecar.hub.failures import of_network, refused_by_proxy
+from mlx_sidecar.hub.proxies import Proxy, proxy_for
 
 _READ_BYTES = 256 * 1024
 _LEAST_BYTES = 1024
 _MOST_REDIRECTS = 5
+_PROXY_WANTS_A_PASSWORD = 407
 
 
 class Answer:
@@ -34,9 +36,11 @@ class Answer:
     Raises BrokenOff where it is too slow: less than 1 KiB in `timeout_s` seconds.
     """
 
-    def __init__(self, response: HTTPResponse, what: str, *, is_hubs: bool, timeout_s: float) -> None:
+    def __init__(
+        self, response: HTTPResponse, what: str, proxy: Proxy | None, *, is_hubs: bool, timeout_s: float
+    ) -> None:
         self.status, self.headers, self.is_hubs = response.status, response.headers, is_hubs
-        self._response, self._what, self._timeout_s = response, what, timeout_s
+        self._response, self._what, self._proxy, self._timeout_s = response, what, proxy, timeout_s
         self._window_began, self._window_bytes = time.monotonic(), 0
 
     def read(self) -> bytes:
@@ -48,7 +52,7 @@ class Answer:
                 raise IncompleteRead(b"", left)
             self._check_pace(len(chunk))
         except (OSError, HTTPException) as problem:
-            raise of_network(problem, self._what) from None
+            raise of_network(problem, self._what, self._proxy) from None
         return chunk
 
     def _check_pace(self, count: int) -> None:
@@ -70,7 +74,7 @@ class Web:
         self._headers, self._timeout_s = {name.lower(): value for name, value in headers.items()}, timeout_s
         self.pause_s = timeout_s / 60
         self._opener = OpenerDirector()
-        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=_trust())):
+        for handler in (HTTPHandler(), HTTPSHandler(context=_trust())):
             self._opener.add_handler(handler)
 
     @contextmanager
@@ -79,24 +83,39 @@ class Web:
         origin = _origin(url)
         for _ in range(_MOST_REDIRECTS):
             known = self._headers if _origin(url) == origin else {"user-agent": self._headers["user-agent"]}
-            with self._open(url, {**known, **(more or {})}, what) as response:
+            proxy = _proxy_to(url)
+            with self._open(url, {**known, **(more or {})}, what, proxy) as response:
                 target = response.headers.get("location")
                 if response.status // 100 != 3 or target is None:
-                    yield Answer(response, what, is_hubs=_origin(url) == origin, timeout_s=self._timeout_s)
+                    yield Answer(response, what, proxy, is_hubs=_origin(url) == origin, timeout_s=self._timeout_s)
                     return
             url = _next(url, target)
         raise HubError("the hub redirects in a circle; try again later")
 
-    def _open(self, url: str, headers: dict[str, str], what: str) -> HTTPResponse:
+    def _open(self, url: str, headers: dict[str, str], what: str, proxy: Proxy | None) -> HTTPResponse:
         try:
-            response: HTTPResponse = self._opener.open(Request(url, headers=headers), timeout=self._timeout_s)
+            request = Request(url, headers=headers)
+            if proxy is not None:
+                request.set_proxy(proxy.address, "http")
+                if proxy.authorization is not None:
+                    # To the proxy only, also where it makes a tunnel.
+                    request.add_header("Proxy-authorization", proxy.authorization)
+            response: HTTPResponse = self._opener.open(request, timeout=self._timeout_s)
         except (OSError, HTTPException) as problem:
-            raise of_network(problem, what) from None
+            raise of_network(problem, what, proxy) from None
         except ValueError as problem:
             raise HubError(
                 f"'{url[:200]}' is an address that can't be asked ({problem}); look at HF_ENDPOINT"
             ) from None
+        if proxy is not None and response.status == _PROXY_WANTS_A_PASSWORD:
+            response.close()
+            raise refused_by_proxy(response.status, response.reason, proxy)
         return response
+
+
+def _proxy_to(url: str) -> Proxy | None:
+    scheme, host, port = _origin(url)
+    return proxy_for(scheme, host, port or (443 if scheme == "https" else 80), os.environ)
 
 
 def _trust() -> ssl.SSLContext:
