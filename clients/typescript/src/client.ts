@@ -4,6 +4,7 @@ import { callBack } from "./callbacks.js";
 import { type Call, Calls, type Outcome, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import { type DownloadMeasure, type Measure, NEED_MODEL, type Requests, type Responses } from "./protocol.js";
+import { checkOptions, checkTimeout, graceWithin, isLimit, LONGEST_TIMER_MS } from "./limits.js";
 import { lineOf } from "./request_line.js";
 import { type Begun, TextStream } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
@@ -18,7 +19,10 @@ export type Params<C extends Command> = Omit<Requests[C], "command" | "id" | "ti
 export interface CallOptions<C extends Command> {
   /** Ends the request; the call rejects at once, with code `cancelled` and the signal's reason as its cause. */
   readonly signal?: AbortSignal;
-  /** Waiting included. The call rejects with code `timeout`, and what was written is in `data.text`. */
+  /**
+   * Milliseconds, more than 0, waiting included; without it, or with Infinity, there is no limit. The call rejects with
+   * code `timeout`, and what was written is in `data.text`.
+   */
   readonly timeoutMs?: number;
   /** At most ten times a second: percent, parts of a long document, all about a download. */
   readonly onProgress?: (measure: C extends "download-model" ? DownloadMeasure : Measure) => void;
@@ -45,7 +49,6 @@ export interface SidecarOptions {
 
 /** What a worker is given beyond a call's own time before the client stops waiting for its last line. */
 const LATE_MS = 1000;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * The client. The worker starts with the first call, or with `start()`; when it ends, every open call rejects, and the
@@ -62,6 +65,7 @@ export class Sidecar {
   #closing: Promise<void> | undefined;
 
   constructor(transport: Transport, options: SidecarOptions = {}) {
+    checkOptions(options);
     this.#options = options;
     this.#calls = new Calls(options.maxInFlight ?? 256);
     const { restarts = 3, backoffMs = [250, 1000, 4000], healthyMs = 30_000 } = options;
@@ -154,7 +158,7 @@ export class Sidecar {
    * SIGKILL, each only if the one before didn't do. Never rejects; further calls reject with code `client_closed`.
    */
   close({ graceMs = 5000 }: { graceMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(graceMs);
+    this.#closing ??= this.#close(graceWithin(graceMs));
     return this.#closing;
   }
 
@@ -174,11 +178,12 @@ export class Sidecar {
       if (this.#closing) throw closed();
       if (signal?.aborted) throw SidecarError.cancelled(signal.reason);
       const wish = onDelta ? { stream: true } : command === "load-model" && onProgress ? { progress: true } : {};
-      const timeout = timeoutMs === undefined ? {} : { timeout_s: timeoutMs / 1000 };
+      checkTimeout(timeoutMs);
+      const timeout = isLimit(timeoutMs) ? { timeout_s: timeoutMs / 1000 } : {};
       const given = { ...params };
       const line = this.#lineOf({ ...given, ...wish, ...timeout, command, id });
       const unwatch = signal && this.#aborts.watch(signal, () => cancel(signal.reason));
-      const stopClock = timeoutMs === undefined ? () => {} : this.#setClock(id, timeoutMs);
+      const stopClock = isLimit(timeoutMs) ? this.#setClock(id, timeoutMs) : () => {};
       this.#open({
         id,
         line,

@@ -1,5 +1,6 @@
 /** The worker as a child process of Node or of Electron's main process. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { statSync } from "node:fs";
 import type { Socket } from "node:net";
 import { callBack } from "./callbacks.js";
 import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
@@ -92,6 +93,10 @@ class NodeConnection implements Connection {
 
 /** With too many files open, the child has no pipes at all; that it couldn't be started comes as an event. */
 function start({ command, args = [], env, cwd }: NodeOptions): ChildProcess {
+  // The system says of a folder that isn't there that the command isn't.
+  if (cwd !== undefined && !statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new Error(`its cwd ${JSON.stringify(cwd)} is not a folder that exists`);
+  }
   const where = cwd === undefined ? {} : { cwd };
   return spawn(command, args, { stdio: "pipe", env: { ...process.env, ...env }, windowsHide: true, ...where });
 }

@@ -6,10 +6,8 @@ const MOST_LEVELS = 1024;
 
 /** Raises SidecarError where the worker wouldn't take the line. */
 export function lineOf(request: object, maxBytes: number): string {
-  if (!isWithin(MOST_LEVELS, request)) {
-    throw new SidecarError(`the request is nested deeper than ${MOST_LEVELS}`, "invalid_params", false);
-  }
-  const line = `${wellFormed(JSON.stringify(request))}\n`;
+  checkValue(request, [], MOST_LEVELS);
+  const line = `${wellFormed(written(request))}\n`;
   // One UTF-16 unit is at most three bytes; only a long line is measured.
   if (line.length * 3 > maxBytes && new TextEncoder().encode(line).length - 1 > maxBytes) {
     throw new SidecarError(`the request has more than ${maxBytes} bytes`, "message_too_large", false);
@@ -17,9 +15,23 @@ export function lineOf(request: object, maxBytes: number): string {
   return line;
 }
 
-function isWithin(levels: number, value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return levels > 0 && Object.values(value).every((each) => isWithin(levels - 1, each));
+/** JSON would turn these numbers into null, and the worker would complain of a null that nobody wrote. */
+function checkValue(value: unknown, path: readonly string[], levels: number): void {
+  if (typeof value === "bigint" || (typeof value === "number" && !Number.isFinite(value))) {
+    throw new SidecarError(`${path.join(".")}: ${String(value)} (${typeof value}) can't be written as JSON; give a finite number`, "invalid_params", false);
+  }
+  if (typeof value !== "object" || value === null) return;
+  if (levels <= 0) throw new SidecarError(`the request is nested deeper than ${MOST_LEVELS}`, "invalid_params", false);
+  for (const [name, each] of Object.entries(value)) checkValue(each, [...path, name], levels - 1);
+}
+
+/** A `toJSON` of the caller's may throw anything. */
+function written(request: object): string {
+  try {
+    return JSON.stringify(request);
+  } catch (cause) {
+    throw new SidecarError(`the request can't be written as JSON: ${cause}`, "invalid_params", false, {}, { cause });
+  }
 }
 
 /** Half a surrogate pair isn't text, in a name no more than in a value; JSON.stringify writes it as an escape. */

@@ -26,6 +26,9 @@ const AFTER_EOF_MS = 1000;
 const AFTER_TERM_MS = 2500;
 const AFTER_KILL_MS = 1000;
 
+/** The exit code of a worker that doesn't take its flags or settings: another one with the same wouldn't either. */
+const BAD_FLAGS = 2;
+
 export class Supervisor {
   readonly #transport: Transport;
   readonly #policy: RestartPolicy;
@@ -141,7 +144,8 @@ function started(transport: Transport, listener: Listener): Connection {
   try {
     return transport.start(listener);
   } catch (problem) {
-    queueMicrotask(() => listener.end({ exitCode: null, signal: null, stderr: "", notStarted: String(problem) }));
+    const reason = problem instanceof Error ? problem.message : String(problem);
+    queueMicrotask(() => listener.end({ exitCode: null, signal: null, stderr: "", notStarted: reason }));
     return { write: () => Promise.resolve(), endInput: () => false, terminate: () => false, kill: () => {} };
   }
 }
@@ -153,7 +157,8 @@ function errorOf({ exitCode, signal, stderr, notStarted }: Ending): SidecarError
   const how = signal === null ? `exit code ${exitCode}` : `signal ${signal}`;
   const said = stderr.trim().split("\n").at(-1);
   const message = `the worker ended with ${how}${said ? `: ${said}` : ""}`;
-  return new SidecarError(message, "worker_ended", true, { exit_code: exitCode, signal, stderr });
+  const retryable = exitCode !== BAD_FLAGS;
+  return new SidecarError(message, "worker_ended", retryable, { exit_code: exitCode, signal, stderr });
 }
 
 async function within(ms: number, settled: Promise<void>): Promise<void> {

@@ -1,3 +1,4 @@
+import assert from "node:assert";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Sidecar, SidecarError, type SidecarOptions } from "../src/index.js";
 import { Scripted, settled } from "./scripted.js";
@@ -353,10 +354,15 @@ test("a request that is nested deeper than the worker reads fails alone", async 
 
 test("a request that can't be written as JSON, or is too long, fails alone", async () => {
   const sidecar = client({ maxLineBytes: 200 });
-  await expect(sidecar.generate({ prompt: "x", schema: { n: 1n } })).rejects.toThrow(TypeError);
+  for (const value of [1n, NaN, -Infinity]) {
+    const refusal = { code: "invalid_params", message: expect.stringContaining("schema.deep.0") };
+    await expect(sidecar.generate({ prompt: "x", schema: { deep: [value] } })).rejects.toMatchObject(refusal);
+  }
+  const throwing = { toJSON: () => assert.fail("the caller's own") };
+  await expect(sidecar.generate({ prompt: "x", schema: throwing })).rejects.toMatchObject({ code: "invalid_params" });
   expect(await codeOf(sidecar.generateTags({ content: "ü".repeat(100) }))).toBe("message_too_large");
   void sidecar.generateTags({ content: "ü".repeat(70) });
-  expect(transport.worker.requests.map(({ id }) => id)).toEqual([3]);
+  expect(transport.worker.requests.map(({ id }) => id)).toEqual([6]);
 });
 
 test("never more than maxInFlight are in the worker; the others follow in order as places get free", async () => {
@@ -598,4 +604,43 @@ test("close without a worker, and during the wait before a restart, is done at o
   expect(await second).toBe("client_closed");
   expect(transport.workers.length).toBe(1);
   expect(vi.getTimerCount()).toBe(0);
+});
+
+test("a time limit that is none is refused by its own name, and Infinity is no limit", async () => {
+  const sidecar = client();
+  for (const timeoutMs of [0, -1, NaN, -Infinity]) {
+    const refusal = { code: "invalid_params", message: expect.stringContaining(`timeoutMs: expected more than 0 milliseconds, got ${timeoutMs}`) };
+    await expect(sidecar.generateTags(TAGS, { timeoutMs })).rejects.toMatchObject(refusal);
+  }
+  void sidecar.generateTags(TAGS, { timeoutMs: Infinity });
+  expect(transport.worker.requests).toEqual([expect.not.objectContaining({ timeout_s: expect.anything() })]);
+});
+
+test.each([
+  ["restarts", NaN],
+  ["restarts", -1],
+  ["healthyMs", NaN],
+  ["maxInFlight", 0],
+  ["maxInFlight", NaN],
+  ["maxLineBytes", 0],
+  ["backoffMs", [1, NaN]],
+  ["backoffMs", [Infinity]],
+])("the option %s can't be %s", (name, value) => {
+  expect(() => client({ [name]: value })).toThrow(new RegExp(`^${name}: expected a number of at least`));
+});
+
+test.each([NaN, -1, 0])("a grace of %s is none", async (graceMs) => {
+  const sidecar = client();
+  void sidecar.generateTags(TAGS).catch(() => {});
+  void sidecar.close({ graceMs });
+  await settled();
+  expect(transport.worker.requests.at(-1)).toMatchObject({ command: "shutdown", grace_s: 0 });
+});
+
+test("an endless grace doesn't end at once", async () => {
+  const sidecar = client();
+  void sidecar.generateTags(TAGS).catch(() => {});
+  void sidecar.close({ graceMs: Infinity });
+  await settled();
+  expect(transport.worker.requests.at(-1)?.grace_s).toBeGreaterThan(3600);
 });

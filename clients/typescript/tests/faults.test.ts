@@ -4,6 +4,7 @@ import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { Sidecar, SidecarError } from "../src/index.js";
+import { nodeTransport } from "../src/node.js";
 import { random } from "./random.js";
 import { Watched } from "./watched.js";
 import { script, sidecar, TRANSPORTS, WORKER } from "./worker.js";
@@ -85,6 +86,14 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
     await client.close();
   });
 
+  test("a cwd that isn't there, or is a file, isn't blamed on the command", async () => {
+    for (const cwd of ["/no/such/folder", process.execPath]) {
+      const client = sidecar(nodeTransport({ command: process.execPath, cwd }));
+      const message = expect.stringContaining(`its cwd ${JSON.stringify(cwd)} is not a folder`);
+      await expect(client.status()).rejects.toMatchObject({ code: "worker_not_started", message });
+    }
+  });
+
   test("a process that ends at once, time and again: a bounded number of them, and its last words", async () => {
     let endings = 0;
     const dying = script("console.error('first words\\nno such flag'); process.exit(2)");
@@ -93,6 +102,7 @@ describe.each(Object.entries(TRANSPORTS))("%s", (_, transport) => {
       await expect(client.generateTags({ content: "x".repeat(1_000_000) })).rejects.toMatchObject({
         code: "worker_ended",
         message: "the worker ended with exit code 2: no such flag",
+        retryable: false, // It is asked to start in a way that it doesn't know.
       });
     }
     await expect(client.status()).rejects.toMatchObject({ code: "worker_not_started", message: /4 times.*no such flag/ });
