@@ -95,6 +95,10 @@ def test_text_is_generated_from_a_prompt_or_from_stdin(shelf: Shelf, tmp_path: P
     (tmp_path / "schema").write_text('{"type": "boolean"}')
     held = run("generate", "--model", model, "--schema", str(tmp_path / "schema"), "--json", "-", stdin=b"Hello")
     assert isinstance(json.loads(held.stdout)["json"], bool)
+    (tmp_path / "schema").write_text('{"const": 1234567}')
+    cut = run("generate", "--model", model, "--schema", str(tmp_path / "schema"), "--max-tokens", "2", "Hello")
+    assert (cut.returncode, cut.stdout) == (1, "12\n")
+    assert "was cut before its end" in cut.stderr
 
 
 def test_what_a_model_writes_does_not_steer_the_terminal(shelf: Shelf) -> None:

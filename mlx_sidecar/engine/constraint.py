@@ -121,6 +121,11 @@ class Constrained(ABC):
         if tuple(self._latest) == self._marker:
             self._marker = ()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more may follow but the end."""
+        return False
+
     def penalties(self) -> Mapping[int, float]:
         """Tokens that are less wanted next, each with how many nats it loses."""
         return {}
@@ -165,9 +170,10 @@ class GrammarConstrained(Constrained):
 
     def _allowed(self) -> Bits:
         # The matcher stops before EOS; without EOS forced here, junk follows.
-        return self._only(self._eos_ids) if self._is_complete() else self._from_matcher()
+        return self._only(self._eos_ids) if self.is_complete else self._from_matcher()
 
-    def _is_complete(self) -> bool:
+    @property
+    def is_complete(self) -> bool:
         """Whether the grammar lets nothing more follow. A matcher in error has stopped, too."""
         return bool(self._matcher.is_stopped() and not self._matcher.is_error())
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.constraint import Constrained
-from mlx_sidecar.engine.job import FinishReason, Job, JobResult, Prose, TextFilter
+from mlx_sidecar.engine.job import FinishReason, Job, JobResult, JsonSchema, OneOf, Prose, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.logprobs import LogprobRecorder
 from mlx_sidecar.engine.sampling import Draws, LogitsProcessor, make_processors
@@ -109,7 +109,7 @@ class Row:
         return JobResult(
             text=self.text,
             reasoning=self._reasoning.reasoning if self._reasoning else "",
-            finish_reason=self.ended or ("stop" if last_token in self._model.eos_ids else "length"),
+            finish_reason=self._finish_reason(last_token),
             input_tokens=len(self.job.prompt),
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
@@ -119,6 +119,16 @@ class Row:
             overruled_tokens=self._overruled_tokens,
             logprobs=self._recorder.found if self._recorder else (),
         )
+
+    def _finish_reason(self, last_token: int) -> FinishReason:
+        """For a schema and choices "stop" says that the text is whole, so what a stop string cuts is no stop."""
+        is_value = isinstance(self.job.constraint, JsonSchema | OneOf)
+        if self.ended is not None:
+            return "length" if is_value else self.ended
+        if last_token in self._model.eos_ids:
+            return "stop"
+        is_complete = is_value and self.constrained is not None and self.constrained.is_complete
+        return "stop" if is_complete else "length"
 
     @property
     def _overruled_tokens(self) -> int | None:

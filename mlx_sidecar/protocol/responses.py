@@ -209,7 +209,7 @@ class TokenScore(TopToken, frozen=True, kw_only=True):
 
 class Generated(Result, frozen=True, kw_only=True):
     text: str
-    json: Annotated[Any, Meta(description="the parsed text, with `schema`; null where `max_tokens` cut it")] = UNSET
+    json: Annotated[Any, Meta(description="with `schema`: the parsed text; null where it isn't whole")] = UNSET
     reasoning: Annotated[str | UnsetType, Meta(description="with `thinking`")] = UNSET
     logprobs: Annotated[
         list[TokenScore] | UnsetType, Meta(description="with `logprobs`; of all tokens but the end token")

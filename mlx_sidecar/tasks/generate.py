@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
-import orjson
 from msgspec import UNSET
 
-from mlx_sidecar.engine.job import Constraint, Job, JsonSchema, LanguageModel, OneOf, TokenLogprob, Turn
+from mlx_sidecar.engine.job import Constraint, Job, JobResult, JsonSchema, LanguageModel, OneOf, TokenLogprob, Turn
 from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate as GenerateRequest
 from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
 from mlx_sidecar.tasks.count import Counter
+from mlx_sidecar.tasks.exact_json import exact_value
 from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.task import Generate, Pause, Task, sampling_of, timing_of, usage_of
 
@@ -43,7 +43,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
     receipt = yield from receipt_of(request, model)
     return Generated(
         text=answer.text,
-        json=_parsed(answer.text) if request.schema is not None else UNSET,
+        json=_value(answer) if request.schema is not None else UNSET,
         reasoning=answer.reasoning if request.thinking else UNSET,
         logprobs=[_token_score(each, request.top_logprobs) for each in answer.logprobs] if request.logprobs else UNSET,
         finish_reason=answer.finish_reason,
@@ -101,11 +101,6 @@ def _finite(logprob: float) -> float:
     return max(logprob, _LEAST_LOGPROB)
 
 
-def _parsed(text: str) -> Any:
-    """The JSON value, or None where the text was cut before its end or nests deeper than a line can (254)."""
-    try:
-        value = orjson.loads(text)
-        orjson.dumps(value)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return None
-    return value
+def _value(answer: JobResult) -> Any:
+    """The JSON value, if the text has all of it: the beginning of a number is a number, too."""
+    return exact_value(answer.text) if answer.finish_reason == "stop" else None

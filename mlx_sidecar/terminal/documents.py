@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
-from mlx_sidecar.client.ask import Ask
+from mlx_sidecar.client.ask import Ask, ResultT
 from mlx_sidecar.escapes import escaped
 from mlx_sidecar.library.document import read_stream, unreadable
 from mlx_sidecar.library.text import decode
@@ -86,12 +86,14 @@ def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> in
         return int(_print(name, outcome, question.alone, wanted.json, question.marked))
 
 
-def stream_to_terminal(client: Client, ask: Ask[Any], waiting: Waiting) -> None:
+def stream_to_terminal(client: Client, ask: Ask[ResultT], waiting: Waiting) -> ResultT:
     """Show the text as it comes."""
-    for piece in client.stream(ask):
+    stream = client.stream(ask)
+    for piece in stream:
         waiting.stop()
         show(piece)
     show("\n")
+    return stream.result()
 
 
 def _outcomes(

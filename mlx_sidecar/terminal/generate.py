@@ -15,9 +15,9 @@ from mlx_sidecar.client import calls
 from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
 from mlx_sidecar.protocol.requests import Generate
-from mlx_sidecar.protocol.responses import Generated
+from mlx_sidecar.protocol.responses import FinishReason, Generated
 from mlx_sidecar.terminal.documents import STDIN, read, stream_to_terminal
-from mlx_sidecar.terminal.endings import end_with, show
+from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, client_of, given, parser, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
@@ -41,15 +41,22 @@ def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]])
         client.model_info()
         waiting.now("writing")
         if sys.stdout.isatty() and not wanted.json:
-            stream_to_terminal(client, ask, waiting)
-            return 0
+            return _ended(wanted, stream_to_terminal(client, ask, waiting).finish_reason)
         result = client.ask(ask)
         waiting.stop()
         if wanted.json:
             print_json(msgspec.to_builtins(result))
         else:
             show(f"{result.text}\n")
-    return 0
+    return _ended(wanted, result.finish_reason)
+
+
+def _ended(wanted: argparse.Namespace, finish_reason: FinishReason) -> int:
+    """The exit code: what a schema was asked for, and was cut, is no answer."""
+    if wanted.schema is None or finish_reason == "stop":
+        return 0
+    say("the answer was cut before its end, so it doesn't obey the schema; allow more with --max-tokens")
+    return 1
 
 
 def _parser() -> OneLineParser:

@@ -591,7 +591,7 @@ export interface GenerateResponse {
   command: "generate";
   id?: string | number;
   text: string;
-  /** the parsed text, with `schema`; null where `max_tokens` cut it */
+  /** with `schema`: the parsed text; null where it isn't whole */
   json?: unknown;
   /** with `thinking` */
   reasoning?: string;
