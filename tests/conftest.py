@@ -13,7 +13,10 @@ import hypothesis
 import mlx_lm
 import pytest
 
+from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine import tokenizer as tokenizers_of
 from tests.support.downloads import tiny_hub
+from tests.support.grammars import Grammars
 from tests.support.hub import Hub
 from tests.support.models import Shelf
 from tests.support.real_model import smollm2_folder
@@ -34,6 +37,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Small models, built when first asked for."""
     return Shelf(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def grammars(shelf: Shelf) -> Grammars:
+    """Of schemas, on a tokenizer with which any text can be written."""
+    folder = folders.check(shelf.family("llama", tokenizer="chatml"))
+    return Grammars(tokenizers_of.load(folder, frozenset(), {}))
 
 
 @pytest.fixture(scope="session")

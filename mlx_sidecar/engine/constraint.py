@@ -22,6 +22,7 @@ from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
 from mlx_sidecar.engine.json_schema.grammar import first_line, json_grammar, spelled
 from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.json_schema.limits import refuse_too_long
+from mlx_sidecar.engine.json_schema.regex import escaped
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -331,8 +332,7 @@ def _spelling_only(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
 def _one_of(field: str, choices: Sequence[str]) -> str:
     """A grammar for these very strings."""
     refuse_too_long(field, choices)
-    escaped = (re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", choice) for choice in choices)
-    return str(LLMatcher.grammar_from_regex("|".join(escaped)))
+    return str(LLMatcher.grammar_from_regex("|".join(map(escaped, choices))))
 
 
 def _reason(message: str) -> str:

@@ -19,6 +19,7 @@ from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.framing import Line, Oversized, wide_encoding
 from mlx_sidecar.protocol.requests import Generate, Id, Message, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
+from mlx_sidecar.protocol.schema_keywords import schema_warnings
 
 UNKNOWN_COMMAND = "unknown"
 """Stands for the command in a line about a request whose command couldn't be read."""
@@ -192,7 +193,8 @@ def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ..
     if kind is Generate:
         messages = enumerate(value.get("messages") or ())
         inner = (_unknown(each, Message.__struct_fields__, f"messages[{number}].") for number, each in messages)
-        found = chain(found, chain.from_iterable(inner))
+        schema = value.get("schema")
+        found = chain(found, chain.from_iterable(inner), schema_warnings(schema) if isinstance(schema, dict) else ())
     return tuple(islice(found, _MOST_WARNINGS))
 
 

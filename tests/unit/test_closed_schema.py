@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from mlx_sidecar.engine.json_schema.closing import close
+from mlx_sidecar.engine.json_schema.grammar import compilable as close
 from mlx_sidecar.errors import InvalidParams
 
 INT, TEXT = {"type": "integer"}, {"type": "string"}
@@ -127,6 +127,67 @@ CASES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         [{"c": 1}, {"a": "x"}],
     ),
     "unevaluated": ({**obj(a=INT), "unevaluatedProperties": TEXT}, [{"a": 1, "b": "x"}], [{"b": 1}]),
+    "one of two names": (
+        {**obj(a=INT, b=INT), "additionalProperties": False, "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        [{"a": 1}, {"b": 1}],
+        [{}, {"a": 1, "b": 1}],
+    ),
+    "one of two names, in branches with names of their own": (
+        {"oneOf": [obj("a", a=INT, c=INT), obj("b", b=INT, c=INT)]},
+        [{"a": 1, "c": 1}, {"b": 1}],
+        [{"a": 1, "b": 1}, {"c": 1}],
+    ),
+    "one of two names, of no type": ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, [{"a": 1}], ["x", 1, {}]),
+    "a tag with a default": (
+        {"oneOf": [obj("x", k={"const": 1, "default": 1}, x=INT), obj("y", k={"const": 2, "default": 2}, y=INT)]},
+        [{"k": 1, "x": 1}, {"k": 2, "y": 1}],
+        [{"k": 1, "y": 1}, {"x": 1, "y": 1}, {"k": 1, "x": 1, "y": 1}],
+    ),
+    "a tag that nothing requires": (
+        {
+            "discriminator": {"propertyName": "k"},
+            "oneOf": [obj(k={"const": 1}, x=INT), obj(k={"const": 2}, x=INT)],
+        },
+        [{"k": 1, "x": 1}, {"k": 2}],
+        [{}, {"x": 1}],
+    ),
+    "tags of no type": (
+        {"oneOf": [{"properties": {"k": {"const": n}}, "required": ["k"]} for n in (1, 2)]},
+        [],
+        ["x", {}],
+    ),
+    "ranges": ({"type": "integer", "oneOf": [{"maximum": 3}, {"minimum": 7}]}, [1, 9], [5]),
+    "a list of values or a pattern": (
+        {"oneOf": [{"enum": ["a", "b"]}, {"type": "string", "pattern": "^#"}]},
+        ["a"],
+        ["c"],
+    ),
+    "lists of different things": (
+        {"type": "array", "oneOf": [{"items": INT}, {"items": TEXT}]},
+        [[1], ["x"]],
+        [[], [1, "x"]],
+    ),
+    "the schema's own id": (
+        {"$id": "https://e.com/s.json", **obj(a=INT, b={"$ref": "https://e.com/s.json#/properties/a"})},
+        [{"b": 1}],
+        [{"b": "x"}],
+    ),
+    "an id in it": (
+        {
+            "$id": "https://e.com/s.json",
+            **obj(p={"$ref": "a.json"}, q={"$ref": "https://e.com/a.json"}),
+            "$defs": {"A": {"$id": "a.json", **A}},
+        },
+        [{"p": {"a": 1}, "q": {"a": 2}}],
+        [{"p": {"b": 1}}],
+    ),
+    "names by a pattern": (
+        {"type": "object", "propertyNames": {"pattern": "^x"}, "additionalProperties": INT},
+        [{"xa": 1}],
+        [{"a": 1}, {"xa": "x"}],
+    ),
+    "names by their length": ({"type": "object", "propertyNames": {"minLength": 2}}, [{"xa": 1}], [{"a": 1}]),
+    "names of any kind": ({"type": "object", "propertyNames": {"type": "string"}}, [{"a": 1}], []),
     "keywords as names": (obj(allOf=INT, **{"$ref": TEXT}), [{"allOf": 1, "$ref": "x"}], [{"properties": {}}]),
 }
 
@@ -156,7 +217,6 @@ UNCLEAR = {
     "closed they would exclude each other": {"oneOf": [obj("a", a=INT), obj(b=INT)]},
     "values that are the same": {"oneOf": [{"enum": [1, 2]}, {"const": 2}]},
     "numbers": {"oneOf": [{"type": "integer"}, {"type": "number"}]},
-    "no types": {"oneOf": [{"properties": {"k": {"const": n}}, "required": ["k"]} for n in (1, 2)]},
 }
 
 

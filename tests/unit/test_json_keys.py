@@ -162,10 +162,21 @@ def test_names_of_a_list_come_to_an_end(tokenizer: Tokenizer) -> None:
         assert not writing.write('{"a": 1, "b": 1').may(b",")
 
 
-def test_where_nothing_is_left_the_grammar_decides(tokenizer: Tokenizer) -> None:
-    """A pattern that one name obeys, in a form that isn't known to be a list of names."""
-    writing = Writing(tokenizer, {"type": "object", "patternProperties": {"^[a]$": {"type": "integer"}}})
-    assert writing.write('{"a": 1, "a').may(b'"')
+@pytest.mark.parametrize("counts", [{}, {"minProperties": 2}, {"maxProperties": 9}], ids=["any", "least", "most"])
+@pytest.mark.parametrize("pattern", ["^[ab]$", "^(a|b){1}$", "^[^\\x00-`c-\U0010ffff]$"])
+def test_names_of_a_pattern_come_to_an_end(tokenizer: Tokenizer, pattern: str, counts: dict[str, int]) -> None:
+    """Where only some names obey it, nothing follows the last of them."""
+    schema = {"type": "object", "patternProperties": {pattern: {"type": "integer"}}, **counts}
+    assert not Writing(tokenizer, schema).write('{"a": 1, "b": 1').may(b",")
+
+
+@pytest.mark.parametrize("pattern", ["^name$", "^(name)$", "^[n]am[e]$", "^na"])
+def test_a_pattern_that_a_property_obeys_holds_for_it_too(tokenizer: Tokenizer, pattern: str) -> None:
+    """And doesn't offer its name a second time."""
+    named = {"properties": {"name": {"type": "string"}}, "patternProperties": {pattern: {"maxLength": 2}}}
+    writing = Writing(tokenizer, {"type": "object", **named, "additionalProperties": False})
+    assert not writing.write('{"name": "ab').may(b"c")
+    assert writing.write('"').may(b",") == (pattern == "^na")
 
 
 def test_a_name_that_could_only_come_again_is_not_begun(tokenizer: Tokenizer) -> None:

@@ -20,8 +20,6 @@ from itertools import count
 from typing import Any, Literal
 from urllib.parse import quote
 
-from mlx_sidecar.engine.json_schema.exclusive import refuse_unclear
-from mlx_sidecar.engine.json_schema.forms import simplify
 from mlx_sidecar.engine.json_schema.names import Named, Names, Schema, step_into
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
@@ -38,8 +36,8 @@ Transform = Callable[[Schema, str | None], Schema]
 
 
 def close(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema with its objects closed. Raises InvalidParams where a reference leads nowhere."""
-    return _Closing(simplify(schema)).whole()
+    """The same schema, simplified before, with its objects closed."""
+    return _Closing(schema).whole()
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,6 @@ class _Closing:
         value = schema.get(single) if single else None
         if single == "$ref":
             return {**self._inside(schema, None), "$ref": self._to_closed(value)}
-        if "oneOf" in applicators and isinstance(schema["oneOf"], list):
-            refuse_unclear(schema["oneOf"], self._names)
         if single and isinstance(value, list) and (single != "allOf" or len(value) == 1):
             return {**self._inside(schema, None), single: [self._closed(each) for each in value]}
         return self._merged(schema, None, _NOTHING)
@@ -124,8 +120,6 @@ class _Closing:
             if key == "$ref":
                 opened[key] = self._to_opened(value, around)
             elif isinstance(value, list):
-                if key == "oneOf":
-                    refuse_unclear(value, self._names)
                 transform = self._transform(key, value, around)
                 opened[key] = [transform(each, _into(there, number)) for number, each in enumerate(value)]
         return opened
@@ -166,7 +160,7 @@ class _Closing:
         """A reference to a place that is closed where it stands, or to a copy."""
         path, schema = self._names.resolve(reference)
         if _kind(path) == "value":
-            return str(reference)
+            return f"#{quote(path, _IN_FRAGMENTS)}"
         return self._copy(path, None, lambda: self._closed(_without_place(schema)))
 
     def _to_opened(self, reference: Any, around: _Around | None) -> str:

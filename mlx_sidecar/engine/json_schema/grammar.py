@@ -8,11 +8,19 @@ from typing import Any
 from llguidance import LLMatcher
 
 from mlx_sidecar.engine.json_schema.closing import close
-from mlx_sidecar.engine.json_schema.limits import refuse_too_complex
+from mlx_sidecar.engine.json_schema.exclusive import separate
+from mlx_sidecar.engine.json_schema.forms import simplify
+from mlx_sidecar.engine.json_schema.held import (
+    places_of,
+    refuse_options,
+    refuse_unheld,
+    refuse_unsound,
+    without_unused,
+)
+from mlx_sidecar.engine.json_schema.limits import refuse_too_complex, refuse_too_large
+from mlx_sidecar.engine.json_schema.names import Names, Schema
 from mlx_sidecar.errors import InvalidParams
-
-_LLGUIDANCE_OPTIONS = "x-guidance"
-"""A keyword with which a schema could have llguidance overlook what it doesn't know."""
+from mlx_sidecar.protocol.schema_keywords import mapped
 
 _JSON_FORM = {
     # A model may go on with blanks between two values for ever, if it may write any.
@@ -25,6 +33,8 @@ _JSON_FORM = {
 }
 """How llguidance writes JSON."""
 
+_ORIGINS = ("$schema", "$id", "id", "$anchor")
+
 
 def spelled(schema: dict[str, Any]) -> str:
     """A schema as JSON."""
@@ -36,16 +46,39 @@ def spelled(schema: dict[str, Any]) -> str:
 
 def json_grammar(schema: dict[str, Any], text: str) -> str:
     """The grammar of a schema, of which `text` is the JSON. Raises InvalidParams where there is none."""
-    refuse_too_complex(schema, text)
+    refuse_too_large(schema, text)
+    refuse_options(schema)
     try:
-        closed = close({key: value for key, value in schema.items() if key != _LLGUIDANCE_OPTIONS})
+        closed = compilable(schema)
         text = json.dumps(closed)
-        refuse_too_complex(closed, text)
+        refuse_too_large(closed, text)
+        refuse_too_complex(closed)
         return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
     except RecursionError:
         raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
     except ValueError as problem:
         raise InvalidParams(f"field 'schema': {first_line(str(problem))}", {"field": "schema"}) from None
+
+
+def compilable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema in forms that llguidance takes and holds to. Raises InvalidParams where it has none."""
+    simple = simplify(schema)
+    names = Names(simple)
+    places = places_of(simple, names)
+    refuse_unsound(places)
+    refuse_unheld(places)
+    refuse_too_complex(simple)
+    used = without_unused(simple, places)
+    plain: dict[str, Any] = _plain(close(separate(used, Names(used), strict=True)))
+    return plain
+
+
+def _plain(schema: Schema) -> Schema:
+    """Without what says where each schema comes from: references lead where they led without it."""
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: value for key, value in schema.items() if key not in _ORIGINS}
+    return mapped(plain, "", lambda _, each: _plain(each))
 
 
 def first_line(message: str) -> str:

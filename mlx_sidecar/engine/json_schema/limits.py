@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from functools import cached_property
-from math import inf, lcm, log2
+from math import log2
 from typing import Any
-from urllib.parse import unquote
 
+from mlx_sidecar.engine.json_schema.depth import levels, referred
+from mlx_sidecar.engine.json_schema.multiples import Multiples
 from mlx_sidecar.errors import InvalidParams
 
 _MOST_REMAINDERS = 100_000
@@ -45,36 +45,33 @@ _MOST_BYTES_AT_ONCE = 200_000
 """Of one string: a longer one uses up llguidance's fuel for one step, but only after seconds."""
 
 
-def refuse_too_complex(schema: dict[str, Any], text: str) -> None:
-    """Raises InvalidParams where compiling this schema might take seconds, or more memory than there is.
-
-    `text` is the schema as JSON.
-    """
+def refuse_too_large(schema: dict[str, Any], text: str) -> None:
+    """Raises InvalidParams where a schema has more parts than are looked at. `text` is the schema as JSON."""
     refuse_too_long("schema", [text], _MOST_BYTES)
     refuse_too_long("schema", [each for each in _values(schema) if isinstance(each, str)])
-    _refuse_too_many(schema)
-    remainders = lcm(*(_remainders(each["multipleOf"]) for each in _objects(schema) if "multipleOf" in each))
-    if remainders > _MOST_REMAINDERS:
-        raise _too_complex(
-            f"the least common multiple of all 'multipleOf' is over {_MOST_REMAINDERS:,}: take fewer or smaller"
-        )
+    properties = max(map(len, _objects(schema)))
+    items = max((len(each) for each in _values(schema) if isinstance(each, list)), default=0)
+    if properties > _MOST_PROPERTIES or items > _MOST_ITEMS:
+        raise _too_complex(f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}")
     names = sum(len(_dicts(each.get("patternProperties"))) for each in _objects(schema))
     if names > _MOST_NAME_PATTERNS:
         raise _too_complex(f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer")
-    if _levels(schema) > _MOST_LEVELS:
+
+
+def refuse_too_complex(schema: dict[str, Any]) -> None:
+    """Raises InvalidParams where compiling this schema might take seconds, or more memory than there is."""
+    if Multiples(schema).most() > _MOST_REMAINDERS:
+        raise _too_complex(
+            f"the least common multiple of each 'multipleOf' that one number may have is over {_MOST_REMAINDERS:,}: "
+            "take fewer or smaller"
+        )
+    if levels(schema) > _MOST_LEVELS:
         raise _too_complex("it is nested too deep where its '$ref's are followed: take fewer or flatter definitions")
     if _Together(schema).bits() > _MOST_BITS:
         raise _too_complex(
             "too many patterns, formats and lengths hold for one string at once ('allOf', '$ref'): "
             "take fewer of them, or simpler ones"
         )
-
-
-def _refuse_too_many(schema: dict[str, Any]) -> None:
-    properties = max(map(len, _objects(schema)))
-    items = max((len(each) for each in _values(schema) if isinstance(each, list)), default=0)
-    if properties > _MOST_PROPERTIES or items > _MOST_ITEMS:
-        raise _too_complex(f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}")
 
 
 def refuse_too_long(field: str, texts: Sequence[str], most_bytes_each: int = _MOST_BYTES_AT_ONCE) -> None:
@@ -107,14 +104,6 @@ def _values(schema: dict[str, Any]) -> Iterator[dict[str, Any] | list[Any] | str
             waiting.extend(value.values() if isinstance(value, dict) else value)
         if isinstance(value, (dict, list, str)):
             yield value
-
-
-def _remainders(multiple: Any) -> int:
-    """How many remainders a number can have. Of 0.25 it is 25: llguidance counts in the last digit's units."""
-    if isinstance(multiple, bool) or not isinstance(multiple, (int, float)) or not 0 < multiple < inf:
-        return 1  # no number, then no multipleOf: llguidance says so where it is meant as one
-    spelled = Decimal(repr(multiple)).normalize()
-    return int(spelled.scaleb(-min(0, spelled.adjusted() - len(spelled.as_tuple().digits) + 1)))
 
 
 class _Together:
@@ -154,7 +143,7 @@ class _Together:
         for name, value in schema.items():
             if name != "allOf":
                 apart += [value] if isinstance(value, dict) else _dicts(value)
-        if "$ref" in schema and (found := _referred(self._schema, schema["$ref"])) is not None:
+        if "$ref" in schema and (found := referred(self._schema, schema["$ref"])) is not None:
             at_once.append(found)
         elif "$ref" in schema:
             return self._everything
@@ -164,7 +153,7 @@ class _Together:
         return self._known.get(id(schema), 0.0)
 
     def _parts(self, schema: dict[str, Any]) -> list[dict[str, Any]]:
-        found = _referred(self._schema, schema["$ref"]) if "$ref" in schema else None
+        found = referred(self._schema, schema["$ref"]) if "$ref" in schema else None
         inner = [part for value in schema.values() for part in ([value] if isinstance(value, dict) else _dicts(value))]
         return [*inner, *([found] if found is not None else [])]
 
@@ -174,36 +163,10 @@ class _Together:
         return sum(map(_own, _objects(self._schema)))
 
 
-def _referred(schema: dict[str, Any], reference: Any) -> dict[str, Any] | None:
-    """What a reference leads to, if it is a path within the schema."""
-    if not isinstance(reference, str):
-        return {}
-    found: Any = schema
-    for step in unquote(reference.partition("#")[2]).split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
-        else:
-            found = found.get(name) if isinstance(found, dict) else None
-    is_path = reference in ("", "#") or "#/" in reference
-    return found if is_path and isinstance(found, dict) else None
-
-
 def _dicts(several: Any) -> list[dict[str, Any]]:
     """The schemas in a list, or behind names."""
     found = several.values() if isinstance(several, dict) else several if isinstance(several, list) else ()
     return [each for each in found if isinstance(each, dict)]
-
-
-def _levels(schema: dict[str, Any]) -> int:
-    """How deep the schema can be nested where references are followed, each once."""
-    depths: dict[int, int] = {}
-    for each in reversed([each for each in _values(schema) if not isinstance(each, str)]):
-        inner = each.values() if isinstance(each, dict) else each
-        depths[id(each)] = 1 + max((depths.get(id(part), 0) for part in inner), default=0)
-    references = {each["$ref"] for each in _objects(schema) if isinstance(each.get("$ref"), str)}
-    led_to = (_referred(schema, reference) for reference in references)
-    return depths[id(schema)] + sum(depths[id(schema if found is None else found)] for found in led_to)
 
 
 def _own(schema: dict[str, Any]) -> float:

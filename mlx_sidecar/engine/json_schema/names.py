@@ -6,12 +6,13 @@ An `anyOf` or `oneOf` is a choice: its branches are parts only where one of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
-from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.engine.json_schema.refusal import refusal
 
 Schema = Any
 """An object, or true (anything) or false (nothing)."""
@@ -69,6 +70,7 @@ class Names:
         self._root = root
         self._known: dict[int, tuple[Schema, Named]] = {}
         self._anchors: dict[str, str] | None = None
+        self._resources: dict[str, str] | None = None
 
     def of(self, schema: Schema) -> Named:
         """What this schema names. What leads back to itself adds nothing there."""
@@ -94,7 +96,7 @@ class Names:
         value = schema[key]
         match key:
             case "properties" | "patternProperties" if isinstance(value, dict):
-                found.has_names = True
+                found.has_names |= not _only_forbids(schema)
                 if key == "properties":
                     for name, inner in value.items():
                         found.names.setdefault(name, []).append(inner)
@@ -121,22 +123,31 @@ class Names:
             case "anyOf" | "oneOf" if isinstance(value, list):
                 found.choices[id(value)] = value
 
-    def resolve(self, reference: Any) -> tuple[str, Schema]:
-        """Where a reference leads: the path, and what is there."""
+    def resolve(self, reference: Any, at: str = "") -> tuple[str, Schema]:
+        """Where a reference leads: the path, and what is there. `at` is where it stands."""
         if isinstance(reference, str):
             home, _, fragment = reference.partition("#")
-            path = unquote(fragment)
+            start, path = self._resource(home), unquote(fragment)
             if path and not path.startswith("/"):
                 path = self._anchored().get(path, "?")
-            steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
-            found = _at(self._root, steps)
-            if home in ("", self._root.get("$id")) and path != "?" and isinstance(found, (dict, bool)):
-                return path, found
-        raise InvalidParams(
-            f"field 'schema': '$ref' {str(reference)[:100]!r} leads to no schema in it; "
-            "write a path like '#/$defs/name'",
-            {"field": "schema"},
+            if start is not None and path != "?":
+                steps = [step.replace("~1", "/").replace("~0", "~") for step in (start + path).split("/")[1:]]
+                found = _at(self._root, steps)
+                if isinstance(found, (dict, bool)):
+                    return start + path, found
+        raise refusal(
+            at,
+            f"'$ref' {str(reference)[:100]!r} leads to no schema in it; write a path like '#/$defs/name'",
         )
+
+    def _resource(self, home: str) -> str | None:
+        """The path of the schema that has this `$id`, seen from the whole."""
+        if not home:
+            return ""
+        if self._resources is None:
+            self._resources = dict(_resources(self._root))
+        base = next((url for url, path in self._resources.items() if not path), "")
+        return self._resources.get(_joined(base, home).removesuffix("#"), self._resources.get(home))
 
     def _anchored(self) -> dict[str, str]:
         if self._anchors is None:
@@ -151,6 +162,39 @@ class Names:
                 elif isinstance(value, list):
                     waiting.extend((step_into(path, number), inner) for number, inner in enumerate(value))
         return self._anchors
+
+
+def _only_forbids(schema: dict[str, Any]) -> bool:
+    """Whether it says which names there mustn't be, and nothing of those that there are."""
+    names = schema.get("properties")
+    return (
+        schema.keys() <= {"properties", "required"}
+        and isinstance(names, dict)
+        and bool(names)
+        and not any(names.values())
+    )
+
+
+def _resources(root: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The `$id` of each schema that has one, as a whole URL, and its path."""
+    waiting: deque[tuple[str, str, Any]] = deque([("", "", root)])
+    while waiting:
+        base, path, value = waiting.popleft()
+        if isinstance(value, dict):
+            name = value.get("$id", value.get("id"))
+            if isinstance(name, str) and not name.startswith("#"):
+                base = _joined(base, name)
+                yield base.removesuffix("#"), path
+            waiting.extend((base, step_into(path, key), inner) for key, inner in value.items())
+        elif isinstance(value, list):
+            waiting.extend((base, step_into(path, number), inner) for number, inner in enumerate(value))
+
+
+def _joined(base: str, name: str) -> str:
+    try:
+        return urljoin(base, name)
+    except ValueError:  # no URL at all
+        return name
 
 
 def step_into(path: str, step: str | int) -> str:

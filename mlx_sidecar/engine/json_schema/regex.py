@@ -1,0 +1,72 @@
+"""Regular expressions of schemas, as llguidance reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+
+
+@lru_cache(maxsize=512)
+def is_regex(pattern: str) -> bool:
+    """Whether llguidance can compile it."""
+    return problem(pattern) is None
+
+
+@lru_cache(maxsize=512)
+def problem(pattern: str) -> str | None:
+    """What llguidance has against it."""
+    found = LLMatcher.validate_grammar(_grammar({"type": "string", "pattern": pattern}))
+    return found or None
+
+
+@lru_cache(maxsize=4096)
+def matches(pattern: str, text: str) -> bool | None:
+    """Whether a text has a match in it. None where that can't be told."""
+    found = LLMatcher.validate_grammar(_grammar({"allOf": [{"const": text}, {"type": "string", "pattern": pattern}]}))
+    if not found:
+        return True
+    return False if "Unsatisfiable" in found else None
+
+
+_MOST_STEPS, _MOST_BYTES = 1_000, 200
+
+
+def escaped(text: str) -> str:
+    """An expression that matches this text alone."""
+    return re.sub(r"[\\.+*?()|\[\]{}^$#&~-]", r"\\\g<0>", text)
+
+
+@lru_cache(maxsize=512)
+def texts_of(pattern: str, most: int = 64) -> tuple[str, ...] | None:
+    """All texts that have a match in it, if they are few."""
+    root = LLMatcher(_bytes(), _grammar({"type": "string", "pattern": pattern}), log_level=0)
+    waiting, found = [(root, b"")], list[str]()
+    for _ in range(_MOST_STEPS):
+        if not waiting:
+            return tuple(found)
+        matcher, raw = waiting.pop()
+        if matcher.is_error() or len(raw) > _MOST_BYTES or len(found) + len(waiting) > 2 * most:
+            return None
+        if matcher.is_stopped():
+            found.append(json.loads(raw))
+            continue
+        allowed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+        for byte in np.flatnonzero(np.unpackbits(allowed, bitorder="little")[:256])[::-1].tolist():
+            ahead = matcher.deep_copy()
+            ahead.consume_token(byte)
+            waiting.append((ahead, raw + bytes([byte])))
+    return None
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> LLTokenizer:
+    """A vocabulary of the 256 bytes."""
+    return LLTokenizer("byte")
+
+
+def _grammar(schema: object) -> str:
+    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema)))

@@ -1,0 +1,32 @@
+"""What the grammar of a schema takes, on a tokenizer of a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlx_sidecar.engine.constraint import Constrained, Constraints
+from mlx_sidecar.engine.job import JsonSchema
+from mlx_sidecar.engine.tokenizer import Tokenizer
+from mlx_sidecar.engine.vocabulary import Vocabulary
+
+
+class Grammars:
+    """Compiles schemas, and tries texts on them."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self.vocabulary = tokenizer, Vocabulary(tokenizer)
+        size = tokenizer.backend.get_vocab_size()
+        self._constraints = Constraints(tokenizer, self.vocabulary, size, tokenizer.eos_ids)
+
+    def make(self, schema: dict[str, Any]) -> Constrained:
+        """What holds one answer to it."""
+        return self._constraints.make(JsonSchema(schema))
+
+    def takes(self, schema: dict[str, Any], text: str) -> bool:
+        """Whether this may be the whole answer."""
+        constrained = self.make(schema)
+        for token in self.tokenizer.encode(text):
+            if not constrained.allowed()[token // 32] >> (token % 32) & 1:
+                return False
+            constrained.take(token)
+        return any(constrained.allowed()[token // 32] >> (token % 32) & 1 for token in self.tokenizer.eos_ids)
