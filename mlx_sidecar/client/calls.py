@@ -220,6 +220,7 @@ def generate(
     prompt: str | None = None,
     *,
     messages: list[requests.Message] | None = None,
+    continue_final_message: bool = False,
     system: str | None = None,
     max_tokens: int = 512,
     stop: list[str] | None = None,
@@ -243,6 +244,7 @@ def generate(
         requests.Generate(
             prompt=prompt,
             messages=messages,
+            continue_final_message=continue_final_message,
             system=system,
             max_tokens=max_tokens,
             stop=stop or [],

@@ -157,6 +157,8 @@ def _describe(facts: ModelFacts) -> ModelDescription:
         load_s=facts.load_s,
         path=facts.path,
         adapter_path=facts.adapter_path,
+        chat_template=facts.chat_template,
+        can_think=facts.can_think,
         description=facts.description if facts.description is not None else UNSET,
     )
 

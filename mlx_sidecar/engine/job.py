@@ -79,6 +79,10 @@ class Prompt(Struct, frozen=True):
 
     tokens: Sequence[int]
     reusable: tuple[int, ...] = ()
+    continues: bool = False
+    """What follows goes on in the middle of the assistant's turn, so that a blank at its beginning counts."""
+    in_reasoning: bool = False
+    """What follows belongs to the reasoning, until that is closed."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -215,10 +219,23 @@ class LanguageModel(Protocol):
     def memo(self, key: Hashable, make: Callable[[], T]) -> T:
         """What was made for this key before, or now; the latest few are kept as long as the model is."""
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False, opening: str = "") -> Prompt:
+    @property
+    def takes_system(self) -> bool:
+        """Whether the chat template has a place for a system turn."""
+
+    def render(
+        self,
+        turns: Sequence[Turn],
+        *,
+        thinking: bool = False,
+        raw: bool = False,
+        continued: bool = False,
+        opening: str = "",
+    ) -> Prompt:
         """A conversation as the prompt for the assistant's next turn, which begins with `opening`.
 
-        With `raw`, and for a model without a chat template only, markers in the contents count.
+        With `continued` it is the prompt for the rest of the last turn instead. With `raw`, and
+        for a model without a chat template only, markers in the contents count.
         Raises InvalidParams where the chat template refuses the conversation.
         """
 
@@ -249,4 +266,7 @@ class ModelFacts(Struct):
     load_s: float
     quantization: dict[str, Any] | None
     adapter_path: str | None
+    chat_template: str | None = None
+    """Where the chat template comes from."""
+    can_think: bool = False
     description: str | None = None

@@ -226,6 +226,8 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
         load_s=round(time.monotonic() - prepared.started, 4),
         quantization=folders.quantization_of(config),
         adapter_path=str(wanted.adapter_path) if wanted.adapter_path else None,
+        chat_template=prepared.prompts.template_source,
+        can_think=prepared.prompts.can_think,
         description=stated if isinstance(stated, str) else None,
     )
     mx.clear_cache()

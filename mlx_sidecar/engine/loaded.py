@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.digests import ModelDigests, model_digests
 from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, Turn
@@ -59,10 +61,15 @@ class LoadedModel:
         """The grammars compiled for this model."""
         return Constraints(self.tokenizer, self.vocabulary, self.vocabulary_size, self.eos_ids)
 
-    @cached_property
+    @property
     def can_think(self) -> bool:
         """Whether the model can be asked to reason before it answers."""
-        return self.prompts.can_think
+        return self.facts.can_think
+
+    @property
+    def takes_system(self) -> bool:
+        """Whether the chat template has a place for a system turn."""
+        return self.prompts.takes_system
 
     def count(self, text: str) -> int:
         """How many tokens a text has as a document's: markers in it are plain text."""
@@ -72,12 +79,20 @@ class LoadedModel:
         """What was made for this key before, or now; the latest few are kept as long as the model is."""
         return self._recent.get(key, make)
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False, opening: str = "") -> Prompt:
+    def render(
+        self,
+        turns: Sequence[Turn],
+        *,
+        thinking: bool = False,
+        raw: bool = False,
+        continued: bool = False,
+        opening: str = "",
+    ) -> Prompt:
         """A conversation as the prompt for the assistant's next turn, tokenized in one go."""
-        prompt = self.prompts.build(turns, thinking=thinking, raw=raw)
+        prompt = self.prompts.build(turns, thinking=thinking, raw=raw, continued=continued)
         if not opening:
             return prompt
-        return Prompt([*prompt.tokens, *self.tokenizer.encode(opening)], prompt.reusable)
+        return replace(prompt, tokens=[*prompt.tokens, *self.tokenizer.encode(opening)])
 
     def digests(self) -> Generator[None, None, ModelDigests]:
         """Of the model's files. Read once, a piece at a time; raises OSError."""

@@ -11,7 +11,6 @@ from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.logprobs import LogprobRecorder
 from mlx_sidecar.engine.sampling import Draws, LogitsProcessor, make_processors
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
-from mlx_sidecar.engine.tokenizer import ThinkMarks
 
 
 class Row:
@@ -140,13 +139,9 @@ def _constrain(job: Job, model: LoadedModel) -> Constrained | None:
         return None
     constrained = model.constraints.make(job.constraint)
     if job.thinking and (marks := model.tokenizer.think_marks):
-        opening = None if _opens_reasoning(job, model, marks) else marks.opening_id
+        opening = None if job.prompt.in_reasoning else marks.opening_id
         constrained.let_think(opening, tuple(model.tokenizer.encode(marks.end)))
     return constrained
-
-
-def _opens_reasoning(job: Job, model: LoadedModel, marks: ThinkMarks) -> bool:
-    return model.tokenizer.decode(job.prompt.tokens[-8:]).rstrip().endswith(marks.start)
 
 
 def _has_form(job: Job) -> bool:
@@ -159,7 +154,7 @@ def _take_out_reasoning(job: Job, model: LoadedModel) -> Reasoning | None:
     if marks is None or (_has_form(job) and not job.thinking):
         return None
     unsure = not job.thinking and model.prompts.always_opens_reasoning
-    return Reasoning(marks, inside=_opens_reasoning(job, model, marks), unsure=unsure)
+    return Reasoning(marks, inside=job.prompt.in_reasoning, unsure=unsure)
 
 
 def _text_stream(job: Job, model: LoadedModel, reasoning: Reasoning | None) -> TextStream:
@@ -171,5 +166,5 @@ def _text_stream(job: Job, model: LoadedModel, reasoning: Reasoning | None) -> T
     marks = model.tokenizer.think_marks
     kept = {model.tokenizer.backend.token_to_id(mark) for mark in (marks.start, marks.end)} if marks else set()
     dropped = frozenset() if job.keep_special_tokens else model.tokenizer.special_ids - kept
-    exact = _has_form(job) and not job.thinking
+    exact = job.prompt.continues or (_has_form(job) and not job.thinking)
     return TextStream(model.vocabulary, filters, dropped, exact=exact)

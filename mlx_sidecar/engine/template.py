@@ -27,7 +27,7 @@ _UNITS_PER_TURN = 50_000
 _UNITS_PER_PAIR = 500
 """For each turn with each: Gemma 4's template looks through the conversation at every turn, and takes 150."""
 _UNITS_PER_CHARACTER = 200
-"""Of the turns as the template sees them, which is without what they say."""
+"""Of what the turns say: real templates trim it, split it, look for marks in it and put it together, 100 at most."""
 _LONGEST_REASON = 500
 
 
@@ -82,10 +82,13 @@ class ChatTemplate:
         """Whether the model has a template at all; base models don't."""
         return self._template is not None or self._renderer is not None
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool) -> str:
-        """The prompt for the assistant's next turn. Raises InvalidParams where the template refuses."""
+    def render(self, turns: Sequence[Turn], *, thinking: bool, opens_turn: bool = True) -> str:
+        """The conversation, and unless told otherwise the beginning of the assistant's next turn.
+
+        Raises InvalidParams where the template refuses.
+        """
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        options = {"add_generation_prompt": True, "enable_thinking": thinking, "thinking": thinking}
+        options = {"add_generation_prompt": opens_turn, "enable_thinking": thinking, "thinking": thinking}
         self._environment.left = _units(turns)
         try:
             if self._renderer is not None:

@@ -59,12 +59,20 @@ class ThinkMarks:
     opening_id: int | None = None
 
 
+@dataclass(frozen=True)
+class TemplateText:
+    """A chat template's Jinja text, and the file of the model's folder in which it stands."""
+
+    text: str
+    source: str
+
+
 class Tokenizer:
     """Encodes and decodes for one model.
 
     `specials` maps names such as "bos_token" to their text; `template` is the
-    chat template's Jinja text, if there is one; `renderer` replaces it for the
-    few models whose template is code that mlx_lm brings.
+    chat template, if there is one; `renderer` replaces it for the few models
+    whose template is code that mlx_lm brings.
     """
 
     def __init__(
@@ -72,11 +80,13 @@ class Tokenizer:
         backend: tokenizers.Tokenizer,
         specials: dict[str, str],
         eos_ids: frozenset[int],
-        template: str | None,
+        template: TemplateText | None,
         renderer: Renderer | None = None,
     ) -> None:
         self.backend, self.specials, self.eos_ids = backend, specials, eos_ids
-        self.template, self.renderer = template, renderer
+        self.template = template.text if template else None
+        self.renderer = renderer
+        self.template_source = "mlx-lm" if renderer else template.source if template else None
         backend.no_padding()
         backend.no_truncation()
 
@@ -110,12 +120,17 @@ class Tokenizer:
         return frozenset(i for i, token in self.added.items() if token.special)
 
     @cached_property
-    def without_markers(self) -> str:
-        """The tokenizer's JSON with a name for each marker that no text holds, so that all text is plain text."""
-        described = json.loads(self.backend.to_str())
+    def marker_names(self) -> dict[int, str]:
+        """Another name for each marker, which no text holds."""
         # A text may hold any characters, but not what was drawn after the program was written.
         drawn = os.urandom(16).hex()
-        names = {token["content"]: f"\ue000{drawn}{token['id']}\ue001" for token in self._markers_of(described)}
+        return {token: f"\ue000{drawn}{token}\ue001" for token in self.marker_ids}
+
+    @cached_property
+    def without_markers(self) -> str:
+        """The tokenizer's JSON with the other names for its markers, so that all other text is plain text."""
+        described = json.loads(self.backend.to_str())
+        names = {token["content"]: self.marker_names[token["id"]] for token in self._markers_of(described)}
         for token in self._markers_of(described):
             token.update(content=names[token["content"]], special=True, normalized=False)
         known = described["model"]["vocab"]
@@ -216,23 +231,34 @@ def _text(token: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _template(path: Path, configured: Any) -> str | None:
-    """The chat template: a file of its own wins, as in transformers; of several, the one named default."""
+def _template(path: Path, configured: Any) -> TemplateText | None:
+    """The chat template, where transformers' tokenizers look for it, and else where its processors do."""
     file = path / "chat_template.jinja"
     if file.exists():
         try:
-            return read_file(file, MOST_SETTINGS_BYTES).decode("utf-8")
+            return TemplateText(read_file(file, MOST_SETTINGS_BYTES).decode("utf-8"), file.name)
         except (OSError, ValueError) as problem:
             raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+    if (text := _default_template(configured)) is not None:
+        return TemplateText(text, "tokenizer_config.json")
+    file = path / "chat_template.json"
+    if file.exists() and (text := _default_template(folders.read_json(file).get("chat_template"))) is not None:
+        return TemplateText(text, file.name)
+    return None
+
+
+def _default_template(configured: Any) -> str | None:
+    """Of several, the one named default."""
     if isinstance(configured, list):
-        named = {entry.get("name"): entry.get("template") for entry in configured if isinstance(entry, dict)}
-        configured = named.get("default")
+        configured = {entry.get("name"): entry.get("template") for entry in configured if isinstance(entry, dict)}
+    if isinstance(configured, dict):
+        configured = configured.get("default")
     return configured if isinstance(configured, str) else None
 
 
 def _through_transformers(
     folder: ModelFolder, defaults: dict[str, Any]
-) -> tuple[tokenizers.Tokenizer, dict[str, str], str | None, Renderer | None]:
+) -> tuple[tokenizers.Tokenizer, dict[str, str], TemplateText | None, Renderer | None]:
     from transformers import AutoTokenizer
 
     try:

@@ -247,6 +247,9 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
     messages: Annotated[
         Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None, Meta(description="a conversation")
     ] = None
+    continue_final_message: Annotated[
+        bool, Meta(description="go on with the last of `messages`, an assistant's, instead of beginning a new turn")
+    ] = False
     system: Annotated[NonEmpty | None, Meta(description="goes before everything else")] = None
     stream: Annotated[bool, Meta(description="send the text as it comes, as `delta` progress lines")] = False
     max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 512
@@ -273,10 +276,23 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("needs exactly one of 'prompt' and 'messages'")
+        if self.continue_final_message:
+            _refuse_unfinished(self.messages)
         if self.schema is not None and self.choices is not None:
             raise ValueError("takes 'schema' or 'choices', not both")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("field 'top_logprobs': needs 'logprobs' beside it")
+
+
+def _refuse_unfinished(messages: object) -> None:
+    if messages is None:
+        raise ValueError("field 'continue_final_message': needs 'messages' beside it, not 'prompt'")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if isinstance(last, Message) and last.role != "assistant":
+        raise ValueError(
+            "field 'continue_final_message': needs a last message of role 'assistant', "
+            f"and this one is of role '{last.role}'"
+        )
 
 
 class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):

@@ -49,6 +49,11 @@ class ModelDescription(Result, frozen=True, kw_only=True):
     load_s: float
     path: str
     adapter_path: str | None
+    chat_template: Annotated[
+        str | UnsetType | None,
+        Meta(description="the file that it stands in, `mlx-lm` where that brings it; null: there is none"),
+    ] = UNSET
+    can_think: Annotated[bool | UnsetType, Meta(description="whether `generate` takes `thinking`")] = UNSET
     description: Annotated[str | UnsetType, Meta(description="what the model's folder says of itself")] = UNSET
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 from msgspec import UNSET
 
-from mlx_sidecar.engine.job import Constraint, Job, JobResult, JsonSchema, LanguageModel, OneOf, TokenLogprob, Turn
+from mlx_sidecar.engine.job import (
+    Constraint,
+    Job,
+    JobResult,
+    JsonSchema,
+    LanguageModel,
+    OneOf,
+    Prompt,
+    TokenLogprob,
+    Turn,
+)
 from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate as GenerateRequest
 from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
@@ -27,10 +37,10 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
     constraint = _constraint(request)
     if constraint is not None:
         model.check(constraint)
-    turns = _turns(request)
+    turns = _turns(request, model)
     yield from _check_length(turns, model)
     job = Job(
-        prompt=model.render(turns, thinking=request.thinking, raw=True),
+        prompt=_prompt(request, turns, model),
         max_tokens=request.max_tokens,
         sampling=sampling_of(request),
         constraint=constraint,
@@ -71,11 +81,39 @@ def _check_length(turns: Sequence[Turn], model: LanguageModel) -> Generator[Paus
             )
 
 
-def _turns(request: GenerateRequest) -> list[Turn]:
-    system = [Turn("system", request.system)] if request.system else []
+def _turns(request: GenerateRequest, model: LanguageModel) -> list[Turn]:
     if request.prompt is not None:
-        return [*system, Turn("user", request.prompt)]
-    return [*system, *(Turn(message.role, message.content) for message in request.messages or ())]
+        turns = [Turn("user", request.prompt)]
+    else:
+        turns = [Turn(message.role, message.content) for message in request.messages or ()]
+    if not request.system:
+        return turns
+    return [Turn("system", request.system), *turns] if model.takes_system else _headed(request.system, turns)
+
+
+def _headed(system: str, turns: Sequence[Turn]) -> list[Turn]:
+    """For templates without a system role: the text goes before the first question."""
+    first, *others = turns
+    if first.role != "user":
+        raise InvalidParams(
+            "field 'system': the model's chat template has no system role, so the text can only stand at the head of a "
+            f"first message of role 'user', and this one is of role '{first.role}'",
+            {"field": "system"},
+        )
+    text = f"{system}\n\n"
+    return [Turn("user", text + first.content, (len(text),)), *others]
+
+
+def _prompt(request: GenerateRequest, turns: Sequence[Turn], model: LanguageModel) -> Prompt:
+    continued = request.continue_final_message
+    prompt = model.render(turns, thinking=request.thinking, raw=True, continued=continued)
+    if continued and prompt.in_reasoning and not request.thinking:
+        raise InvalidParams(
+            "field 'continue_final_message': the last message ends in the middle of its reasoning; "
+            "ask with 'thinking': true, or close the reasoning in that message",
+            {"field": "continue_final_message"},
+        )
+    return prompt
 
 
 def _constraint(request: GenerateRequest) -> Constraint | None:

@@ -21,7 +21,7 @@ from mlx_sidecar.tasks.task import Generate, Pause, Task
 class WordModel:
     """A model whose tokens are words."""
 
-    can_think = False
+    can_think, takes_system = False, True
     param_count = 1_000_000
     task_prompts: dict[str, Any] | None = {"rank": False}  # noqa: RUF012 - as the protocol has it
 
@@ -37,10 +37,17 @@ class WordModel:
         """One token a word."""
         return len(text.split())
 
-    def render(self, turns: Sequence[Turn], *, thinking: bool = False, raw: bool = False, opening: str = "") -> Prompt:
+    def render(
+        self,
+        turns: Sequence[Turn],
+        *,
+        thinking: bool = False,
+        raw: bool = False,
+        continued: bool = False,
+        opening: str = "",
+    ) -> Prompt:
         """The words' lengths."""
-        assert not thinking
-        assert not raw
+        assert (thinking, raw, continued) == (False, False, False)
         return Prompt([len(word) for text in [*(turn.content for turn in turns), opening] for word in text.split()])
 
     def digests(self) -> Generator[None, None, ModelDigests]:

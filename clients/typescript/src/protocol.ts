@@ -221,6 +221,8 @@ export interface Generate {
   prompt?: string | null;
   /** a conversation */
   messages?: ReadonlyArray<Message> | null;
+  /** go on with the last of `messages`, an assistant's, instead of beginning a new turn; default false */
+  continue_final_message?: boolean;
   /** goes before everything else */
   system?: string | null;
   /** send the text as it comes, as `delta` progress lines; default false */
@@ -484,6 +486,10 @@ export interface LoadModelResponse {
   load_s: number;
   path: string;
   adapter_path: string | null;
+  /** the file that it stands in, `mlx-lm` where that brings it; null: there is none */
+  chat_template?: string | null;
+  /** whether `generate` takes `thinking` */
+  can_think?: boolean;
   /** what the model's folder says of itself */
   description?: string;
   success: boolean;
@@ -573,6 +579,10 @@ export interface ModelInfoResponse {
   load_s: number;
   path: string;
   adapter_path: string | null;
+  /** the file that it stands in, `mlx-lm` where that brings it; null: there is none */
+  chat_template?: string | null;
+  /** whether `generate` takes `thinking` */
+  can_think?: boolean;
   /** what the model's folder says of itself */
   description?: string;
   warnings?: ReadonlyArray<string>;
