@@ -35,13 +35,17 @@ _ENVIRONMENT_PREFIX = "MLX_SIDECAR_"
 _MOST_HELD_LINES = 4
 """How many of the longest lines may be in the worker at once; shorter ones up to --max-queue."""
 
+_OF_THE_MODEL = ("adapter_path", "calibration_path", "context_length")
+"""Settings that go with --model."""
+
 _STDOUT_TIMEOUT_S = 1.5
 """How long an ending that can't wait gives stdout's reader to take the last lines."""
 
 
 _HINT = """\
 mlx-sidecar reads lines of JSON here and answers them, such as {"command":"check-availability"}; Ctrl-D ends it.
-For people there are: mlx-sidecar tags, summarize, generate, batch, download, models, doctor; see mlx-sidecar --help.
+For people there are: mlx-sidecar tags, summarize, generate, batch, calibrate, download, models,
+doctor; see mlx-sidecar --help.
 """
 """For who starts a worker at a terminal and would wait for ever."""
 
@@ -51,6 +55,7 @@ class Settings(Struct, frozen=True):
 
     model: str | None
     adapter_path: str | None
+    calibration_path: str | None
     context_length: int | None
     max_line_bytes: int
     max_queue: int
@@ -83,6 +88,7 @@ def _defaults() -> dict[str, str | int | float | None]:
     return {
         "model": None,
         "adapter_path": None,
+        "calibration_path": None,
         "context_length": None,
         "max_line_bytes": 16 * 2**20,
         "max_queue": 1024,
@@ -100,6 +106,7 @@ def _parser() -> OneLineParser:
         description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
         "on stdout. protocol.md says which.",
         epilog="For people: `mlx-sidecar tags FILE`, `summarize FILE`, `generate PROMPT`, `batch REQUESTS`, "
+        "`calibrate EXAMPLES`, "
         "`download REPO`, `models`, `doctor`; each has its --help. "
         "Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
         allow_abbrev=False,
@@ -109,6 +116,7 @@ def _parser() -> OneLineParser:
     add = parser.add_argument
     add("--model", metavar="MODEL", type=some_text, help="load this first: a folder, a cached repository, or demo")
     add("--adapter-path", metavar="FOLDER", type=some_text, help="LoRA adapters for --model")
+    add("--calibration-path", metavar="FILE", type=some_text, help="what `calibrate` made for --model")
     add("--context-length", metavar="TOKENS", type=at_least(64), help="prompt and answer together, for --model")
     add("--max-line-bytes", metavar="BYTES", type=at_least(1024), help="longest request line (16 MiB)")
     add("--max-queue", metavar="N", type=at_least(1), help="requests in the worker at once (1024)")
@@ -150,12 +158,14 @@ class _PrintSchema(argparse.Action):
 
 def _check_model(settings: Settings, parser: OneLineParser) -> None:
     if settings.model is None:
-        for name in ("adapter_path", "context_length"):
+        for name in _OF_THE_MODEL:
             if getattr(settings, name) is not None:
                 parser.error(f"--{name.replace('_', '-')} needs --model beside it")
         return
     if settings.adapter_path is not None and not _is_folder(settings.adapter_path):
         parser.error(f"--adapter-path: '{settings.adapter_path:.200}' is not a folder")
+    if settings.calibration_path is not None and not _is_file(settings.calibration_path):
+        parser.error(f"--calibration-path: '{settings.calibration_path:.200}' is not a file")
     try:
         _startup_request(settings)
     except SidecarError as problem:
@@ -169,20 +179,27 @@ def _is_folder(path: str) -> bool:
         return False
 
 
+def _is_file(path: str) -> bool:
+    try:
+        return absolute(path).is_file()
+    except ModelNotFound:
+        return False
+
+
 def _startup_request(settings: Settings) -> LoadModel | None:
     """The load-model request that --model stands for. Raises ModelNotFound or InvalidParams."""
     model = settings.model
     if model is None:
         return None
-    options = {"adapter_path": settings.adapter_path, "context_length": settings.context_length}
+    options = {name: getattr(settings, name) for name in _OF_THE_MODEL}
     if model == "demo" or _is_folder(model):
-        return LoadModel(model_path=model, **options)  # type: ignore[arg-type]
+        return LoadModel(model_path=model, **options)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise ModelNotFound(f"the model folder '{model:.200}' does not exist; give the folder that holds config.json")
     from mlx_sidecar.hub.cache import snapshot_of
 
     snapshot_of(model)
-    return LoadModel(repo_id=model, **options)  # type: ignore[arg-type]
+    return LoadModel(repo_id=model, **options)
 
 
 def run() -> NoReturn:

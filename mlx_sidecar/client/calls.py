@@ -42,6 +42,7 @@ def load_model(
     repo_id: str | None = None,
     adapter_path: StrPath | None = None,
     context_length: int | None = None,
+    calibration_path: StrPath | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Ask[ModelLoaded]:
@@ -52,6 +53,7 @@ def load_model(
             repo_id=repo_id,
             adapter_path=text_of(adapter_path),
             context_length=context_length,
+            calibration_path=text_of(calibration_path),
             timeout_s=timeout_s,
             progress=on_progress is not None,
         ),

@@ -5,6 +5,7 @@ What looks into folders is imported with the first request that names one: the f
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from mlx_sidecar.commands.handlers import answers, handles
 from mlx_sidecar.commands.services import DEMO_FOLDER, Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
-from mlx_sidecar.engine.job import LanguageModel, ModelFacts
-from mlx_sidecar.errors import ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
+from mlx_sidecar.engine.job import LanguageModel, ModelFacts, TaskFile
+from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
 from mlx_sidecar.protocol.requests import ListModels, LoadModel, ModelInfo, Request, UnloadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from mlx_sidecar.engine.plan import LoadPlan
 
 _DEMO = "demo"
+_MOST_CALIBRATION_BYTES = 4 * 2**20
+_MOST_CALIBRATION_VALUES = 50_000
 _LISTED_BETWEEN_PAUSES_S = 0.01
 
 
@@ -95,7 +98,33 @@ def _plan(request: LoadModel) -> LoadPlan:
     path, name = _locate(request)
     adapter_path = absolute(request.adapter_path) if request.adapter_path else None
     made = plan(path, name, adapter_path, request.context_length)
-    return structs.replace(made, task_prompts=_task_prompts(path))
+    prompts = _task_prompts(path)
+    if request.calibration_path is None:
+        return structs.replace(made, task_prompts=prompts)
+    from mlx_sidecar.tasks import calibration_file
+
+    calibration = _calibration(absolute(request.calibration_path))
+    return structs.replace(
+        made,
+        task_prompts=prompts,
+        calibration=calibration,
+        check_digests=lambda found: calibration_file.check_model(calibration, found, prompts),
+    )
+
+
+def _calibration(file: Path) -> TaskFile:
+    """The file of `calibration_path`. Raises ModelNotFound, ModelInvalid."""
+    from mlx_sidecar.engine.model_file import parse_json, read_file
+    from mlx_sidecar.tasks import calibration_file
+
+    try:
+        raw = read_file(file, _MOST_CALIBRATION_BYTES)
+        stated = parse_json(raw, _MOST_CALIBRATION_VALUES)
+    except FileNotFoundError:
+        raise ModelNotFound(f"the calibration {file} does not exist; `mlx-sidecar calibrate` makes one") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+    return TaskFile(str(file), hashlib.sha256(raw).hexdigest(), calibration_file.checked(stated, file))
 
 
 def _task_prompts(path: Path) -> dict[str, Any] | None:
@@ -160,6 +189,7 @@ def _describe(facts: ModelFacts) -> ModelDescription:
         chat_template=facts.chat_template,
         can_think=facts.can_think,
         description=facts.description if facts.description is not None else UNSET,
+        calibration_path=facts.calibration_path if facts.calibration_path is not None else UNSET,
     )
 
 

@@ -14,19 +14,54 @@ _SETTINGS = frozenset({"config.json", "generation_config.json", "tokenizer.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+class FileDigests(Struct, frozen=True):
+    """SHA-256 in hexadecimal, of a model's files and its adapter's."""
+
+    model: str
+    adapter: str | None = None
+
+
 class ModelDigests(Struct, frozen=True):
-    """SHA-256 in hexadecimal."""
+    """The same, and of the chat template."""
 
     model: str
     template: str
     adapter: str | None = None
 
 
-def model_digests(path: Path, adapter_path: Path | None, template: str | None) -> Generator[None, None, ModelDigests]:
+class DigestReading:
+    """Reads the files once, a piece at a time, however many wait for it."""
+
+    def __init__(self, path: Path, adapter_path: Path | None) -> None:
+        self._path, self._adapter_path = path, adapter_path
+        self._pieces: Generator[None, None, FileDigests] | None = None
+        self._found: FileDigests | None = None
+
+    def digests(self) -> Generator[None, None, FileDigests]:
+        """Read on, whoever began. Raises OSError; the next one who asks begins again then."""
+        while self._found is None:
+            self._pieces = self._pieces or file_digests(self._path, self._adapter_path)
+            try:
+                next(self._pieces)
+            except StopIteration as finished:
+                self._found = finished.value
+            except OSError:
+                self._pieces = None
+                raise
+            else:
+                yield
+        return self._found
+
+
+def with_template(found: FileDigests, template: str | None) -> ModelDigests:
+    """Those of the files, and the template's."""
+    return ModelDigests(found.model, hashlib.sha256((template or "").encode()).hexdigest(), found.adapter)
+
+
+def file_digests(path: Path, adapter_path: Path | None) -> Generator[None, None, FileDigests]:
     """Read the files, a piece at a time. Raises OSError."""
     model = yield from _folder(path)
-    adapter = (yield from _folder(adapter_path)) if adapter_path is not None else None
-    return ModelDigests(model, hashlib.sha256((template or "").encode()).hexdigest(), adapter)
+    return FileDigests(model, (yield from _folder(adapter_path)) if adapter_path is not None else None)
 
 
 def _folder(path: Path) -> Generator[None, None, str]:

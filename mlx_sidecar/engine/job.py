@@ -194,6 +194,14 @@ class JobFailed(Struct, frozen=True):
 EngineEvent = TextCame | JobEnded | JobFailed
 
 
+class TaskFile(Struct, frozen=True):
+    """A file that came with a model, already checked. The tasks know what it means."""
+
+    path: str
+    digest: str
+    stated: dict[str, Any]
+
+
 class LanguageModel(Protocol):
     """What a task may know of the loaded model."""
 
@@ -212,6 +220,10 @@ class LanguageModel(Protocol):
     @property
     def task_prompts(self) -> dict[str, Any] | None:
         """What `task_prompts.json` in the model's folder says, already checked; None where there is none."""
+
+    @property
+    def calibration(self) -> TaskFile | None:
+        """The file that says how this model's scores become probabilities; None for the built-in way."""
 
     def count(self, text: str) -> int:
         """How many tokens a text has, by the model's own tokenizer."""
@@ -270,3 +282,4 @@ class ModelFacts(Struct):
     """Where the chat template comes from."""
     can_think: bool = False
     description: str | None = None
+    calibration_path: str | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_sidecar.engine import adapter, tokenizer
 from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine.digests import DigestReading
 from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.memory import tells_of_missing_memory
@@ -52,6 +53,8 @@ class Prepared:
     vocabulary_size: int
     weight_bytes: int
     cost: RowCost
+    reading: DigestReading | None = None
+    """Of the files' digests, where they had to be known."""
 
 
 def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[float, None, Prepared]:
@@ -61,6 +64,7 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
     """
     started = time.monotonic()
     yield 0.0
+    reading = yield from _check_digests(wanted)
     import_mlx_lm()
     _forget_draws()
     yield 0.0
@@ -79,7 +83,26 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
     with _reasons(wanted.folder):
         prompts = _prompts(wanted.folder, made)
         vocabulary_size = int(logits.shape[-1])
-    return Prepared(wanted, started, network, config, made, prompts, logits, vocabulary_size, weight_bytes, cost)
+    return Prepared(
+        wanted, started, network, config, made, prompts, logits, vocabulary_size, weight_bytes, cost, reading
+    )
+
+
+def _check_digests(wanted: LoadPlan) -> Generator[float, None, DigestReading | None]:
+    """Read the files through where something that came with the model depends on what they hold."""
+    if wanted.check_digests is None:
+        return None
+    reading = DigestReading(wanted.folder.path, wanted.adapter_path)
+    pieces = reading.digests()
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as finished:
+            wanted.check_digests(finished.value)
+            return reading
+        except OSError as problem:
+            raise ModelInvalid(f"{wanted.folder.path} can't be read: {problem}") from None
+        yield 0.0
 
 
 def _forget_draws() -> None:
@@ -229,10 +252,21 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
         chat_template=prepared.prompts.template_source,
         can_think=prepared.prompts.can_think,
         description=stated if isinstance(stated, str) else None,
+        calibration_path=wanted.calibration.path if wanted.calibration else None,
     )
     mx.clear_cache()
     size, cost = prepared.vocabulary_size, prepared.cost
-    return LoadedModel(prepared.network, prepared.tokenizer, prepared.prompts, facts, size, cost, wanted.task_prompts)
+    return LoadedModel(
+        prepared.network,
+        prepared.tokenizer,
+        prepared.prompts,
+        facts,
+        size,
+        cost,
+        task_prompts=wanted.task_prompts,
+        calibration=wanted.calibration,
+        reading=prepared.reading,
+    )
 
 
 def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:

@@ -11,8 +11,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from mlx_sidecar.engine.constraint import Constraints
-from mlx_sidecar.engine.digests import ModelDigests, model_digests
-from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, Turn
+from mlx_sidecar.engine.digests import DigestReading, ModelDigests, with_template
+from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, TaskFile, Turn
 from mlx_sidecar.engine.memory import RowCost
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.engine.recent import Recent
@@ -33,8 +33,10 @@ class LoadedModel:
     cost: RowCost
     task_prompts: dict[str, Any] | None = None
     """What `task_prompts.json` in the model's folder says."""
+    calibration: TaskFile | None = None
+    """What turns this model's scores into probabilities, where such a file was given with it."""
+    reading: DigestReading | None = None
     _recent: Recent = field(default_factory=Recent)
-    _digests: ModelDigests | None = None
 
     @property
     def context_length(self) -> int:
@@ -96,10 +98,10 @@ class LoadedModel:
 
     def digests(self) -> Generator[None, None, ModelDigests]:
         """Of the model's files. Read once, a piece at a time; raises OSError."""
-        if self._digests is None:
+        if self.reading is None:
             adapter = Path(self.facts.adapter_path) if self.facts.adapter_path else None
-            self._digests = yield from model_digests(Path(self.facts.path), adapter, self.tokenizer.template)
-        return self._digests
+            self.reading = DigestReading(Path(self.facts.path), adapter)
+        return with_template((yield from self.reading.digests()), self.tokenizer.template)
 
     def check(self, constraint: Constraint) -> None:
         """Compile a constraint ahead; it is kept for the jobs that follow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from msgspec import Struct
 
 from mlx_sidecar.engine import adapter
 from mlx_sidecar.engine import folder as folders
+from mlx_sidecar.engine.digests import FileDigests
 from mlx_sidecar.engine.folder import ModelFolder
+from mlx_sidecar.engine.job import TaskFile
 from mlx_sidecar.errors import InvalidParams
 
 _CONTEXT_FIELDS = (
@@ -31,6 +34,9 @@ class LoadPlan(Struct, frozen=True):
     context_length: int | None = None
     task_prompts: dict[str, Any] | None = None
     """What `task_prompts.json` says; the tasks know what it means."""
+    calibration: TaskFile | None = None
+    check_digests: Callable[[FileDigests], None] | None = None
+    """Raises SidecarError where the calibration was made for another model."""
 
 
 def plan(path: Path, name: str, adapter_path: Path | None, context_length: int | None) -> LoadPlan:

@@ -65,6 +65,9 @@ class LoadModel(Request, frozen=True, kw_only=True, tag="load-model"):
     context_length: Annotated[
         Annotated[int, Meta(ge=64)] | None, Meta(description="tokens, prompt and answer together")
     ] = None
+    calibration_path: Annotated[
+        NonEmpty | None, PATH, Meta(description="a file that `mlx-sidecar calibrate` made for this model")
+    ] = None
     progress: Annotated[bool, Meta(description="report percent of the weights' bytes read")] = False
 
     def __post_init__(self) -> None:

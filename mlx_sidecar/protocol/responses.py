@@ -55,6 +55,7 @@ class ModelDescription(Result, frozen=True, kw_only=True):
     ] = UNSET
     can_think: Annotated[bool | UnsetType, Meta(description="whether `generate` takes `thinking`")] = UNSET
     description: Annotated[str | UnsetType, Meta(description="what the model's folder says of itself")] = UNSET
+    calibration_path: str | UnsetType = UNSET
 
 
 class ModelLoaded(ModelDescription, frozen=True, kw_only=True):
@@ -147,6 +148,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     model_digest: Annotated[str, Meta(description="of weights and settings, file by file")]
     adapter_digest: str | UnsetType = UNSET
     template_digest: Annotated[str, Meta(description="of the chat template")]
+    calibration_digest: Annotated[str | UnsetType, Meta(description="of the file of `calibration_path`")] = UNSET
     prompt_version: Annotated[str, Meta(description="of the words and examples that tasks are asked with")]
     input_digest: Annotated[str, Meta(description="of the request's texts")]
     options: Annotated[dict[str, Any], Meta(description="the request's other fields, with their defaults")]

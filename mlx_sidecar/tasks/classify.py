@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.protocol.requests import Classify, Label
 from mlx_sidecar.protocol.responses import Classified, LabelScore, Quote
-from mlx_sidecar.tasks.calibration import default_calibration
+from mlx_sidecar.tasks.calibration_file import curve_of
 from mlx_sidecar.tasks.evidence import tag_evidence
 from mlx_sidecar.tasks.prompts import Question, TagsWanted, labels_question, tags_question
 from mlx_sidecar.tasks.receipt import receipt_of
@@ -45,8 +45,8 @@ def classify(request: Classify, model: LanguageModel, accepted_at: float) -> Tas
     weights = yield from _weights(labels, parts)
     scorer = Scorer(model, question, [question.first_tag(label.name) for label in labels])
     scores, results = yield from score_parts(scorer, parts, weights)
-    calibration = default_calibration("labels", model)
-    probabilities = calibration.each(scores) if request.multi else calibration.one_of(scores)
+    curve = curve_of("labels" if request.multi else "label", model)
+    probabilities = curve.calibration.each(scores) if request.multi else curve.calibration.one_of(scores)
     found = zip(labels, probabilities, strict=True)
     ranked = [LabelScore(label=label.name, score=score) for label, score in sorted(found, key=lambda each: -each[1])]
     least = _USUAL_MIN_SCORE if request.min_score is None else request.min_score
@@ -61,7 +61,7 @@ def classify(request: Classify, model: LanguageModel, accepted_at: float) -> Tas
         label=UNSET if request.multi else fitting[0],
         labels=fitting if request.multi else UNSET,
         scores=ranked,
-        calibrated=False,
+        calibrated=curve.calibrated,
         evidence=evidence,
         receipt=receipt,
         usage=usage_of(results, len(parts)),

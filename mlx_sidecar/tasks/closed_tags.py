@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from mlx_sidecar.engine.job import JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
-from mlx_sidecar.tasks.calibration import default_calibration
+from mlx_sidecar.tasks.calibration_file import curve_of, in_force
 from mlx_sidecar.tasks.found_tags import FoundTags, wants_scores, with_scores
 from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
@@ -46,15 +46,19 @@ def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, 
     question = question_for(request, model)
     parts = yield from split_document(request.content, [question], model, _ANSWER_TOKENS)
     nats, results = yield from score_vocabulary(vocabulary, question, parts, model)
-    scores = dict(zip(vocabulary.tags, default_calibration("vocabulary", model).each(nats), strict=True))
-    if request.min_score is None:
-        tags = _chosen(vocabulary.tags, nats, request)
-    else:
+    curve = curve_of("vocabulary", model)
+    scores = dict(zip(vocabulary.tags, curve.calibration.each(nats), strict=True))
+    own = in_force(model)
+    if request.min_score is not None:
         # All that score so much, instead of those that stand out.
         tags = each_once(sorted(scores, key=lambda tag: -scores[tag]))[: request.max_tags]
+    elif own is not None and own.threshold is not None and request.temperature < _COLDEST:
+        tags = over_threshold(scores, own.threshold, own.thresholds)[: request.max_tags]
+    else:
+        tags = _chosen(vocabulary.tags, nats, request)
     found = FoundTags(tags, results, len(parts), lambda some: _scorer(model, question, some))
     if wants_scores(request):
-        with_scores(found, request, scores, vocabulary.tags)
+        with_scores(found, request, scores, vocabulary.tags, [curve])
     return found
 
 
@@ -86,6 +90,12 @@ def _found_in(parts: Sequence[str], vocabulary: TagVocabulary) -> Generator[Paus
         found.append(vocabulary.shares_in(part))
         yield Pause()
     return found
+
+
+def over_threshold(scores: Mapping[str, float], threshold: float, thresholds: Mapping[str, float]) -> list[str]:
+    """The entry that scores best, and those that reach their own threshold, else the common one, the best first."""
+    ranked = sorted(scores, key=lambda tag: -scores[tag])
+    return each_once([tag for n, tag in enumerate(ranked) if n == 0 or scores[tag] >= thresholds.get(tag, threshold)])
 
 
 def _chosen(tags: Sequence[str], scores: Sequence[float], request: GenerateTags) -> list[str]:

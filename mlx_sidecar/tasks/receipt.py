@@ -18,7 +18,7 @@ from mlx_sidecar.errors import ModelInvalid
 from mlx_sidecar.protocol.requests import ReceiptRequest, Request
 from mlx_sidecar.protocol.responses import Receipt, Versions
 from mlx_sidecar.tasks.task import Pause
-from mlx_sidecar.tasks.wording import prompts_of
+from mlx_sidecar.tasks.wording import prompt_version
 
 RequestT = TypeVar("RequestT", bound=ReceiptRequest)
 
@@ -43,7 +43,8 @@ def receipt_of(request: ReceiptRequest, model: LanguageModel) -> Generator[Pause
         model_digest=digests.model,
         adapter_digest=digests.adapter if digests.adapter is not None else UNSET,
         template_digest=digests.template,
-        prompt_version=hashlib.sha256(msgspec.json.encode(prompts_of(model))).hexdigest()[:16],
+        prompt_version=prompt_version(model.task_prompts),
+        calibration_digest=model.calibration.digest if model.calibration is not None else UNSET,
         input_digest=hashlib.sha256(msgspec.json.encode(_some(request, _TEXTS - {"receipt", "seed"}))).hexdigest(),
         options={"command": str(request.__struct_config__.tag), **_options(request)},
         seed=getattr(request, "seed", None),

@@ -11,7 +11,7 @@ from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
-from mlx_sidecar.tasks.calibration import default_calibration
+from mlx_sidecar.tasks.calibration_file import Curve, curve_of
 from mlx_sidecar.tasks.candidates import candidates, in_order
 from mlx_sidecar.tasks.closed_tags import choose_tags, question_for, score_vocabulary
 from mlx_sidecar.tasks.evidence import tag_evidence
@@ -47,7 +47,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
         tags=found.tags,
         scores=found.scores,
         vocabulary_scores=found.vocabulary_scores,
-        calibrated="default" if wants_scores(request) else UNSET,
+        calibrated=found.calibrated,
         evidence=evidence,
         receipt=receipt,
         usage=usage_of(found.results, found.parts),
@@ -85,17 +85,19 @@ def _score(
     found: FoundTags, request: GenerateTags, asking: _Asking, parts: Sequence[str]
 ) -> Generator[Wish, Any, None]:
     """Entries of a vocabulary score as with `only`, other tags as what they are: the model's own words."""
-    scores = dict[str, float]()
+    scores, curves = dict[str, float](), list[Curve]()
     if request.vocabulary:
         vocabulary = asking.vocabulary
         nats, asked = yield from score_vocabulary(vocabulary, question_for(request, asking.model), parts, asking.model)
         found.results += asked
-        scores |= zip(vocabulary.tags, default_calibration("vocabulary", asking.model).each(nats), strict=True)
+        curves.append(curve_of("vocabulary", asking.model))
+        scores |= zip(vocabulary.tags, curves[-1].calibration.each(nats), strict=True)
     if own := [tag for tag in found.tags if tag not in scores]:
         nats, asked = yield from score_parts(asking.scorer(own), parts, begin=_SCORED_PERCENT)
         found.results += asked
-        scores |= zip(own, default_calibration("tags", asking.model).each(nats), strict=True)
-    with_scores(found, request, scores, asking.vocabulary.tags)
+        curves.append(curve_of("tags", asking.model))
+        scores |= zip(own, curves[-1].calibration.each(nats), strict=True)
+    with_scores(found, request, scores, asking.vocabulary.tags, curves)
 
 
 class _Asking:

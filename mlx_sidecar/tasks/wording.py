@@ -7,6 +7,7 @@ fine-tunes a tagger writes; what it doesn't say is as it is built in.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from mlx_sidecar.errors import ModelInvalid
 
 FILE = "task_prompts.json"
 
-_LARGE_PARAMS = 1_000_000_000
+LARGE_PARAMS = 1_000_000_000
 """From this size on examples that show every task do no harm."""
 
 _SEPARATORS = ",;\n、，；|·"
@@ -123,7 +124,7 @@ def checked(stated: dict[str, Any], file: Path) -> dict[str, Any]:
 
 def is_large(model: LanguageModel) -> bool:
     """Whether the model has as many parameters as it takes to see every task in each example."""
-    return model.param_count >= _LARGE_PARAMS
+    return model.param_count >= LARGE_PARAMS
 
 
 def prompts_of(model: LanguageModel) -> TaskPrompts:
@@ -132,6 +133,12 @@ def prompts_of(model: LanguageModel) -> TaskPrompts:
     every_task = is_large(model) if prompts.every_task is None else prompts.every_task
     rank = not is_large(model) if prompts.rank is None else prompts.rank
     return msgspec.structs.replace(prompts, every_task=every_task, rank=rank)
+
+
+def prompt_version(stated: dict[str, Any] | None) -> str:
+    """Tells these words from all others: those of a folder's file, or the built-in ones."""
+    prompts = task_prompts(stated) if stated is not None else _built_in()
+    return hashlib.sha256(msgspec.json.encode(prompts)).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from mlx_sidecar.terminal.streams import open_closed
 
-COMMANDS = ("tags", "summarize", "generate", "batch", "download", "models", "doctor")
+COMMANDS = ("tags", "summarize", "generate", "batch", "calibrate", "download", "models", "doctor")
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
@@ -35,6 +35,10 @@ def run(arguments: Sequence[str]) -> NoReturn:
             from mlx_sidecar.terminal.batch import batch
 
             batch(rest)
+        case "calibrate":
+            from mlx_sidecar.terminal.calibrate import calibrate
+
+            calibrate(rest)
         case "download":
             from mlx_sidecar.terminal.download import download
 

@@ -52,6 +52,16 @@ def read(name: str) -> str:
         raise unreadable(problem) from None
 
 
+def lines_of(name: str) -> list[str]:
+    """A file's lines without the blanks around them, for `argparse`."""
+    try:
+        # Not by everything that Unicode calls the end of a line: that may stand in a tag, or is refused there.
+        lines = read(name).split("\n")
+    except (SidecarError, ClientError) as problem:
+        raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace) -> int:
     """Ask about each document and print the answers; 1 if one of them couldn't be answered."""
     if len(names) == 1:

@@ -39,6 +39,13 @@ def add_model(made: OneLineParser) -> None:
     )
 
 
+def add_calibration(made: OneLineParser) -> None:
+    """`--calibration-path`, for commands with scores."""
+    made.add_argument(
+        "--calibration-path", metavar="FILE", type=some_text, help="what `mlx-sidecar calibrate` made for the model"
+    )
+
+
 def add_sampling(made: OneLineParser) -> None:
     """What every command that generates takes."""
     made.add_argument("--temperature", metavar="N", type=number(0, 5), help="0 takes the likeliest token")
@@ -75,9 +82,15 @@ def client_without_settings() -> Client:
     )
 
 
+def flags_of(wanted: argparse.Namespace) -> list[str]:
+    """What the worker is to be started with beside the model."""
+    calibration = getattr(wanted, "calibration_path", None)
+    return [] if calibration is None else ["--calibration-path", calibration]
+
+
 def client_of(wanted: argparse.Namespace) -> Client:
     """A client with that model."""
-    return Client(model_of(wanted))
+    return Client(model_of(wanted), flags=flags_of(wanted))
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,11 +15,11 @@ import msgspec
 from mlx_sidecar.client.aio import AsyncClient
 from mlx_sidecar.commands.models import absolute
 from mlx_sidecar.errors import ModelNotFound
-from mlx_sidecar.library.item import Item, job_of
+from mlx_sidecar.library.item import Item, digest_of, job_of
 from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results
 from mlx_sidecar.terminal.endings import say
-from mlx_sidecar.terminal.flags import DEMO, model_of, print_json
+from mlx_sidecar.terminal.flags import DEMO, flags_of, model_of, print_json
 
 EPILOG_OF_JOBS = (
     "Results are appended as JSON lines in the order in which they are ready; whatever ends the job, the same command "
@@ -32,6 +33,8 @@ EPILOG_OF_JOBS = (
 def model_and_job(wanted: argparse.Namespace, command: str, options: dict[str, Any]) -> tuple[str, str]:
     """The model, and the name of the job, which is another one with another model."""
     model = model_of(wanted)
+    if (calibration := getattr(wanted, "calibration_path", None)) is not None:
+        options = {**options, "calibration": digest_of(Path(calibration).read_bytes())}
     return model, job_of(command, _identity(model), options)
 
 
@@ -49,7 +52,7 @@ def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterat
     if total:
         bar = _Bar(total)
         try:
-            asyncio.run(_run(model, results, items, bar, tally))
+            asyncio.run(_run(model, flags_of(wanted), results, items, bar, tally))
         except KeyboardInterrupt:
             bar.stop()
             say(f"stopped with {total - tally.answered - tally.failed:,} to go; the same command goes on from there")
@@ -63,8 +66,10 @@ def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterat
     return int(tally.failed > 0)
 
 
-async def _run(model: str, results: Results, items: Iterator[Item], bar: _Bar, tally: Tally) -> None:
-    async with AsyncClient(model, restarts=RESTARTS) as client:
+async def _run(
+    model: str, flags: Sequence[str], results: Results, items: Iterator[Item], bar: _Bar, tally: Tally
+) -> None:
+    async with AsyncClient(model, flags=flags, restarts=RESTARTS) as client:
         # First of all: without a model nothing is recorded.
         await client.model_info()
         bar.start()

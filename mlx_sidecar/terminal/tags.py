@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mlx_sidecar.client import ClientError, SidecarError, calls
+from mlx_sidecar.client import calls
 from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.terminal import folders
-from mlx_sidecar.terminal.documents import Question, answer, read
+from mlx_sidecar.terminal.documents import Question, answer, lines_of
 from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
+from mlx_sidecar.terminal.flags import add_calibration, add_model, add_sampling, check_options, given, parser
 from mlx_sidecar.terminal.scored import tag_lines
 
 
@@ -54,22 +53,14 @@ def _parser() -> OneLineParser:
     made.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
     made.add_argument("--max-tags", metavar="N", type=at_least(1), help="at most so many (5)")
     made.add_argument("--max-tag-words", metavar="N", type=at_least(1), help="at most so many words each (3)")
-    made.add_argument("--vocabulary", metavar="FILE", type=_lines_of, help="tags to prefer, one a line")
+    made.add_argument("--vocabulary", metavar="FILE", type=lines_of, help="tags to prefer, one a line")
     made.add_argument("--only", action="store_true", help="no tags but those of the vocabulary")
     made.add_argument("--language", metavar="NAME", type=some_text, help="language of the tags")
     made.add_argument("--scores", action="store_true", default=None, help="how probable each is, 0 to 1")
     made.add_argument("--min-score", metavar="N", type=number(0, 1), help="none that scores less")
     made.add_argument("--evidence", action="store_true", default=None, help="below each, where it comes from")
     add_model(made)
+    add_calibration(made)
     add_sampling(made)
     folders.add_flags(made)
     return made
-
-
-def _lines_of(name: str) -> list[str]:
-    try:
-        # Not by everything that Unicode calls the end of a line: that may stand in a tag, or is refused there.
-        lines = read(name).split("\n")
-    except (SidecarError, ClientError) as problem:
-        raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
-    return [line.strip() for line in lines if line.strip()]

@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import UNSET, to_builtins
 
-from mlx_sidecar.engine.digests import ModelDigests, model_digests
+from mlx_sidecar.engine.digests import DigestReading, ModelDigests, file_digests, with_template
 from mlx_sidecar.protocol.requests import Classify, Generate, Summarize
 from mlx_sidecar.tasks.receipt import receipt_of, with_seed
 from tests.unit.test_evidence import finished
@@ -17,7 +18,7 @@ from tests.unit.test_tasks import WordModel
 
 def digests(path: Path, adapter: Path | None = None) -> ModelDigests:
     """Of these folders."""
-    found: ModelDigests = finished(model_digests(path, adapter, "template"))
+    found: ModelDigests = with_template(finished(file_digests(path, adapter)), "template")
     return found
 
 
@@ -83,3 +84,25 @@ def test_a_file_of_the_cache_is_named_by_its_digest(tmp_path: Path) -> None:
     blob.write_bytes(b"weights")
     (cached / "model.safetensors").symlink_to(blob)
     assert digests(cached) == digests(plain)
+
+
+def test_who_asks_together_waits_for_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two receipts at once read each file once; one that can't be read is tried again by the next who asks."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    opened = list[Path]()
+    plain_open = Path.open
+
+    def counting(path: Path, *args: Any) -> Any:
+        opened.append(path)
+        if len(opened) == 1:
+            raise OSError("not now")
+        return plain_open(path, *args)
+
+    monkeypatch.setattr(Path, "open", counting)
+    reading = DigestReading(tmp_path, None)
+    with pytest.raises(OSError, match="not now"):
+        finished(reading.digests())
+    one, other = reading.digests(), reading.digests()
+    next(one)
+    assert finished(other) == finished(one) == finished(reading.digests())
+    assert len(opened) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_sidecar.engine.digests import ModelDigests
-from mlx_sidecar.engine.job import Constraint, Grammar, Job, JobResult, Prompt, T, Turn
+from mlx_sidecar.engine.job import Constraint, Grammar, Job, JobResult, Prompt, T, TaskFile, Turn
 from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.errors import ModelUnsupported
 from mlx_sidecar.protocol.requests import GenerateTags, Summarize
@@ -24,6 +24,8 @@ class WordModel:
     can_think, takes_system = False, True
     param_count = 1_000_000
     task_prompts: dict[str, Any] | None = {"rank": False}  # noqa: RUF012 - as the protocol has it
+
+    calibration: TaskFile | None = None
 
     def __init__(self, context_length: int) -> None:
         self.context_length = context_length

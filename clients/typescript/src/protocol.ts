@@ -24,6 +24,8 @@ export interface LoadModel {
   adapter_path?: string | null;
   /** tokens, prompt and answer together */
   context_length?: number | null;
+  /** a file that `mlx-sidecar calibrate` made for this model */
+  calibration_path?: string | null;
   /** report percent of the weights' bytes read; default false */
   progress?: boolean;
 }
@@ -320,6 +322,8 @@ export interface Receipt {
   adapter_digest?: string;
   /** of the chat template */
   template_digest: string;
+  /** of the file of `calibration_path` */
+  calibration_digest?: string;
   /** of the words and examples that tasks are asked with */
   prompt_version: string;
   /** of the request's texts */
@@ -492,6 +496,7 @@ export interface LoadModelResponse {
   can_think?: boolean;
   /** what the model's folder says of itself */
   description?: string;
+  calibration_path?: string;
   success: boolean;
   warnings?: ReadonlyArray<string>;
 }
@@ -585,6 +590,7 @@ export interface ModelInfoResponse {
   can_think?: boolean;
   /** what the model's folder says of itself */
   description?: string;
+  calibration_path?: string;
   warnings?: ReadonlyArray<string>;
 }
 
