@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.hub.layout import MANIFEST, has_size, repository_folder
 from mlx_sidecar.hub.place import CONFIG, Place
 from mlx_sidecar.hub.plan import Plan, PlannedFile
@@ -18,8 +19,11 @@ from mlx_sidecar.hub.plan import Plan, PlannedFile
 class CachePlace(Place):
     """A repository's folder in the cache."""
 
-    def __init__(self, cache: Path, plan: Plan, revision: str | None, keeps_others: bool) -> None:
-        super().__init__(repository_folder(cache, plan.repo_id), plan, keeps_others)
+    elsewhere = "set HF_HOME to another folder"
+
+    def __init__(self, cache: Path, plan: Plan, revision: str | None, keeps_others: bool, disk: Disk = DISK) -> None:
+        super().__init__(repository_folder(cache, plan.repo_id), plan, keeps_others, disk)
+        self._links: bool | None = None
         self._ref = self.root / "refs" / (revision or "main") if revision != plan.commit else None
 
     @property
@@ -38,6 +42,11 @@ class CachePlace(Place):
         for name in ("blobs", "snapshots", "refs"):
             (self.root / name).mkdir(exist_ok=True)
 
+    def copied_bytes(self) -> int:
+        """Without links the snapshot's files are copies of the blobs, as whole as they."""
+        missing_bytes = sum(file.size for file in self.plan.files if not has_size(self.folder / file.path, file))
+        return missing_bytes if missing_bytes and not self._makes_links() else 0
+
     def where(self, file: PlannedFile) -> Path | None:
         """The snapshot's file, or the blob of another commit's."""
         paths = (self.folder / file.path, self._blob(file))
@@ -51,7 +60,7 @@ class CachePlace(Place):
         """Blobs, links, the ref that makes the commit the one that is loaded, and the manifest."""
         for file in sorted(self.plan.files, key=lambda each: each.path == CONFIG):
             if self.verified(file).exists():
-                self.verified(file).replace(self._blob(file))
+                self.disk.move(self.verified(file), self._blob(file))
             self._link(file, right)
         if self._ref is not None and not self._is_named():
             self._ref.parent.mkdir(parents=True, exist_ok=True)
@@ -75,10 +84,18 @@ class CachePlace(Place):
             # A cache without links: the content is in the file of the same digest.
             self.copy(next(self.folder / each.path for each in right if each.digest == file.digest), link)
             return
-        try:
-            link.symlink_to(os.path.relpath(blob, link.parent))
-        except OSError:
+        if self._makes_links():
+            self.disk.symlink(os.path.relpath(blob, link.parent), link)
+        else:
             self.copy(blob, link)
+
+    def _makes_links(self) -> bool:
+        """Whether the disk has links, and the library's own switch doesn't forbid them."""
+        from huggingface_hub import constants
+
+        if self._links is None:
+            self._links = not constants.HF_HUB_DISABLE_SYMLINKS and self.disk.knows_links(self.partial)
+        return self._links
 
     def _blob(self, file: PlannedFile) -> Path:
         return self.root / "blobs" / file.digest

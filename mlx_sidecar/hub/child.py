@@ -16,9 +16,11 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
+from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.errors import DestinationInvalid, Internal, ModelNotFound, NoConnection, SidecarError
 from mlx_sidecar.hub.api import address_of, ask_for_plan, headers
 from mlx_sidecar.hub.cache_place import CachePlace
+from mlx_sidecar.hub.disk_failures import disk_errors
 from mlx_sidecar.hub.failures import LONGEST_WAIT_S, MOST_TRIES
 from mlx_sidecar.hub.fetch import fetch
 from mlx_sidecar.hub.folder_place import FolderPlace
@@ -26,7 +28,7 @@ from mlx_sidecar.hub.layout import has_size
 from mlx_sidecar.hub.messages import Completed, Failed, Message, Order, decode_order, encode
 from mlx_sidecar.hub.meter import Meter
 from mlx_sidecar.hub.part import is_intact
-from mlx_sidecar.hub.place import Place, disk_errors
+from mlx_sidecar.hub.place import Place
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 from mlx_sidecar.hub.web import Web
 from mlx_sidecar.write_all import write_all
@@ -79,7 +81,7 @@ def _end_with_the_worker() -> None:
     os._exit(1)
 
 
-def carry_out(order: Order, say: Say) -> Completed:
+def carry_out(order: Order, say: Say, disk: Disk = DISK) -> Completed:
     """Plan, fetch what isn't there, verify, put it to its place. Raises SidecarError."""
     cache = _cache() if order.destination is None else None
     web = Web(headers(), order.stall_s)
@@ -88,7 +90,7 @@ def carry_out(order: Order, say: Say) -> Completed:
     watch = _Watch(say, longest_silence_s)
     try:
         (plan,) = watch.until_done([pool.submit(ask_for_plan, web, order)], Meter())
-        return _bring(_place(order, plan, cache), web, pool, watch)
+        return _bring(_place(order, plan, cache, disk), web, pool, watch)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -96,7 +98,7 @@ def carry_out(order: Order, say: Say) -> Completed:
 def _bring(place: Place, web: Web, pool: ThreadPoolExecutor, watch: _Watch) -> Completed:
     plan = place.plan
     meter = Meter(plan.total_bytes, len(plan.files))
-    with disk_errors(place.root, lambda: meter.left_bytes):
+    with disk_errors(place.root, place.elsewhere, lambda: meter.left_bytes):
         if not place.is_complete():
             place.prepare()
             with place.alone():
@@ -132,11 +134,11 @@ def _cache() -> Path:
         raise DestinationInvalid(f"{problem.message}, or give a destination") from None
 
 
-def _place(order: Order, plan: Plan, cache: Path | None) -> Place:
+def _place(order: Order, plan: Plan, cache: Path | None, disk: Disk) -> Place:
     all_of_it = order.allow_patterns is None
     if cache is not None:
-        return CachePlace(cache, plan, order.revision, keeps_others=not all_of_it)
-    return FolderPlace(Path(order.destination or ""), plan, instead=all_of_it)
+        return CachePlace(cache, plan, order.revision, keeps_others=not all_of_it, disk=disk)
+    return FolderPlace(Path(order.destination or ""), plan, instead=all_of_it, disk=disk)
 
 
 def _largest_first(plan: Plan) -> list[list[PlannedFile]]:
@@ -183,8 +185,8 @@ def _get(web: Web, place: Place, files: list[PlannedFile], meter: Meter) -> list
         if has_size(place.verified(first), first):
             meter.found(first.size)
         else:
-            fetch(web, first, address_of(place.plan, first), place.part(first), meter)
-            place.part(first).replace(place.verified(first))
+            fetch(web, first, address_of(place.plan, first), place.part(first), meter, place.disk)
+            place.disk.move(place.part(first), place.verified(first))
     for file in made:
         meter.made(file.size)
     for _ in files:

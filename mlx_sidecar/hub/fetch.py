@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mlx_sidecar.disk import Disk
 from mlx_sidecar.errors import ChecksumMismatch, HubError, NoConnection
 from mlx_sidecar.hub.failures import BrokenOff, of_response
 from mlx_sidecar.hub.meter import Meter
@@ -19,10 +20,10 @@ _WORTH_A_TRY_BYTES = 64 * 1024
 """Tries that bring less than this count as failures in a row, or a trickle could go on for ever."""
 
 
-def fetch(web: Web, file: PlannedFile, url: str, path: Path, meter: Meter) -> None:
+def fetch(web: Web, file: PlannedFile, url: str, path: Path, meter: Meter, disk: Disk) -> None:
     """Make `path` the whole file, verified, on the disk. Raises SidecarError, and OSError from the disk."""
     mismatches = 0
-    with Part(path, file, meter.found) as part:
+    with Part(path, file, meter.found, disk) as part:
         while mismatches < 2:
             # What an earlier run left may be what is wrong; that isn't the hub's fault.
             is_all_new = part.size == 0

@@ -6,19 +6,21 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.errors import DestinationInvalid
+from mlx_sidecar.hub.disk_failures import disk_errors
 from mlx_sidecar.hub.layout import MANIFEST, has_size, read_manifest
-from mlx_sidecar.hub.place import CONFIG, Place, disk_errors
+from mlx_sidecar.hub.place import CONFIG, Place
 from mlx_sidecar.hub.plan import Plan, PlannedFile, is_safe
 
 
 class FolderPlace(Place):
     """Plain files, `instead` of an earlier revision's or beside them. Raises DestinationInvalid where that can't be."""
 
-    def __init__(self, root: Path, plan: Plan, instead: bool) -> None:
-        super().__init__(root, plan, keeps_others=not instead)
+    def __init__(self, root: Path, plan: Plan, instead: bool, disk: Disk = DISK) -> None:
+        super().__init__(root, plan, not instead, disk)
         self._instead = instead
-        with disk_errors(root):
+        with disk_errors(root, self.elsewhere):
             if root.exists() and not root.is_dir():
                 raise DestinationInvalid(f"'{root}' is a file; give a folder", {"path": str(root)})
         earlier = read_manifest(self.manifest_path)
@@ -53,7 +55,7 @@ class FolderPlace(Place):
             uses[file.digest] -= 1
             self._fill(file, right, is_last=not uses[file.digest])
         if self._aside.exists() and any(file.path == CONFIG for file in right):
-            self._aside.replace(self.root / CONFIG)
+            self.disk.move(self._aside, self.root / CONFIG)
         self._aside.unlink(missing_ok=True)
         self.leave_manifest()
 
@@ -64,7 +66,7 @@ class FolderPlace(Place):
     def _set_config_aside(self) -> None:
         for config in [file for file in self.plan.files if file.path == CONFIG]:
             if self._path(config).exists():
-                self._path(config).replace(self._aside)
+                self.disk.move(self._path(config), self._aside)
 
     def _clear_earlier(self) -> None:
         """Weights of another revision would be loaded together with the new ones."""
@@ -81,7 +83,7 @@ class FolderPlace(Place):
         path, verified = self._path(file), self.verified(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         if verified.exists() and is_last:
-            verified.replace(path)
+            self.disk.move(verified, path)
         else:
             self.copy(verified if verified.exists() else self._twin(file, right), path)
 

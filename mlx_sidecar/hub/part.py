@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.hub.plan import PlannedFile
 from mlx_sidecar.write_all import write_all
 
@@ -33,13 +33,12 @@ class Part:
     `found` is told of those while they are read.
     """
 
-    def __init__(self, path: Path, file: PlannedFile, found: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, file: PlannedFile, found: Callable[[int], None], disk: Disk = DISK) -> None:
         self.file, self.size, self.resumed = file, 0, 0
-        self._digest = _begin(file)
+        self._digest, self._disk = _begin(file), disk
         if path.is_symlink():
             path.unlink()
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        self._descriptor = os.open(path, flags, 0o644)
+        self._descriptor = _opened(path, disk)
         try:
             self._take_in(found)
         except BaseException:
@@ -78,7 +77,7 @@ class Part:
 
     def seal(self) -> None:
         """See that no power loss takes away what is there."""
-        to_the_disk(self._descriptor)
+        self._disk.sync(self._descriptor)
 
 
 def is_intact(path: Path, file: PlannedFile, found: Callable[[int], None]) -> bool:
@@ -98,15 +97,32 @@ def _take_in(descriptor: int, digest: Hash, found: Callable[[int], None]) -> int
     return size
 
 
-def to_the_disk(descriptor: int) -> None:
-    """Wait until the disk itself has everything; macOS's fsync stops at the disk's own cache."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        # Network and foreign file systems don't know it.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(descriptor, full)
-            return
-    os.fsync(descriptor)
+def _opened(path: Path, disk: Disk) -> int:
+    """Open to go on. Another user's, which can only be read, is taken over: who shares the folder may do so."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return disk.open(path, flags)
+    except PermissionError as refused:
+        try:
+            _take_over(path, disk)
+        except PermissionError:
+            raise refused from None
+        return disk.open(path, flags)
+
+
+def _take_over(path: Path, disk: Disk) -> None:
+    own = path.with_name(f"{path.name}.own")
+    own.unlink(missing_ok=True)
+    descriptor = disk.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        # Where it can't even be read it begins anew.
+        with contextlib.suppress(PermissionError), path.open("rb", buffering=0) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                write_all(descriptor, chunk)
+        disk.move(own, path)
+    finally:
+        os.close(descriptor)
+        own.unlink(missing_ok=True)
 
 
 def _begin(file: PlannedFile) -> Hash:

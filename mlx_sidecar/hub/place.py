@@ -8,18 +8,17 @@ comes last, says what was put there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
 
+from mlx_sidecar.disk import Disk
 from mlx_sidecar.errors import DestinationInvalid, DiskFull, DownloadBusy
 from mlx_sidecar.hub.layout import has_size, read_manifest
-from mlx_sidecar.hub.part import to_the_disk
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 from mlx_sidecar.write_all import write_all
 
@@ -31,8 +30,11 @@ _SPARE_BYTES = 512 * 1024 * 1024
 class Place(ABC):
     """A folder that gets the files of one repository; `keeps_others` spares what other downloads left unfinished."""
 
-    def __init__(self, root: Path, plan: Plan, keeps_others: bool) -> None:
-        self.root, self.plan = root, plan
+    elsewhere = "choose another folder"
+    """What to do where this one can't be used."""
+
+    def __init__(self, root: Path, plan: Plan, keeps_others: bool, disk: Disk) -> None:
+        self.root, self.plan, self.disk = root, plan, disk
         self.partial = root / PARTIAL
         self._keeps_others = keeps_others
 
@@ -77,29 +79,39 @@ class Place(ABC):
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes out: the folder itself is locked, so nothing is left behind. Raises DownloadBusy."""
-        import fcntl
-
         folder = os.open(self.root, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
-            # Some network file systems know no locks.
-            if problem.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-                os.close(folder)
-                raise DownloadBusy(f"another process is downloading into '{self.root}'; wait for it") from None
+            # Some network file systems know no locks: there nobody is kept out.
+            self.disk.lock(folder)
+        except BlockingIOError:
+            os.close(folder)
+            raise DownloadBusy(f"another process is downloading into '{self.root}'; wait for it") from None
         try:
             yield
         finally:
             os.close(folder)
 
-    def check_room(self, needed_bytes: int) -> None:
+    def copied_bytes(self) -> int:
+        """What this place takes beyond the files themselves."""
+        return 0
+
+    def check_room(self, coming_bytes: int) -> None:
         """Raise DiskFull where the files that are still to come leave less than 512 MB."""
-        free = shutil.disk_usage(self.partial).free
-        if needed_bytes and needed_bytes + _SPARE_BYTES > free:
+        copied_bytes = self.copied_bytes()
+        if not (needed_bytes := coming_bytes + copied_bytes):
+            return
+        usage = shutil.disk_usage(self.partial)
+        # Some network file systems don't know how large they are.
+        if not usage.total and not usage.free:
+            return
+        if needed_bytes + _SPARE_BYTES > usage.free:
+            copies = (
+                f"{copied_bytes // 2**20} MiB are to be copied, as this disk has no links, " if copied_bytes else ""
+            )
             raise DiskFull(
-                f"{needed_bytes // 2**20} MiB are still to come, {_SPARE_BYTES // 2**20} MiB should stay free, and "
-                f"'{self.root}' has {free // 2**20} MiB; make room, the download goes on where it is",
-                {"needed_bytes": needed_bytes + _SPARE_BYTES, "free_bytes": free},
+                f"{coming_bytes // 2**20} MiB are still to come, {copies}{_SPARE_BYTES // 2**20} MiB should stay free, "
+                f"and '{self.root}' has {usage.free // 2**20} MiB; make room, the download goes on where it is",
+                {"needed_bytes": needed_bytes + _SPARE_BYTES, "free_bytes": usage.free},
             )
 
     def leave_manifest(self) -> None:
@@ -120,46 +132,23 @@ class Place(ABC):
         """Whole or not at all, also when the power fails."""
         with self._new("written") as (made, descriptor):
             write_all(descriptor, data)
-        made.replace(path)
+        self.disk.move(made, path)
 
     def copy(self, source: Path, target: Path) -> None:
         """The same content at another path, whole or not at all."""
         with self._new("copied") as (made, descriptor), source.open("rb") as stream:
             while chunk := stream.read(2**20):
                 write_all(descriptor, chunk)
-        made.replace(target)
+        self.disk.move(made, target)
 
     @contextlib.contextmanager
     def _new(self, name: str) -> Iterator[tuple[Path, int]]:
         """A new file in `.partial`, on the disk when it is left; what has that name, a link perhaps, is not used."""
         made = self.partial / name
         made.unlink(missing_ok=True)
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        descriptor = self.disk.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             yield made, descriptor
-            to_the_disk(descriptor)
+            self.disk.sync(descriptor)
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def disk_errors(root: Path, needed_bytes: Callable[[], int] = lambda: 0) -> Iterator[None]:
-    """What the file system says, in the contract's words. Raises DiskFull or DestinationInvalid."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise _full(root, needed_bytes()) from None
-        reason = problem.strerror or type(problem).__name__
-        message = f"'{root}' can't be written: {reason}; choose another folder"
-        raise DestinationInvalid(message, {"path": str(root)}) from None
-
-
-def _full(root: Path, needed_bytes: int) -> DiskFull:
-    free = 0
-    with contextlib.suppress(OSError):
-        free = shutil.disk_usage(root).free
-    return DiskFull(
-        f"the disk of '{root}' is full; make room, the download goes on where it is",
-        {"needed_bytes": needed_bytes, "free_bytes": free},
-    )

@@ -44,7 +44,7 @@ class Job:
         self._suspects: list[Item] = []
 
     async def run(self, items: Iterator[Item]) -> None:
-        """Until every item has a record. Raises what isn't an item's fault, and OSError of the results."""
+        """Until every item has a record. Raises what isn't an item's fault, such as ResultsUnwritable."""
         await self._run_lanes(items)
         while self._suspects:
             await self._settle_suspects()

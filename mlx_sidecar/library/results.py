@@ -8,10 +8,11 @@ to sync.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.write_all import write_all
 
@@ -37,6 +39,12 @@ class ResultsBusy(ClientError):
 
     code = "results_busy"
     retryable = True
+
+
+class ResultsUnwritable(ClientError):
+    """The disk doesn't take what is to be written."""
+
+    code = "results_unwritable"
 
 
 class Subject(Struct, frozen=True):
@@ -60,18 +68,26 @@ class _Record(Struct):
 
 
 class Results:
-    """What is there already, and the way to add to it. Holds the file's lock until it is closed."""
+    """What is there already, and the way to add to it. Holds the file's lock until it is closed.
 
-    def __init__(self, path: Path, job: str) -> None:
-        """Open or make the file, cut off a torn last line, read the others. Raises ResultsInvalid, ResultsBusy."""
-        self._path, self._job = path, job
+    `is_locked` is false on a disk without locks: nothing keeps another job from writing there as well.
+    """
+
+    def __init__(self, path: Path, job: str, disk: Disk = DISK) -> None:
+        """Open or make the file, cut off a torn last line, read the others.
+
+        Raises ResultsInvalid, ResultsBusy, ResultsUnwritable.
+        """
+        self._path, self._job, self._disk = path, job, disk
         # The last record of a subject counts: its digest, and whether asking again wouldn't change it.
         self._last: dict[Subject, tuple[str | None, bool]] = {}
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        with self._disk_errors():
+            self._fd = self._disk.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         self._is_synced = True
         try:
-            self._lock()
-            self._read()
+            with self._disk_errors():
+                self.is_locked = self._lock()
+                self._read()
         except BaseException:
             os.close(self._fd)
             raise
@@ -85,22 +101,25 @@ class Results:
         return subject in self._last
 
     def append(self, subject: Subject, digest: str | None, line: dict[str, Any]) -> None:
-        """Add a record. Raises OSError where it can't be written; then nothing of it is in the file."""
+        """Add a record. Raises ResultsUnwritable; then nothing of it is in the file."""
         named = {name: value for name, value in msgspec.structs.asdict(subject).items() if value is not None}
         record = {"job": self._job, **named, "digest": digest, **line}
         end = os.fstat(self._fd).st_size
-        try:
-            write_all(self._fd, _encoded(record) + b"\n")
-        except OSError as problem:
-            os.ftruncate(self._fd, end)
-            raise OSError(problem.errno, problem.strerror, str(self._path)) from None
+        with self._disk_errors():
+            try:
+                write_all(self._fd, _encoded(record) + b"\n")
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, end)
+                raise
         self._note(subject, digest, line["type"], line.get("retryable", False))
         self._is_synced = False
 
     def sync(self) -> None:
-        """See that all is on the disk."""
+        """See that all is on the disk. Raises ResultsUnwritable."""
         if not self._is_synced:
-            os.fsync(self._fd)
+            with self._disk_errors():
+                self._disk.sync(self._fd)
             self._is_synced = True
 
     def close(self) -> None:
@@ -110,11 +129,25 @@ class Results:
         finally:
             os.close(self._fd)
 
-    def _lock(self) -> None:
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            is_full = problem.errno in {errno.ENOSPC, errno.EDQUOT}
+            todo = (
+                "make room, and the same command goes on from there"
+                if is_full
+                else "name another file, perhaps on another disk"
+            )
+            reason = problem.strerror or type(problem).__name__
+            raise ResultsUnwritable(f"{self._path} can't be written: {reason}; {todo}") from None
+
+    def _lock(self) -> bool:
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             raise ResultsInvalid(f"{self._path} is no plain file; results go into one")
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self._disk.lock(self._fd)
         except BlockingIOError:
             raise ResultsBusy(f"another job is writing {self._path}; wait for it, or name another file") from None
 
@@ -128,7 +161,8 @@ class Results:
                 whole += len(line)
                 if line.strip():
                     self._take(line, number)
-        os.ftruncate(self._fd, whole)
+        if whole < os.fstat(self._fd).st_size:
+            os.ftruncate(self._fd, whole)
 
     def _check_torn(self, rest: bytes, number: int) -> None:
         """A last line without an end was being written, or wasn't on the disk yet, unless it is somebody else's."""

@@ -49,6 +49,8 @@ def _identity(model: str) -> str:
 def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterator[Item], total: int) -> int:
     """Run the job; 1 if anything failed."""
     tally = Tally()
+    if not results.is_locked:
+        say("this disk has no locks, so nothing keeps another job from writing the same results; don't start one")
     if total:
         bar = _Bar(total)
         try:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from mlx_sidecar.disk import Disk
 from mlx_sidecar.errors import DiskFull, HubError
-from mlx_sidecar.hub import api, part, place
+from mlx_sidecar.hub import api
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.folder_place import FolderPlace
 from mlx_sidecar.hub.messages import Order
@@ -53,25 +54,21 @@ def test_some_room_stays_free(
     assert refused.value.data == {"needed_bytes": (needed + 512) * MIB, "free_bytes": free * MIB}
 
 
-def test_a_file_is_on_the_disk_before_it_counts_and_the_manifest_too(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_on_the_disk_before_it_counts_and_the_manifest_too(hub: Hub, tmp_path: Path) -> None:
     """Or a power loss would leave a complete model of zeros."""
     events: list[str] = []
-    sound, synced = Path.replace, part.to_the_disk
 
-    def replaced(path: Path, target: Path) -> Path:
-        events.append(f"named {target.name}")
-        return sound(path, target)
+    class Watched(Disk):
+        def replace(self, source: Path, target: Path) -> None:
+            events.append(f"named {target.name}")
+            super().replace(source, target)
 
-    def on_disk(descriptor: int) -> None:
-        events.append("on the disk")
-        synced(descriptor)
+        def sync(self, descriptor: int) -> None:
+            events.append("on the disk")
+            super().sync(descriptor)
 
-    monkeypatch.setattr(Path, "replace", replaced)
-    monkeypatch.setattr(part, "to_the_disk", on_disk)
-    monkeypatch.setattr(place, "to_the_disk", on_disk)
-    carry_out(Order(repo_id=REPO, destination=str(tmp_path / "to"), allow_patterns=["*00001*"]), lambda _: None)
+    order = Order(repo_id=REPO, destination=str(tmp_path / "to"), allow_patterns=["*00001*"])
+    carry_out(order, lambda _: None, Watched())
     digest = hub.repos[REPO].digest("model-00001.safetensors")
     assert events == [
         "on the disk",
