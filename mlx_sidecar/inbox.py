@@ -45,6 +45,12 @@ class DownloadSaid(Struct, frozen=True):
     line: bytes
 
 
+class WorkDone(Struct, frozen=True):
+    """What the task of the request with this number waits for is done."""
+
+    request: int
+
+
 class ThreadFailed(Struct, frozen=True):
     """A thread that the loop can't do without has ended by a bug, or for want of memory."""
 
@@ -55,7 +61,17 @@ class OutputWritten(Struct, frozen=True):
     """The writer was closed and has written everything."""
 
 
-Event = LineCame | DownloadSaid | InputEnded | OutputClosed | OutputWritten | ParentDied | SignalCame | ThreadFailed
+Event = (
+    LineCame
+    | DownloadSaid
+    | WorkDone
+    | InputEnded
+    | OutputClosed
+    | OutputWritten
+    | ParentDied
+    | SignalCame
+    | ThreadFailed
+)
 
 
 class Inbox:

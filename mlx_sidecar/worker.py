@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -35,6 +36,7 @@ from mlx_sidecar.inbox import (
     ParentDied,
     SignalCame,
     ThreadFailed,
+    WorkDone,
 )
 from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.lifeline import exit_code
@@ -45,7 +47,7 @@ from mlx_sidecar.protocol.framing import Line
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus
 from mlx_sidecar.stdio import line_size
-from mlx_sidecar.tasks.task import Generate, Listen, Pause, Task
+from mlx_sidecar.tasks.task import Await, Generate, Listen, Pause, Task
 from mlx_sidecar.turns import Turns
 
 _RATE_WINDOW_S = 5.0
@@ -75,6 +77,7 @@ class Worker:
         self._ready: deque[Entry] = deque()
         self._by_ticket: dict[int, Entry] = {}
         self._listening: dict[int, Entry] = {}
+        self._awaiting: dict[int, Entry] = {}
         self._startup: Task | None = None
         self._shutdown: Entry | None = None
         self._input_ended = False
@@ -136,6 +139,9 @@ class Worker:
                 if download := self._services.downloads.find(number):
                     download.take(line)
                     self._hear(number)
+            case WorkDone(number):
+                if entry := self._awaiting.pop(number, None):
+                    self._resume(entry, None)
             case ThreadFailed(problem):
                 raise problem
             case InputEnded():
@@ -216,6 +222,9 @@ class Worker:
                 case Listen(number):
                     self._listening[number] = entry
                     self._hear(number)
+                case Await(work):
+                    self._awaiting[entry.number] = entry
+                    work.when_done(partial(self._inbox.put, WorkDone(entry.number)))
         except StopIteration as finished:
             self._end(entry, finished.value)
         except BaseException as problem:
@@ -301,6 +310,7 @@ class Worker:
         if isinstance(outcome, Cancelled | TimedOut):
             # One exception may end many requests; each leaves something else behind.
             outcome = type(outcome)(outcome.message, {"text": text, **left})
+        self._awaiting.pop(entry.number, None)
         self._listening = {number: each for number, each in self._listening.items() if each is not entry}
         if entry is self._shutdown:
             # However it ends, it ends last.

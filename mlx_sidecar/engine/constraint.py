@@ -13,11 +13,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
+from mlx_sidecar.engine.compilation import Compilation, Compiler
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
 from mlx_sidecar.engine.json_schema.grammar import first_line, json_grammar, spelled
 from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
@@ -257,29 +259,55 @@ class Constraints:
         self._lookup: LLTokenizer | None = None
         self._quotes: QuoteTokens | None = None
         self._compiled = Recent(_KEPT)
+        self._compiler = Compiler()
+        self._known: WeakValueDictionary[Hashable, Compilation[LLMatcher]] = WeakValueDictionary()
+        """What is being compiled, is kept, or is held by a task."""
+
+    def compile(self, constraint: Constraint) -> Compilation[LLMatcher]:
+        """Begin to compile one on another thread, or join in where that has begun, or is done."""
+        field, key, make = self._recipe(constraint)
+        found = self._known.get(key)
+        if found is None or not found.join():
+            # Nothing of it is made on two threads.
+            self._ll_tokenizer()
+            found = self._known[key] = Compilation(make)
+            found.join()
+            self._compiler.start(field, found)
+        self._keep(found)
+        return found
+
+    def _keep(self, compiled: Compilation[LLMatcher]) -> None:
+        self._compiled.get(compiled, lambda: compiled)
 
     def make(self, constraint: Constraint) -> Constrained:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
         if isinstance(constraint, Prose):
             return self._prose(constraint)
+        matcher = self._matcher(constraint).deep_copy()
+        size = self._ll_tokenizer().vocab_size
+        match constraint:
+            case Grammar(_, _, penalty) if penalty:
+                return ListConstrained(matcher, self._eos_ids, size, self._vocabulary, penalty)
+            case JsonSchema(schema):
+                text = spelled(schema)
+                self._quotes = self._quotes or QuoteTokens(self._vocabulary)
+                patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
+                return SchemaConstrained(matcher, self._eos_ids, size, self._quotes, patterns)
+        return GrammarConstrained(matcher, self._eos_ids, size)
+
+    def _recipe(self, constraint: Constraint) -> tuple[str, Hashable, Callable[[], LLMatcher]]:
+        """The field that a constraint is of, what tells it from others, and what compiles it."""
         if not self._eos_ids:
             raise ModelUnsupported("this model names no end token, which tags, 'schema' and 'choices' need")
         match constraint:
-            case Grammar(lark, field, penalty):
-                matcher = self._matcher(field, lark, lambda: str(LLMatcher.grammar_from_lark(lark)))
-                if penalty:
-                    size, table = self._ll_tokenizer().vocab_size, self._vocabulary
-                    return ListConstrained(matcher.deep_copy(), self._eos_ids, size, table, penalty)
+            case Grammar(lark, field):
+                return field, (field, lark), lambda: self._compile(field, str(LLMatcher.grammar_from_lark(lark)))
             case OneOf(choices):
-                matcher = self._matcher("choices", choices, lambda: _one_of("choices", choices))
+                return "choices", choices, lambda: self._compile("choices", _one_of("choices", choices))
             case JsonSchema(schema):
                 text = spelled(schema)
-                matcher = self._matcher("schema", text, lambda: json_grammar(schema, text))
-                self._quotes = self._quotes or QuoteTokens(self._vocabulary)
-                patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
-                size = self._ll_tokenizer().vocab_size
-                return SchemaConstrained(matcher.deep_copy(), self._eos_ids, size, self._quotes, patterns)
-        return GrammarConstrained(matcher.deep_copy(), self._eos_ids, self._ll_tokenizer().vocab_size)
+                return "schema", ("schema", text), lambda: self._compile("schema", json_grammar(schema, text))
+        raise TypeError(f"{type(constraint).__name__} is held to no grammar")
 
     def _prose(self, constraint: Prose) -> Constrained:
         from mlx_sidecar.engine.prose import NumberTokens, ProseConstrained, word_tokens
@@ -289,8 +317,16 @@ class Constraints:
         size = max(self._vocabulary_size, len(self._vocabulary))
         return ProseConstrained(constraint.numbers, unwanted, numbers, self._eos_ids, size)
 
-    def _matcher(self, field: str, key: Hashable, grammar: Callable[[], str]) -> LLMatcher:
-        return self._compiled.get((field, key), lambda: self._compile(field, grammar()))
+    def _matcher(self, constraint: Constraint) -> LLMatcher:
+        _, key, make = self._recipe(constraint)
+        compiled = self._known.get(key)
+        if compiled is None or not compiled.is_done:
+            # Nobody has had it compiled beforehand, or it was forgotten since.
+            compiled = self._known[key] = Compilation(make)
+            compiled.join()
+            compiled.run()
+        self._keep(compiled)
+        return compiled.value()
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0, limits=_LIMITS)

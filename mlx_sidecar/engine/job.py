@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
+from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.digests import ModelDigests
 
 T = TypeVar("T")
@@ -254,8 +255,11 @@ class LanguageModel(Protocol):
     def digests(self) -> Generator[None, None, ModelDigests]:
         """Of the model's files. Read once, a piece at a time; raises OSError."""
 
-    def check(self, constraint: Constraint) -> None:
-        """Raise InvalidParams where the constraint can't be honoured."""
+    def compile(self, constraint: Constraint) -> Compilation[Any]:
+        """Begin to compile a constraint, if it isn't compiled; as long as this is held it stays so.
+
+        Its value raises InvalidParams where the constraint can't be honoured.
+        """
 
 
 class PrefixCacheUse(Struct):

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.digests import DigestReading, ModelDigests, with_template
 from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, TaskFile, Turn
@@ -103,6 +104,6 @@ class LoadedModel:
             self.reading = DigestReading(Path(self.facts.path), adapter)
         return with_template((yield from self.reading.digests()), self.tokenizer.template)
 
-    def check(self, constraint: Constraint) -> None:
-        """Compile a constraint ahead; it is kept for the jobs that follow."""
-        self.constraints.make(constraint)
+    def compile(self, constraint: Constraint) -> Compilation[Any]:
+        """Begin to compile a constraint for the jobs that follow, if it isn't compiled."""
+        return self.constraints.compile(constraint)

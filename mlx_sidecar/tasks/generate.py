@@ -24,7 +24,7 @@ from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
 from mlx_sidecar.tasks.count import Counter
 from mlx_sidecar.tasks.exact_json import exact_value
 from mlx_sidecar.tasks.receipt import receipt_of
-from mlx_sidecar.tasks.task import Generate, Pause, Task, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Generate, Pause, Task, compiled, sampling_of, timing_of, usage_of
 
 _LONG_PROMPT_CHARS = 64 * 1024
 _LEAST_LOGPROB = -9999.0
@@ -36,7 +36,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         raise InvalidParams("field 'thinking': this model can't be asked to think", {"field": "thinking"})
     constraint = _constraint(request)
     if constraint is not None:
-        model.check(constraint)
+        yield from compiled(constraint, model)
     turns = _turns(request, model)
     yield from _check_length(turns, model)
     job = Job(

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
@@ -21,7 +22,7 @@ from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
-from mlx_sidecar.tasks.task import Task, Wish, in_slices, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Task, Wish, compiled, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 
 _LEAST_TOKENS_PER_TAG = 8
@@ -60,6 +61,7 @@ def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, An
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     shown = yield from vocabulary.shown(request.content, model)
     asking = _Asking(request, model, vocabulary, shown)
+    yield from asking.compile()
     answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
     parts = yield from split_document(request.content, [asking.question], model, answer_tokens)
     listed_at = _LISTED_PERCENT if asking.ranks else 100.0
@@ -112,11 +114,15 @@ class _Asking:
             request.max_tag_words, vocabulary.tags, self.question.prompts.tags.repeat_penalty_nats
         )
         self._reader = TagReader(request.max_tag_words, vocabulary.tags)
-        model.check(self._grammar)
+        self._compiled: Compilation[Any] | None = None
         # A taste that examples, a vocabulary or a language teach is kept: the model's list is all there is then.
         plain = not (request.vocabulary or request.examples or request.language)
         self.ranks = bool(self.question.prompts.rank) and plain and language_of(request.content) == ENGLISH
         """Whether the model's list is but one source of tags."""
+
+    def compile(self) -> Generator[Wish, Any, None]:
+        """Have the constraint compiled, for all parts."""
+        self._compiled = yield from compiled(self._grammar, self.model)
 
     def job(self, part: str) -> Job:
         """Ask for the tags of a part."""

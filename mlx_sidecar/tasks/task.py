@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from mlx_sidecar.engine.job import Job, JobResult, Sampling
+from mlx_sidecar.engine.compilation import Compilation
+from mlx_sidecar.engine.job import Constraint, Job, JobResult, LanguageModel, Sampling
 from mlx_sidecar.protocol.requests import ReceiptRequest, SampledRequest
 from mlx_sidecar.protocol.responses import Measure, Result, Timing, Usage
 
@@ -38,9 +39,28 @@ class Listen(Struct, frozen=True):
     download: int
 
 
-Wish = Generate | Measure | Pause | Listen
+class Await(Struct, frozen=True):
+    """Go on when this is done."""
+
+    work: Compilation[Any]
+
+
+Wish = Generate | Measure | Pause | Listen | Await
 Task = Generator[Wish, Any, Result]
 """What it is sent: the results of a Generate, in their order; the message for a Listen; None for the others."""
+
+
+def compiled(constraint: Constraint, model: LanguageModel) -> Generator[Wish, Any, Compilation[Any]]:
+    """Have a constraint compiled; others go on meanwhile. It stays compiled as long as what this returns is held."""
+    work = model.compile(constraint)
+    try:
+        if not work.is_done:
+            yield Await(work)
+        work.value()
+    except GeneratorExit:
+        work.leave()
+        raise
+    return work
 
 
 _JOBS_AT_ONCE = 64

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.digests import ModelDigests
 from mlx_sidecar.engine.job import Constraint, Grammar, Job, JobResult, Prompt, T, TaskFile, Turn
 from mlx_sidecar.engine.recent import Recent
@@ -57,8 +58,12 @@ class WordModel:
         yield
         return ModelDigests("m", "t")
 
-    def check(self, constraint: Constraint) -> None:
+    def compile(self, constraint: Constraint) -> Compilation[Any]:
         """Anything can be honoured."""
+        made: Compilation[Any] = Compilation(lambda: constraint)
+        made.join()
+        made.run()
+        return made
 
 
 def answer(text: str, finish_reason: str = "stop") -> JobResult:

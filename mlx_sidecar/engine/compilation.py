@@ -1,0 +1,135 @@
+"""Compiles grammars on threads of their own: it may take seconds, and llguidance lets others run meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from mlx_sidecar.errors import Cancelled, InvalidParams
+
+T = TypeVar("T")
+
+_MOST_THREADS = 4
+"""A compilation can't be stopped: so many may go on after their requests have ended."""
+
+_MOST_SECONDS = 60.0
+"""From being asked for on. What is known to take long is refused beforehand: see json_schema.limits."""
+
+_STACK_BYTES = 64 * 1024 * 1024
+"""Address space, not memory. Parsers recurse, and some systems give a thread less than the main one has."""
+
+
+class Compilation(Generic[T]):
+    """What one thread makes. Any number of requests may wait for it; without any it isn't begun."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[], object]] = []
+        self._made: T | None = None
+        self._problem: BaseException | None = None
+        self._wanted = 0
+        self.is_done = False
+
+    def join(self) -> bool:
+        """Somebody more wants it; False where it has failed, and would have to be made anew."""
+        with self._lock:
+            self._wanted += self._problem is None
+            return self._problem is None
+
+    def leave(self) -> None:
+        """One of those doesn't want it any more."""
+        with self._lock:
+            self._wanted -= 1
+
+    def when_done(self, tell: Callable[[], object]) -> None:
+        """Call this once, on any thread, when there is a value or a problem; at once if there is one already."""
+        with self._lock:
+            if not self.is_done:
+                self._listeners.append(tell)
+                return
+        tell()
+
+    def value(self) -> T:
+        """What was made. Raises what went wrong; only for one that is done."""
+        if self._problem is not None:
+            raise self._problem
+        assert self._made is not None
+        return self._made
+
+    def run(self) -> None:
+        """Make it, if anybody wants it."""
+        with self._lock:
+            is_wanted = self._wanted > 0 and not self.is_done
+        try:
+            if not is_wanted:
+                raise Cancelled("nobody waits for this any more")
+            made = self._make()
+        except BaseException as problem:  # anything: a panic of llguidance is none of Exception
+            self.fail(problem)
+        else:
+            self._settle(made, None)
+
+    def fail(self, problem: BaseException) -> None:
+        """Nobody waits any longer; what comes of it later is thrown away."""
+        self._settle(None, problem)
+
+    def _settle(self, made: T | None, problem: BaseException | None) -> None:
+        with self._lock:
+            if self.is_done:
+                return
+            self._made, self._problem, self.is_done = made, problem, True
+            listeners, self._listeners = self._listeners, []
+        for tell in listeners:
+            tell()
+
+
+class Compiler:
+    """Runs compilations in the order they came, a few at a time. Its threads end when there is nothing to do."""
+
+    def __init__(self, most_threads: int = _MOST_THREADS, most_seconds: float = _MOST_SECONDS) -> None:
+        self._most_threads, self._most_seconds = most_threads, most_seconds
+        self._lock = threading.Lock()
+        self._waiting: deque[Compilation[Any]] = deque()
+        self._threads = 0
+
+    def start(self, field: str, made: Compilation[T]) -> None:
+        """Have it made. `field` is what a refusal names where that takes too long."""
+        late = InvalidParams(
+            f"field '{field}' is too complex: it isn't compiled after {self._most_seconds:g} s; make it simpler",
+            {"field": field},
+        )
+        timer = threading.Timer(self._most_seconds, made.fail, [late])
+        timer.daemon = True
+        timer.start()
+        made.when_done(timer.cancel)
+        with self._lock:
+            self._waiting.append(made)
+            may_begin = self._threads < self._most_threads
+            self._threads += may_begin
+        if may_begin:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            threading.Thread(target=self._run, name="compiler", daemon=True).start()
+        except BaseException:
+            with self._lock:
+                self._threads -= 1
+            raise
+        finally:
+            threading.stack_size(before)
+
+    def _run(self) -> None:
+        while (made := self._next()) is not None:
+            made.run()
+
+    def _next(self) -> Compilation[Any] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._threads -= 1
+            return None
