@@ -56,7 +56,17 @@ FORGETFUL = {
     "except ChildProcessError: pass  # subprocess has taken it away already",
     "loop-ends": "async def main():\n"
     "    client = AsyncClient(); await client.start(); print(client.pid, flush=True)\n"
-    "asyncio.run(main())",
+    "asyncio.run(main()); gc.collect()",
+    "loop-ends-in-a-call": "async def main():\n"
+    "    client = AsyncClient('demo'); await client.start(); print(client.pid, flush=True)\n"
+    "    main.asked = asyncio.ensure_future(client.generate('x', max_tokens=5000)); await asyncio.sleep(0.05)\n"
+    "asyncio.run(main()); gc.collect()",
+    "loop-is-left": "async def main():\n"
+    "    client = AsyncClient(); await client.start(); print(client.pid, flush=True)\n"
+    "asyncio.new_event_loop().run_until_complete(main()); gc.collect()",
+    "loop-is-closed": "async def main():\n"
+    "    main.kept = AsyncClient(); await main.kept.start(); print(main.kept.pid, flush=True)\n"
+    "loop = asyncio.new_event_loop(); loop.run_until_complete(main()); loop.close(); del main; gc.collect()",
     "loop-lets-go": "async def main():\n"
     "    client = AsyncClient(); await client.start(); pid = client.pid; del client; print(pid, flush=True)\n"
     "    await asyncio.sleep(0.05)\n"
@@ -79,6 +89,7 @@ def test_a_program_that_forgets_to_close_leaves_no_process(
 ) -> None:
     """However it ends."""
     assert "Traceback" not in forgotten[name].stderr
+    assert "pending" not in forgotten[name].stderr
     assert_gone(int(forgotten[name].stdout))
 
 

@@ -21,10 +21,14 @@ class Worker:
 
     def __init__(self, process: asyncio.subprocess.Process, exchange: Exchange) -> None:
         self.process, self._exchange = process, exchange
+        self._loop = asyncio.get_running_loop()
         self.tail, self.over = Tail(), asyncio.Event()
         self._draining = asyncio.create_task(self._keep_the_tail())
         self._reading = asyncio.create_task(self._read())
         self._clearing_up = asyncio.create_task(self._clear_up())
+        for task in (self._draining, self._reading, self._clearing_up):
+            # A loop that is left or closed takes them with it, and nobody needs to hear of that.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     def send(self, line: bytes) -> None:
         """Write this when there is room; never waits."""
@@ -55,19 +59,43 @@ class Worker:
         if self.process.returncode is None:
             kill_group(self.process.pid)
 
+    def let_go(self) -> None:
+        """End it from wherever the garbage collector runs, or as the program ends, whatever became of the loop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            if self._loop.is_running() and asyncio._get_running_loop() is not self._loop:
+                self._loop.call_soon_threadsafe(self._close_transport)
+            else:
+                self._close_transport()
+        self.kill()
+
+    def _close_transport(self) -> None:
+        # asyncio closes it when it is collected, where it is still open, and complains where the loop is gone by then.
+        self.process._transport.close()  # type: ignore[attr-defined]
+
     async def _read(self) -> None:
         try:
             await self._read_to_the_end()
-        finally:
-            # Whatever happened: nobody waits for ever.
-            self._clearing_up.cancel()
-            self.take(Step.END_OF_INPUT)
-            self._exchange.ended(self)
-            self.over.set()
+        except GeneratorExit:
+            # It is collected: its loop is gone, and nobody waits.
+            self.let_go()
+            raise
+        except BaseException:
+            # A loop that ends cancels all its tasks.
+            self._say_that_it_ended()
+            self.let_go()
+            raise
+        self._say_that_it_ended()
         # What went wrong with its stdin is known by now; asyncio would complain that nobody asked.
         assert self.process.stdin is not None
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(self.process.stdin.wait_closed(), LINGER_S)
+
+    def _say_that_it_ended(self) -> None:
+        """Whatever happened: nobody waits for ever."""
+        self._clearing_up.cancel()
+        self.take(Step.END_OF_INPUT)
+        self._exchange.ended(self)
+        self.over.set()
 
     async def _read_to_the_end(self) -> None:
         assert self.process.stdout is not None
@@ -185,7 +213,7 @@ class Exchange:
     def kill(self) -> None:
         """Leave no process."""
         if self.worker is not None and os.getpid() == self._owner:
-            self.worker.kill()
+            self.worker.let_go()
 
     # In the tasks of the worker
 
