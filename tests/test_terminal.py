@@ -196,12 +196,14 @@ WRONG = [
     ["generate", "--schema", "/dev/null", "x"],
     ["batch", "/nowhere", "--out", "results"],
     ["batch", "x"],
+    ["batch", "x" * 5000, "--out", "results"],
+    ["tags", "--out", "results", "x" * 5000],
     ["models", "a", "b"],
     ["doctor", "--no-such-flag"],
 ]
 
 
-@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+@pytest.mark.parametrize("arguments", WRONG, ids=lambda arguments: " ".join(arguments)[:40])
 def test_bad_usage_is_one_line_and_exit_code_two(arguments: list[str]) -> None:
     """And says where to read on."""
     done = run(*arguments)

@@ -25,14 +25,26 @@ def headers() -> dict[str, str]:
 
     Not the library's `build_hf_headers`, which asks the hub about agents first.
     """
-    from huggingface_hub import get_token
-
-    token = get_token()
+    token = _token()
     if token is not None and not (token.isascii() and token.isprintable()):
         raise BadToken(
             "the hub's token holds characters that none has; log in again with `hf auth login`, or set HF_TOKEN"
         )
     return {"user-agent": f"mlx-sidecar/{__version__}", **({"authorization": f"Bearer {token}"} if token else {})}
+
+
+def _token() -> str | None:
+    from huggingface_hub import get_token
+
+    try:
+        token: str | None = get_token()
+    except UnicodeDecodeError:
+        # Whatever is in that file.
+        return "\N{REPLACEMENT CHARACTER}"
+    except OSError:
+        # Another user's login in a cache that is shared: as good as none, for what is public.
+        return None
+    return token
 
 
 def ask_for_plan(web: Web, order: Order) -> Plan:

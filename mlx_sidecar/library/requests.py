@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -66,19 +67,26 @@ class Requests:
         return RequestsInvalid(f"{self._path}: line {number} was changed meanwhile; run the same command once more")
 
     def _lines(self) -> Iterator[_Numbered]:
-        with self._path.open("rb") as stream:
-            read, number = _reader(stream), 0
-            try:
-                while raw := read(_MOST_READ_BYTES):
-                    number += 1
-                    if len(raw) >= _MOST_READ_BYTES and not raw.endswith(b"\n"):
-                        yield _Numbered(number, _digest_of_the_rest(raw, read), Oversized(MOST_BYTES))
-                    elif stripped := raw.strip():
-                        fits = len(stripped) <= MOST_BYTES
-                        yield _Numbered(number, digest_of(stripped), stripped if fits else Oversized(MOST_BYTES))
-            except UnicodeDecodeError:
-                problem = f"{self._path}: line {number + 1} isn't written in what the file begins in; save it as UTF-8"
-                raise RequestsInvalid(problem) from None
+        try:
+            with self._path.open("rb") as stream, _reading(stream) as read:
+                yield from self._lines_of(read)
+        except OSError as problem:
+            reason = problem.strerror or type(problem).__name__
+            raise RequestsInvalid(f"{self._path} can't be read: {reason}; see to it, or name another file") from None
+
+    def _lines_of(self, read: Callable[[int], bytes]) -> Iterator[_Numbered]:
+        number = 0
+        try:
+            while raw := read(_MOST_READ_BYTES):
+                number += 1
+                if len(raw) >= _MOST_READ_BYTES and not raw.endswith(b"\n"):
+                    yield _Numbered(number, _digest_of_the_rest(raw, read), Oversized(MOST_BYTES))
+                elif stripped := raw.strip():
+                    fits = len(stripped) <= MOST_BYTES
+                    yield _Numbered(number, digest_of(stripped), stripped if fits else Oversized(MOST_BYTES))
+        except UnicodeDecodeError:
+            problem = f"{self._path}: line {number + 1} isn't written in what the file begins in; save it as UTF-8"
+            raise RequestsInvalid(problem) from None
 
 
 class _Numbered(Struct, frozen=True):
@@ -93,15 +101,20 @@ def _subject(read: Accepted | Refused, number: int) -> Subject:
     return Subject(line=number) if read.address.id is None else Subject(id=read.address.id)
 
 
-def _reader(stream: BinaryIO) -> Callable[[int], bytes]:
+@contextlib.contextmanager
+def _reading(stream: BinaryIO) -> Iterator[Callable[[int], bytes]]:
     """Reads the next line, or so many bytes of it, as UTF-8, whatever the file is written in."""
     encoding, mark_bytes = encoding_of(stream.read(_HEAD_BYTES))
     stream.seek(mark_bytes)
     if encoding == UTF_8:
-        return stream.readline
+        yield stream.readline
+        return
     # Half of a surrogate pair is the fault of its line, which is then no UTF-8, and of no other.
     text = io.TextIOWrapper(stream, encoding, "surrogatepass", newline="\n")
-    return lambda most: text.readline(most).encode("utf-8", "surrogatepass")
+    try:
+        yield lambda most: text.readline(most).encode("utf-8", "surrogatepass")
+    finally:
+        text.detach()
 
 
 def _digest_of_the_rest(raw: bytes, read: Callable[[int], bytes]) -> str:

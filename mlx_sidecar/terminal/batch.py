@@ -19,10 +19,13 @@ def batch(arguments: Sequence[str]) -> NoReturn:
     """Answer every request that has no result yet."""
     made = _parser()
     wanted = made.parse_args(arguments)
-    if not Path(wanted.requests).exists():
-        made.error(f"there is no file {wanted.requests!r}")
-    if not Path(wanted.requests).is_file():
-        made.error(f"{wanted.requests!r} is no plain file; it is read twice, and again by the next run")
+    try:
+        if not Path(wanted.requests).exists():
+            made.error(f"there is no file {wanted.requests!r}")
+        if not Path(wanted.requests).is_file():
+            made.error(f"{wanted.requests!r} is no plain file; it is read twice, and again by the next run")
+    except OSError as problem:
+        made.error(f"{wanted.requests[:200]!r} can't be read: {problem.strerror}")
     end_with(lambda: _batch(wanted))
 
 

@@ -85,7 +85,7 @@ def _examine(client: Client) -> Findings:
         cache_bytes=sum(model.size_bytes for model in models),
         cached_models=len(models),
         incomplete_models=sum(not model.complete for model in models),
-        disk_free_bytes=_free_bytes(cache or Path.cwd()),
+        disk_free_bytes=_free_bytes(cache or Path()),
         advice=[
             *([cache_problem] if cache_problem else []),
             *_advice(can, [model.repo_id or model.name for model in models if not model.complete], bool(models)),

@@ -44,7 +44,7 @@ def _parser() -> OneLineParser:
 def _folder(value: str) -> str:
     try:
         return str(Path(some_text(value)).expanduser().absolute())
-    except RuntimeError as problem:
+    except (RuntimeError, OSError) as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,16 @@ def is_job(wanted: argparse.Namespace, made: OneLineParser) -> bool:
         if wanted.ext:
             made.error("--ext needs --out beside it")
         return False
-    if len(wanted.file) != 1 or not Path(wanted.file[0]).is_dir():
+    if len(wanted.file) != 1 or not _is_folder(wanted.file[0]):
         made.error("with --out, name one folder of documents")
     return True
+
+
+def _is_folder(name: str) -> bool:
+    # What is far too long for a name, or lies where nobody may look.
+    with contextlib.suppress(OSError):
+        return Path(name).is_dir()
+    return False
 
 
 def work_through(

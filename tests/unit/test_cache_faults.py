@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from mlx_sidecar.errors import DestinationInvalid, InvalidParams, ModelNotFound
+from mlx_sidecar.errors import BadToken, DestinationInvalid, InvalidParams, ModelNotFound
+from mlx_sidecar.hub.api import headers
 from mlx_sidecar.hub.cache import cache_folder, cached_models, models_in, snapshot_of
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.messages import Order
@@ -124,3 +125,26 @@ def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", "models")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "models/hub")
     assert cache_folder() == Path.cwd() / "models" / "hub"
+
+
+@pytest.mark.parametrize("made", ["link to itself", "below a file"])
+def test_a_login_that_can_not_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str) -> None:
+    """It may be another user's, in a cache that is shared; what is public is fetched all the same."""
+    token = tmp_path / "token"
+    if made == "below a file":
+        token.write_text("")
+        token = token / "token"
+    else:
+        token.symlink_to(token)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(token))
+    assert "authorization" not in headers()
+
+
+def test_a_login_that_is_none_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no text."""
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(BadToken, match="log in again"):
+        headers()

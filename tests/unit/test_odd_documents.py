@@ -21,7 +21,7 @@ from mlx_sidecar.library.document import read_file, read_stream
 from mlx_sidecar.library.folder import Folder
 from mlx_sidecar.library.item import MOST_BYTES, Item
 from mlx_sidecar.library.job import Job, Tally
-from mlx_sidecar.library.requests import Requests
+from mlx_sidecar.library.requests import Requests, RequestsInvalid
 from mlx_sidecar.library.results import Results, Subject
 from tests.support.clients import ODD_WORKER
 
@@ -191,3 +191,13 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end() -> None:
     os.close(writing)
     assert read_stream(reading) == b"text"
     os.close(reading)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_file_of_requests_that_can_not_be_read_is_told_by_its_name(tmp_path: Path) -> None:
+    """Whatever the system says of it, when it is opened and when it is read."""
+    results = Results(tmp_path / "results", "job")
+    for path in (Path("/proc/self/mem"), tmp_path / "gone"):
+        with pytest.raises(RequestsInvalid, match=f"{path} can't be read: .*; see to it"):
+            Requests(path).to_do(results)
+    results.close()
