@@ -67,6 +67,7 @@ def load_model(request: LoadModel, _: Call, services: Services) -> Task:
         except StopIteration as finished:
             services.startup_failure = None
             services.engine.compute_ahead(_beginnings(services.engine.model))
+            services.engine.prepare_constraints()
             return ModelLoaded(**structs.asdict(_describe(finished.value)))
         try:
             yield Measure(progress=round(done * 100, 1)) if request.progress else Pause()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -11,6 +11,8 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_sidecar.engine.memory import Budget, RowCost
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, as_tokens
+
+_NO_MORE = object()
 
 
 class LonePrompt:
@@ -54,11 +56,16 @@ class Ahead:
         self._network, self._kept, self._cost, self._budget = network, kept, cost, budget
         self._waiting: list[Sequence[int]] = []
         self._current: LonePrompt | None = None
+        self._pieces: Iterator[None] | None = None
 
     @property
     def has_work(self) -> bool:
         """Whether a step has anything to do."""
-        return bool(self._waiting)
+        return bool(self._waiting) or self._pieces is not None
+
+    def then_make(self, pieces: Iterator[None]) -> None:
+        """Make this as well, when all beginnings are there."""
+        self._pieces = pieces
 
     def add(self, beginnings: Sequence[Sequence[int]]) -> None:
         """Compute these, too, where anything may be kept and memory holds them."""
@@ -67,11 +74,18 @@ class Ahead:
 
     def step(self) -> None:
         """Compute one piece."""
+        if not self._waiting:
+            self._make_a_piece()
+            return
         prompt = self._current = self._current or LonePrompt(self._network, self._kept, self._waiting[0])
         prompt.step(self.PIECE_TOKENS)
         if prompt.is_done:
             self._waiting.pop(0)
             self.pause()
+
+    def _make_a_piece(self) -> None:
+        if self._pieces is not None and next(self._pieces, _NO_MORE) is _NO_MORE:
+            self._pieces = None
 
     def pause(self) -> None:
         """Somebody waits: they get what there is, and the rest is computed when there is time again."""
@@ -82,4 +96,4 @@ class Ahead:
     def stop(self) -> None:
         """Compute nothing more."""
         self._waiting.clear()
-        self._current = None
+        self._current = self._pieces = None

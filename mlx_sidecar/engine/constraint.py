@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -258,18 +259,32 @@ class Constraints:
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
         self._lookup: LLTokenizer | None = None
         self._quotes: QuoteTokens | None = None
+        self._making = threading.Lock()
         self._compiled = Recent(_KEPT)
         self._compiler = Compiler()
         self._known: WeakValueDictionary[Hashable, Compilation[LLMatcher]] = WeakValueDictionary()
         """What is being compiled, is kept, or is held by a task."""
+
+    def prepare(self) -> Iterator[None]:
+        """Make what all grammars need, a piece at a time: of a large vocabulary it takes seconds."""
+        if not self._eos_ids:
+            return
+        len(self._vocabulary)
+        yield
+        _ = self._tokenizer.without_markers
+        yield
+        for make in (self._ll_tokenizer, self._quote_tokens):
+            if self._making.locked():
+                # A compilation makes it, and the loop mustn't wait for that.
+                return
+            make()
+            yield
 
     def compile(self, constraint: Constraint) -> Compilation[LLMatcher]:
         """Begin to compile one on another thread, or join in where that has begun, or is done."""
         field, key, make = self._recipe(constraint)
         found = self._known.get(key)
         if found is None or not found.join():
-            # Nothing of it is made on two threads.
-            self._ll_tokenizer()
             found = self._known[key] = Compilation(make)
             found.join()
             self._compiler.start(field, found)
@@ -290,9 +305,8 @@ class Constraints:
                 return ListConstrained(matcher, self._eos_ids, size, self._vocabulary, penalty)
             case JsonSchema(schema):
                 text = spelled(schema)
-                self._quotes = self._quotes or QuoteTokens(self._vocabulary)
                 patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
-                return SchemaConstrained(matcher, self._eos_ids, size, self._quotes, patterns)
+                return SchemaConstrained(matcher, self._eos_ids, size, self._quote_tokens(), patterns)
         return GrammarConstrained(matcher, self._eos_ids, size)
 
     def _recipe(self, constraint: Constraint) -> tuple[str, Hashable, Callable[[], LLMatcher]]:
@@ -333,25 +347,36 @@ class Constraints:
         if not matcher.is_error():
             # Some errors come to light with the first mask only.
             matcher.compute_bitmask()
+        if field == "schema":
+            self._quote_tokens()
         if matcher.is_error():
             raise InvalidParams(f"field '{field}'{_reason(matcher.get_error())}", {"field": field})
         return matcher
 
     def _ll_tokenizer(self) -> LLTokenizer:
-        if self._lookup is None:
-            eos = sorted(self._eos_ids)
-            size = max(self._vocabulary_size, len(self._vocabulary))
-            described = json.loads(self._tokenizer.without_markers)
-            described["normalizer"] = _spelling_only(described["normalizer"])
-            try:
-                self._lookup = LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
-            except ValueError as problem:  # it knows the bytes of tokens from two kinds of decoders only
-                kind = (described["decoder"] or {}).get("type", "no")
-                raise ModelUnsupported(
-                    f"this model's tokenizer (with {kind} decoder) can't be held to tags, 'schema' or 'choices': "
-                    f"{first_line(str(problem))}"
-                ) from None
-        return self._lookup
+        """Made once, whichever thread asks first."""
+        with self._making:
+            self._lookup = self._lookup or self._make_ll_tokenizer()
+            return self._lookup
+
+    def _quote_tokens(self) -> QuoteTokens:
+        with self._making:
+            self._quotes = self._quotes or QuoteTokens(self._vocabulary)
+            return self._quotes
+
+    def _make_ll_tokenizer(self) -> LLTokenizer:
+        eos = sorted(self._eos_ids)
+        size = max(self._vocabulary_size, len(self._vocabulary))
+        described = json.loads(self._tokenizer.without_markers)
+        described["normalizer"] = _spelling_only(described["normalizer"])
+        try:
+            return LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
+        except ValueError as problem:  # it knows the bytes of tokens from two kinds of decoders only
+            kind = (described["decoder"] or {}).get("type", "no")
+            raise ModelUnsupported(
+                f"this model's tokenizer (with {kind} decoder) can't be held to tags, 'schema' or 'choices': "
+                f"{first_line(str(problem))}"
+            ) from None
 
 
 def _spelling_only(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -145,6 +145,11 @@ class Engine:
         if self._batch is not None:
             self._batch.ahead.add(beginnings)
 
+    def prepare_constraints(self) -> None:
+        """Make what schemas, choices and tags need of the vocabulary, while there is nothing else to do."""
+        if self._batch is not None:
+            self._batch.ahead.then_make(self.model.constraints.prepare())
+
     @property
     def may_work_ahead(self) -> bool:
         """Whether there is something to compute that nobody waits for."""
@@ -155,7 +160,7 @@ class Engine:
         assert self._batch is not None
         try:
             self._batch.ahead.step()
-        except Exception:
+        except BaseException:  # also a panic of native code
             self._batch.ahead.stop()
 
     def _check(self, job: Job) -> None:

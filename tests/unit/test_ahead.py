@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from llguidance import LLTokenizer
 
+from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.engine import Engine
-from mlx_sidecar.engine.job import Job, JobEnded, JobResult, Turn
+from mlx_sidecar.engine.job import Job, JobEnded, JobResult, JsonSchema, Turn
 from mlx_sidecar.engine.plan import plan
 from tests.support.models import Shelf
 from tests.support.texts import ARTICLE
@@ -72,3 +74,46 @@ def test_an_unloaded_model_computes_nothing_ahead(shelf: Shelf) -> None:
     engine.compute_ahead([list(range(3, 203))])
     engine.unload()
     assert not engine.may_work_ahead
+
+
+def test_what_grammars_need_of_a_vocabulary_is_made_while_nobody_waits(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the beginnings; the first schema then finds it."""
+    engine = loaded(shelf, "llama")
+    made: list[str] = []
+    sound = Constraints._make_ll_tokenizer
+
+    def make(constraints: Constraints) -> LLTokenizer:
+        made.append("tokens")
+        return sound(constraints)
+
+    monkeypatch.setattr(Constraints, "_make_ll_tokenizer", make)
+    engine.compute_ahead([list(range(3, 100))])
+    engine.prepare_constraints()
+    steps = 0
+    while engine.may_work_ahead:
+        assert made == [] or steps > 2
+        engine.work_ahead()
+        steps += 1
+    assert made == ["tokens"]
+    prompt = engine.model.render([Turn("user", "x")])
+    assert answered(engine, Job(prompt, max_tokens=9, constraint=JsonSchema({"const": 1}))).text == "1"
+    assert made == ["tokens"]
+
+
+@pytest.mark.parametrize("problem", [ValueError, type("PanicException", (BaseException,), {})])
+def test_what_goes_wrong_ahead_is_nobodys_failure(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, problem: type[BaseException]
+) -> None:
+    """Text is answered; the first schema will hear of it."""
+    engine = loaded(shelf, "llama")
+
+    def fail(_: Constraints) -> LLTokenizer:
+        raise problem
+
+    monkeypatch.setattr(Constraints, "_make_ll_tokenizer", fail)
+    engine.prepare_constraints()
+    while engine.may_work_ahead:
+        engine.work_ahead()
+    assert answered(engine, Job(engine.model.render([Turn("user", "x")]), max_tokens=2)).output_tokens == 2
