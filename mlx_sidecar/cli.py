@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,6 @@ from msgspec import Struct
 
 from mlx_sidecar import __version__
 from mlx_sidecar.aside import Pipes, take_stdio_aside
-from mlx_sidecar.commands.models import absolute
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
@@ -27,6 +25,7 @@ from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, 
 from mlx_sidecar.ledger import Ledger
 from mlx_sidecar.lifeline import LastResort, ParentWatch, SignalWatch, exit_code
 from mlx_sidecar.log import LEVELS, Log
+from mlx_sidecar.models.resolve import absolute, is_folder, resolve
 from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.stdio import Admission, Reader, Writer
 from mlx_sidecar.worker import Ending, Worker
@@ -162,7 +161,7 @@ def _check_model(settings: Settings, parser: OneLineParser) -> None:
             if getattr(settings, name) is not None:
                 parser.error(f"--{name.replace('_', '-')} needs --model beside it")
         return
-    if settings.adapter_path is not None and not _is_folder(settings.adapter_path):
+    if settings.adapter_path is not None and not is_folder(settings.adapter_path):
         parser.error(f"--adapter-path: '{settings.adapter_path:.200}' is not a folder")
     if settings.calibration_path is not None and not _is_file(settings.calibration_path):
         parser.error(f"--calibration-path: '{settings.calibration_path:.200}' is not a file")
@@ -170,13 +169,6 @@ def _check_model(settings: Settings, parser: OneLineParser) -> None:
         _startup_request(settings)
     except SidecarError as problem:
         parser.error(f"--model: {problem.message}")
-
-
-def _is_folder(path: str) -> bool:
-    try:
-        return absolute(path).is_dir()
-    except ModelNotFound:
-        return False
 
 
 def _is_file(path: str) -> bool:
@@ -192,14 +184,10 @@ def _startup_request(settings: Settings) -> LoadModel | None:
     if model is None:
         return None
     options = {name: getattr(settings, name) for name in _OF_THE_MODEL}
-    if model == "demo" or _is_folder(model):
-        return LoadModel(model_path=model, **options)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise ModelNotFound(f"the model folder '{model:.200}' does not exist; give the folder that holds config.json")
-    from mlx_sidecar.hub.cache import snapshot_of
-
-    snapshot_of(model)
-    return LoadModel(repo_id=model, **options)
+    found = resolve(model)
+    if found.repo_id is not None:
+        return LoadModel(repo_id=found.repo_id, **options)
+    return LoadModel(model_path=model, **options)
 
 
 def run() -> NoReturn:

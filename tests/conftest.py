@@ -13,8 +13,8 @@ import hypothesis
 import mlx_lm
 import pytest
 
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
+from mlx_sidecar.models import directory
 from tests.support.downloads import tiny_hub
 from tests.support.grammars import Grammars
 from tests.support.hub import Hub
@@ -42,7 +42,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 @pytest.fixture(scope="session")
 def grammars(shelf: Shelf) -> Grammars:
     """Of schemas, on a tokenizer with which any text can be written."""
-    folder = folders.check(shelf.family("llama", tokenizer="chatml"))
+    folder = directory.check(shelf.family("llama", tokenizer="chatml"))
     return Grammars(tokenizers_of.load(folder, frozenset(), {}))
 
 

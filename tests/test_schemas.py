@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
 from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.job import JsonSchema
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.models import directory
 from tests.support.models import Shelf
 from tests.support.walks import walk
 
@@ -32,7 +32,7 @@ OPEN = {"pydantic-allow", "pydantic-dict", "zod4-record", "zod4-loose", "zod3-re
 @pytest.fixture(scope="module")
 def tokenizer(shelf: Shelf) -> Tokenizer:
     """A byte-level one: any text can be written with it."""
-    return tokenizers_of.load(folders.check(shelf.family("llama", tokenizer="chatml")), frozenset(), {})
+    return tokenizers_of.load(directory.check(shelf.family("llama", tokenizer="chatml")), frozenset(), {})
 
 
 @pytest.fixture(scope="module")

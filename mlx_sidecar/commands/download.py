@@ -7,11 +7,11 @@ import math
 from msgspec import UNSET, structs
 
 from mlx_sidecar.commands.handlers import handles
-from mlx_sidecar.commands.models import absolute
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.errors import DestinationInvalid, ModelNotFound
 from mlx_sidecar.hub.downloads import Download, error_of
 from mlx_sidecar.hub.messages import Advanced, Completed, Failed, Order
+from mlx_sidecar.models.resolve import absolute
 from mlx_sidecar.protocol.requests import DownloadModel
 from mlx_sidecar.protocol.responses import Downloaded, DownloadMeasure, DownloadStatus
 from mlx_sidecar.tasks.task import Listen, Task

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, convert, structs
 
 from mlx_sidecar.commands.handlers import answers, handles
-from mlx_sidecar.commands.services import DEMO_FOLDER, Call, Services
+from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts, TaskFile
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
+from mlx_sidecar.models.resolve import Location, absolute, at_path, in_cache
 from mlx_sidecar.protocol.requests import ListModels, LoadModel, ModelInfo, Request, UnloadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
@@ -34,7 +35,6 @@ from mlx_sidecar.tasks.task import Pause, Task
 if TYPE_CHECKING:
     from mlx_sidecar.engine.plan import LoadPlan
 
-_DEMO = "demo"
 _MOST_CALIBRATION_BYTES = 4 * 2**20
 _MOST_CALIBRATION_VALUES = 50_000
 _LISTED_BETWEEN_PAUSES_S = 0.01
@@ -96,10 +96,10 @@ def left_behind(request: Request | None, engine: Engine, *, has_begun: bool) -> 
 def _plan(request: LoadModel) -> LoadPlan:
     from mlx_sidecar.engine.plan import plan
 
-    path, name = _locate(request)
+    found = _location(request)
     adapter_path = absolute(request.adapter_path) if request.adapter_path else None
-    made = plan(path, name, adapter_path, request.context_length)
-    prompts = _task_prompts(path)
+    made = plan(found.path, found.name, adapter_path, request.context_length)
+    prompts = _task_prompts(found.path)
     if request.calibration_path is None:
         return structs.replace(made, task_prompts=prompts)
     from mlx_sidecar.tasks import calibration_file
@@ -109,13 +109,13 @@ def _plan(request: LoadModel) -> LoadPlan:
         made,
         task_prompts=prompts,
         calibration=calibration,
-        check_digests=lambda found: calibration_file.check_model(calibration, found, prompts),
+        check_digests=lambda digests: calibration_file.check_model(calibration, digests, prompts),
     )
 
 
 def _calibration(file: Path) -> TaskFile:
     """The file of `calibration_path`. Raises ModelNotFound, ModelInvalid."""
-    from mlx_sidecar.engine.model_file import parse_json, read_file
+    from mlx_sidecar.models.files import parse_json, read_file
     from mlx_sidecar.tasks import calibration_file
 
     try:
@@ -130,33 +130,18 @@ def _calibration(file: Path) -> TaskFile:
 
 def _task_prompts(path: Path) -> dict[str, Any] | None:
     """The words that a model is to be asked with, where its folder brings some. Raises ModelInvalid."""
-    from mlx_sidecar.engine.folder import read_json
+    from mlx_sidecar.models.directory import read_json
     from mlx_sidecar.tasks import wording
 
     file = path / wording.FILE
     return wording.checked(read_json(file), file) if file.exists() else None
 
 
-def _locate(request: LoadModel) -> tuple[Path, str]:
+def _location(request: LoadModel) -> Location:
     if request.repo_id is not None:
-        from mlx_sidecar.hub import cache
-
-        return cache.snapshot_of(request.repo_id), request.repo_id
+        return in_cache(request.repo_id)
     assert request.model_path is not None
-    if request.model_path == _DEMO:
-        return DEMO_FOLDER, _DEMO
-    path = absolute(request.model_path)
-    return path, path.name
-
-
-def absolute(path: str) -> Path:
-    """A path of a request, with ~ and from the worker's folder. Raises ModelNotFound where it is none."""
-    try:
-        found = Path(path).expanduser().absolute()
-        found.exists()
-    except (OSError, RuntimeError, ValueError) as problem:
-        raise ModelNotFound(f"the path can't be used: {str(problem)[:200]}") from None
-    return found
+    return at_path(request.model_path)
 
 
 @answers(UnloadModel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -14,10 +13,6 @@ from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.protocol.requests import Id
 from mlx_sidecar.protocol.responses import RequestStatus
-
-DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo"
-"""The embedded model's folder."""
-
 
 _LEAST_WINDOW_S = 0.1
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlx_sidecar.engine import adapter, tokenizer
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.digests import DigestReading
-from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import ModelFacts, Turn
 from mlx_sidecar.engine.memory import tells_of_missing_memory
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
-from mlx_sidecar.engine.model_file import check_values
 from mlx_sidecar.engine.panics import is_panic
 from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
 from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, OutOfMemory, SidecarError
+from mlx_sidecar.models import directory
+from mlx_sidecar.models.directory import ModelDirectory
+from mlx_sidecar.models.files import check_values
 
 if TYPE_CHECKING:
     from mlx_sidecar.engine.loaded import LoadedModel
@@ -130,7 +130,7 @@ def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float
 
 
 @contextmanager
-def _reasons(folder: ModelFolder) -> Iterator[None]:
+def _reasons(folder: ModelDirectory) -> Iterator[None]:
     """mlx_lm fails in many ways; all but missing memory come down to the folder."""
     try:
         yield
@@ -148,7 +148,7 @@ def _reasons(folder: ModelFolder) -> Iterator[None]:
         raise ModelInvalid(reason, {"file": blamed, "reason": text}) from problem
 
 
-def _blamed(text: str, folder: ModelFolder) -> str:
+def _blamed(text: str, folder: ModelDirectory) -> str:
     """The file that a message of mlx_lm is about: it speaks of parameters where the weights don't fit."""
     for file in folder.weight_files:
         if file.path.name in text or any(name in text for name in file.names):
@@ -208,7 +208,7 @@ def _promise(network: Any) -> tuple[Any, RowCost]:
     return network(mx.array([[0]]), cache=cache), row_cost(cache)
 
 
-def _tokenizer(folder: ModelFolder, network: Any, config: dict[str, Any]) -> Tokenizer:
+def _tokenizer(folder: ModelDirectory, network: Any, config: dict[str, Any]) -> Tokenizer:
     eos = config.get("eos_token_id")
     eos_ids = frozenset(t for t in (eos if isinstance(eos, list) else [eos]) if isinstance(t, int))
     defaults = getattr(importlib.import_module(type(network).__module__), "TOKENIZER_DEFAULTS", None) or {}
@@ -218,7 +218,7 @@ def _tokenizer(folder: ModelFolder, network: Any, config: dict[str, Any]) -> Tok
     return tokenizer.load(folder, eos_ids or _default_eos(defaults), defaults)
 
 
-def _prompts(folder: ModelFolder, made: Tokenizer) -> PromptBuilder:
+def _prompts(folder: ModelDirectory, made: Tokenizer) -> PromptBuilder:
     """A template or a tokenizer that is broken shows now, not with the first request."""
     from mlx_sidecar.engine.prompt import PromptBuilder
 
@@ -247,7 +247,7 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
         context_length=context_length,
         memory_bytes=prepared.weight_bytes,
         load_s=round(time.monotonic() - prepared.started, 4),
-        quantization=folders.quantization_of(config),
+        quantization=directory.quantization_of(config),
         adapter_path=str(wanted.adapter_path) if wanted.adapter_path else None,
         chat_template=prepared.prompts.template_source,
         can_think=prepared.prompts.can_think,

@@ -8,12 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.engine import adapter
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine.digests import FileDigests
-from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import TaskFile
 from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.models import adapter, directory
+from mlx_sidecar.models.directory import ModelDirectory
 
 _CONTEXT_FIELDS = (
     "max_position_embeddings",
@@ -28,7 +27,7 @@ _CONTEXT_FIELDS = (
 class LoadPlan(Struct, frozen=True):
     """What to load: a checked folder, an adapter, a wish for the context, and the model's name for people."""
 
-    folder: ModelFolder
+    folder: ModelDirectory
     name: str
     adapter_path: Path | None = None
     context_length: int | None = None
@@ -41,7 +40,7 @@ class LoadPlan(Struct, frozen=True):
 
 def plan(path: Path, name: str, adapter_path: Path | None, context_length: int | None) -> LoadPlan:
     """Check everything that can be checked without MLX. Raises SidecarError."""
-    folder = folders.check(path)
+    folder = directory.check(path)
     own = stated_context_length(folder.config)
     if context_length is not None and own is not None and context_length > own:
         message = f"field 'context_length': this model has {own} tokens at most, got {context_length}"

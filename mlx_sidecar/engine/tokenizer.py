@@ -19,11 +19,11 @@ from typing import Any
 
 import tokenizers
 
-from mlx_sidecar.engine import folder as folders
-from mlx_sidecar.engine.folder import ModelFolder
-from mlx_sidecar.engine.model_file import MOST_SETTINGS_BYTES, MOST_TOKENIZER_BYTES, read_file
 from mlx_sidecar.engine.panics import BlamedOnTokenizer, is_panic
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
+from mlx_sidecar.models import directory
+from mlx_sidecar.models.directory import ModelDirectory
+from mlx_sidecar.models.files import MOST_SETTINGS_BYTES, MOST_TOKENIZER_BYTES, read_file
 
 _GENERIC_CLASSES = {"PreTrainedTokenizerFast", "TokenizersBackend"}
 
@@ -155,7 +155,7 @@ class Tokenizer:
         return None
 
 
-def load(folder: ModelFolder, eos_ids: frozenset[int], defaults: dict[str, Any]) -> Tokenizer:
+def load(folder: ModelDirectory, eos_ids: frozenset[int], defaults: dict[str, Any]) -> Tokenizer:
     """The tokenizer of a checked folder.
 
     `eos_ids` are the model's own, `defaults` the tokenizer settings that mlx_lm
@@ -171,7 +171,7 @@ def load(folder: ModelFolder, eos_ids: frozenset[int], defaults: dict[str, Any])
     return Tokenizer(backend, specials, eos_ids | ({eos} if eos is not None else set()), template, renderer)
 
 
-def _read_verbatim(folder: ModelFolder) -> tokenizers.Tokenizer | None:
+def _read_verbatim(folder: ModelDirectory) -> tokenizers.Tokenizer | None:
     """tokenizer.json as it stands, or None where transformers would make something else of the folder."""
     file = folder.path / "tokenizer.json"
     settings = folder.tokenizer_config
@@ -182,7 +182,7 @@ def _read_verbatim(folder: ModelFolder) -> tokenizers.Tokenizer | None:
     changes = ("add_bos_token", "add_eos_token", "split_special_tokens", "add_prefix_space", "chat_template_type")
     if any(settings.get(name) for name in changes):
         return None
-    raw = folders.read_json(file, MOST_TOKENIZER_BYTES)
+    raw = directory.read_json(file, MOST_TOKENIZER_BYTES)
     if kind in _QWEN2_CLASSES and not _is_qwen2(raw):
         return None
     backend = _parse(file)
@@ -220,7 +220,7 @@ def _parse(file: Path) -> tokenizers.Tokenizer:
         raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
 
 
-def _named_specials(folder: ModelFolder) -> dict[str, str]:
+def _named_specials(folder: ModelDirectory) -> dict[str, str]:
     named = {name: _text(folder.tokenizer_config.get(name)) for name in _NAMED_SPECIALS}
     return {name: text for name, text in named.items() if text}
 
@@ -242,7 +242,7 @@ def _template(path: Path, configured: Any) -> TemplateText | None:
     if (text := _default_template(configured)) is not None:
         return TemplateText(text, "tokenizer_config.json")
     file = path / "chat_template.json"
-    if file.exists() and (text := _default_template(folders.read_json(file).get("chat_template"))) is not None:
+    if file.exists() and (text := _default_template(directory.read_json(file).get("chat_template"))) is not None:
         return TemplateText(text, file.name)
     return None
 
@@ -257,7 +257,7 @@ def _default_template(configured: Any) -> str | None:
 
 
 def _through_transformers(
-    folder: ModelFolder, defaults: dict[str, Any]
+    folder: ModelDirectory, defaults: dict[str, Any]
 ) -> tuple[tokenizers.Tokenizer, dict[str, str], TemplateText | None, Renderer | None]:
     from transformers import AutoTokenizer
 

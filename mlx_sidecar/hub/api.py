@@ -11,10 +11,10 @@ import msgspec
 from mlx_sidecar import __version__
 from mlx_sidecar.errors import BadToken, HubError, InvalidParams, NoConnection
 from mlx_sidecar.hub.failures import MOST_TRIES, BrokenOff, of_response
-from mlx_sidecar.hub.layout import check_repo_id
 from mlx_sidecar.hub.messages import Order
 from mlx_sidecar.hub.plan import Plan, PlannedFile, is_safe, plan_of
 from mlx_sidecar.hub.web import Answer, Web
+from mlx_sidecar.models.hugging_face_cache import check_repo_id
 
 _MOST_BYTES = 64 * 1024 * 1024
 _LONGEST_ANSWER_S = 60.0

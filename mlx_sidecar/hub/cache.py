@@ -11,10 +11,11 @@ from pathlib import Path
 
 from msgspec import UNSET, UnsetType, convert
 
-from mlx_sidecar.engine import folder as folders
-from mlx_sidecar.engine.model_file import MOST_FILES, files_in
-from mlx_sidecar.errors import InvalidParams, ModelNotFound, SidecarError
-from mlx_sidecar.hub.layout import check_repo_id, has_size, manifest_of, repository_folder
+from mlx_sidecar.errors import InvalidParams, SidecarError
+from mlx_sidecar.hub.layout import has_size, manifest_of
+from mlx_sidecar.models import directory
+from mlx_sidecar.models.files import MOST_FILES, files_in
+from mlx_sidecar.models.hugging_face_cache import cache_folder, unreadable
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
 
 _DEEPEST = 3
@@ -22,66 +23,6 @@ _DEEPEST = 3
 
 CONFIG = "config.json"
 _BETWEEN_PAUSES = 1000
-
-
-def cache_folder() -> Path:
-    """Where the library keeps what it fetched, from the same variables that it reads. Raises ModelNotFound."""
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE)
-    # What the library leaves of ~ without a home would be a folder of that name, and an empty HOME the root's.
-    if (cache.parts[:1] and cache.parts[0].startswith("~")) or _is_at_an_empty_home():
-        raise ModelNotFound(
-            "there is no Hugging Face cache, because this user has no home folder; set HF_HOME to a folder for it"
-        )
-    return cache.absolute()
-
-
-def _is_at_an_empty_home() -> bool:
-    elsewhere = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
-    return os.environ.get("HOME") == "" and not any(os.environ.get(name) for name in elsewhere)
-
-
-def snapshot_of(repo_id: str) -> Path:
-    """The snapshot of a repository in the cache: the main branch's, else the newest. Raises ModelNotFound."""
-    check_repo_id(repo_id)
-    repository = repository_folder(cache_folder(), repo_id)
-    try:
-        snapshots = _snapshots(repository)
-        if found := snapshots.get(_revision_of_main(repository)):
-            return found
-        others = sorted(snapshots.values(), key=lambda each: each.stat().st_mtime)
-    except OSError as problem:
-        raise _unreadable(f"what the Hugging Face cache has of '{repo_id}'", problem) from None
-    if not others:
-        raise ModelNotFound(f"'{repo_id}' is not in the Hugging Face cache; fetch it with download-model first")
-    return others[-1]
-
-
-def _snapshots(repository: Path) -> dict[str, Path]:
-    try:
-        return {entry.name: Path(entry.path) for entry in os.scandir(repository / "snapshots") if entry.is_dir()}
-    except FileNotFoundError:
-        return {}
-
-
-def _unreadable(what: str, problem: OSError) -> ModelNotFound:
-    reason = problem.strerror or type(problem).__name__
-    return ModelNotFound(
-        f"{what} can't be read: {reason}; see to '{problem.filename}', or set HF_HOME to another folder"
-    )
-
-
-def _revision_of_main(repository: Path) -> str:
-    """What it says, which may be anything: it names a snapshot only if there is one of this name."""
-    main = repository / "refs" / "main"
-    try:
-        if not main.is_file():
-            return ""
-        with main.open("rb") as file:
-            return file.read(100).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def cached_models() -> Iterator[list[ListedModel]]:
@@ -96,7 +37,7 @@ def cached_models() -> Iterator[list[ListedModel]]:
         # One that nothing was put into yet is no failure, one behind a link to nothing is.
         if isinstance(problem, FileNotFoundError) and not cache.is_symlink():
             return
-        raise _unreadable("the Hugging Face cache", problem) from None
+        raise unreadable("the Hugging Face cache", problem) from None
     for repository in repositories:
         kind, _, repo_id = repository.name.partition("--")
         if kind == "models" and repo_id:
@@ -142,7 +83,7 @@ def _may_hold_config(snapshot: Path) -> bool:
 
 
 def _folders_in(folder: Path) -> Generator[list[ListedModel], None, list[Path]]:
-    """Its folders. Yields an empty list now and then: it may hold very much. Raises OSError."""
+    """Its directory. Yields an empty list now and then: it may hold very much. Raises OSError."""
     found = list[Path]()
     yield []
     with os.scandir(folder) as entries:
@@ -174,10 +115,10 @@ def _listed(
 
 def _kind_of(path: Path) -> tuple[str | None, Quantization | None]:
     try:
-        config = folders.read_config(path)
+        config = directory.read_config(path)
     except SidecarError:
         return None, None
-    stated = folders.quantization_of(config)
+    stated = directory.quantization_of(config)
     return config["model_type"], convert(stated, Quantization) if stated is not None else None
 
 
@@ -199,7 +140,7 @@ def _is_complete(path: Path) -> bool:
         plan = manifest_of(path)
         if plan is not None and not all(has_size(path / file.path, file) for file in plan.files):
             return False
-        folders.check(path)
+        directory.check(path)
     except (SidecarError, OSError):
         return False
     return True

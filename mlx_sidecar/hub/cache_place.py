@@ -11,9 +11,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mlx_sidecar.disk import DISK, Disk
-from mlx_sidecar.hub.layout import MANIFEST, has_size, repository_folder
+from mlx_sidecar.hub.layout import MANIFEST, has_size
 from mlx_sidecar.hub.place import CONFIG, Place
 from mlx_sidecar.hub.plan import Plan, PlannedFile
+from mlx_sidecar.models.hugging_face_cache import repository_folder
 
 
 class CachePlace(Place):

@@ -126,7 +126,7 @@ def _bring(place: Place, web: Web, pool: ThreadPoolExecutor, watch: _Watch) -> C
 
 
 def _cache() -> Path:
-    from mlx_sidecar.hub.cache import cache_folder
+    from mlx_sidecar.models.hugging_face_cache import cache_folder
 
     try:
         return cache_folder()

@@ -1,7 +1,4 @@
-"""Where a repository's files are once they are there: the cache's folders, and the manifest that a download leaves.
-
-Imported with every start, because the cache is: nothing in here needs more than a path.
-"""
+"""The manifest that a download leaves beside a repository's files, once they are there."""
 
 from __future__ import annotations
 
@@ -10,27 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from mlx_sidecar.engine.model_file import read_file
-from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.hub.plan import Plan, PlannedFile
+from mlx_sidecar.models.files import read_file
 
 MANIFEST = ".mlx-sidecar.json"
 _MOST_MANIFEST_BYTES = 16 * 1024 * 1024
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Raise InvalidParams where the hub's library takes this for no repository's name."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as problem:
-        raise InvalidParams(f"field 'repo_id': {problem}", {"field": "repo_id"}) from None
-
-
-def repository_folder(cache: Path, repo_id: str) -> Path:
-    """What the Hugging Face cache has of a repository."""
-    return cache / f"models--{repo_id.replace('/', '--')}"
 
 
 def has_size(path: Path, file: PlannedFile) -> bool:

@@ -18,10 +18,11 @@ from msgspec import Struct
 from mlx_sidecar.client import Client, ClientError, SidecarError
 from mlx_sidecar.errors import ModelNotFound
 from mlx_sidecar.flags import OneLineParser
-from mlx_sidecar.hub.cache import cache_folder
+from mlx_sidecar.models.hugging_face_cache import cache_folder
+from mlx_sidecar.models.resolve import DEMO
 from mlx_sidecar.protocol.responses import Availability, ListedModel
 from mlx_sidecar.terminal.endings import end_with, show
-from mlx_sidecar.terminal.flags import DEMO, client_without_settings, parser, print_json
+from mlx_sidecar.terminal.flags import client_without_settings, parser, print_json
 from mlx_sidecar.terminal.models import size
 from mlx_sidecar.terminal.waiting import Waiting
 

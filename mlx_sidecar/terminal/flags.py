@@ -15,11 +15,10 @@ from mlx_sidecar.client.wire import encode
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
+from mlx_sidecar.models.resolve import DEMO
 from mlx_sidecar.protocol.codec import Refused, decode
 from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.terminal.endings import say
-
-DEMO = "demo"
 
 
 def parser(command: str, description: str, epilog: str | None = None) -> OneLineParser:

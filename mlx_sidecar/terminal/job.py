@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from mlx_sidecar.client.aio import AsyncClient
-from mlx_sidecar.commands.models import absolute
 from mlx_sidecar.errors import ModelNotFound
 from mlx_sidecar.library.item import Item, digest_of, job_of
 from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results
+from mlx_sidecar.models.resolve import DEMO, absolute, is_folder
 from mlx_sidecar.terminal.endings import say
-from mlx_sidecar.terminal.flags import DEMO, flags_of, model_of, print_json
+from mlx_sidecar.terminal.flags import flags_of, model_of, print_json
 
 EPILOG_OF_JOBS = (
     "Results are appended as JSON lines in the order in which they are ready; whatever ends the job, the same command "
@@ -41,8 +41,8 @@ def model_and_job(wanted: argparse.Namespace, command: str, options: dict[str, A
 def _identity(model: str) -> str:
     """A folder has one name, however it is written."""
     with contextlib.suppress(ModelNotFound):
-        if model != DEMO and (folder := absolute(model)).is_dir():
-            return str(folder.resolve())
+        if model != DEMO and is_folder(model):
+            return str(absolute(model).resolve())
     return model
 
 

@@ -11,9 +11,10 @@ from huggingface_hub import constants
 
 from mlx_sidecar.errors import BadToken, DestinationInvalid, InvalidParams, ModelNotFound
 from mlx_sidecar.hub.api import headers
-from mlx_sidecar.hub.cache import cache_folder, cached_models, models_in, snapshot_of
+from mlx_sidecar.hub.cache import cached_models, models_in
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.messages import Order
+from mlx_sidecar.models.hugging_face_cache import cache_folder, snapshot_of
 from mlx_sidecar.protocol.responses import ListedModel
 
 

@@ -12,12 +12,12 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
-from mlx_sidecar.engine.folder import ModelFolder
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.errors import InvalidParams, ModelInvalid
+from mlx_sidecar.models import directory
+from mlx_sidecar.models.directory import ModelDirectory
 from tests.support.conversations import TEMPLATES, orders
 from tests.support.tokenizers import CHATML, THINKING_OPEN, write_tokenizer
 
@@ -48,9 +48,9 @@ def with_template(bare: Path, folder: Path, template: str) -> Path:
 
 def builder(path: Path) -> PromptBuilder:
     """As loading makes it."""
-    settings = folders.read_json(path / "tokenizer_config.json")
+    settings = directory.read_json(path / "tokenizer_config.json")
     return PromptBuilder(
-        tokenizers_of.load(ModelFolder(path, folders.read_config(path), settings, ()), frozenset(), {})
+        tokenizers_of.load(ModelDirectory(path, directory.read_config(path), settings, ()), frozenset(), {})
     )
 
 

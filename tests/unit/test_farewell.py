@@ -6,13 +6,13 @@ import json
 import os
 from typing import Any
 
-from mlx_sidecar.commands.services import DEMO_FOLDER
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.plan import plan
 from mlx_sidecar.farewell import Farewell
 from mlx_sidecar.inbox import Inbox, LineCame
 from mlx_sidecar.ledger import Ledger, Phase
+from mlx_sidecar.models.resolve import DEMO_FOLDER
 from mlx_sidecar.protocol.codec import Address
 from mlx_sidecar.protocol.framing import Line, Oversized
 from mlx_sidecar.protocol.requests import LoadModel

@@ -12,9 +12,9 @@ import mlx.core as mx
 import mlx_lm.models
 import pytest
 
-from mlx_sidecar.engine import counts, weight_file
-from mlx_sidecar.engine.model_file import parse_json
 from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.models import counts, safetensors
+from mlx_sidecar.models.files import parse_json
 
 
 def test_a_file_that_mlx_wrote_is_sound(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_file_that_mlx_wrote_is_sound(tmp_path: Path) -> None:
     weights = {f"{kind}": mx.zeros((3, 5), dtype=kind) for kind in kinds}
     weights |= {"empty": mx.zeros((0, 4)), "also empty": mx.zeros((4, 0)), "number": mx.array(1.0)}
     mx.save_safetensors(str(tmp_path / "model.safetensors"), weights)
-    found = weight_file.check(tmp_path / "model.safetensors")
+    found = safetensors.check(tmp_path / "model.safetensors")
     assert sorted(found.names) == sorted(weights)
     assert found.data_bytes == sum(weight.nbytes for weight in weights.values())
 

@@ -7,7 +7,7 @@ from tests.support.programs import run_program
 LOAD = """
 import sys
 from pathlib import Path
-from mlx_sidecar.commands.services import DEMO_FOLDER
+from mlx_sidecar.models.resolve import DEMO_FOLDER
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.plan import plan
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
 from mlx_sidecar.engine.constraint import Constraints
 from mlx_sidecar.engine.job import JsonSchema
 from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
+from mlx_sidecar.models import directory
 from tests.support.models import Shelf
 from tests.support.walks import walk
 
@@ -94,7 +94,7 @@ def test_tokens_that_end_a_name_again_are_taken_out(value: Any, seed: int) -> No
 @pytest.fixture(scope="module", params=["chatml", "gemma", "phi3"])
 def tokenizer(shelf: Shelf, request: pytest.FixtureRequest) -> Tokenizer:
     """Byte-level, and with byte fallback."""
-    return tokenizers_of.load(folders.check(shelf.family("llama", tokenizer=request.param)), frozenset(), {})
+    return tokenizers_of.load(directory.check(shelf.family("llama", tokenizer=request.param)), frozenset(), {})
 
 
 class Writing:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
 from mlx_sidecar.engine.constraint import Constrained, Constraints
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
+from mlx_sidecar.models import directory
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
 from tests.support.models import Shelf
 
@@ -35,7 +35,7 @@ LISTS = [
 @pytest.fixture(scope="module")
 def tokenizer(shelf: Shelf) -> Tokenizer:
     """A byte-level one: any text can be written with it."""
-    return tokenizers_of.load(folders.check(shelf.family("llama", tokenizer="chatml")), frozenset(), {})
+    return tokenizers_of.load(directory.check(shelf.family("llama", tokenizer="chatml")), frozenset(), {})
 
 
 class Writing:

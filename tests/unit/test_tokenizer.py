@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from mlx_sidecar.engine import folder as folders
 from mlx_sidecar.engine import tokenizer as tokenizers_of
 from mlx_sidecar.engine.tokenizer import _VERBATIM_MODEL_TYPES, _read_verbatim
+from mlx_sidecar.models import directory
 from tests.support.models import Shelf
 from tests.support.tokenizers import TOKENIZERS
 
@@ -30,7 +30,7 @@ TEXTS = [
 def test_both_ways_encode_alike(shelf: Shelf, family: str, kind: str) -> None:
     """Every tokenizer, under every model type that transformers might treat apart."""
     path = shelf.family(family, tokenizer=kind)
-    ours = tokenizers_of.load(folders.check(path), frozenset(), {})
+    ours = tokenizers_of.load(directory.check(path), frozenset(), {})
     theirs = AutoTokenizer.from_pretrained(path)
     for add_special_tokens in (False, True):
         wanted = [theirs.encode(text, add_special_tokens=add_special_tokens) for text in TEXTS]
@@ -47,7 +47,7 @@ def test_the_short_way_is_right_for_each_model_type_that_may_take_it(
     path = shutil.copytree(shelf.family("llama", tokenizer="chatml"), tmp_path / "model")
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "model_type": model_type}))
-    short = _read_verbatim(folders.check(path))
+    short = _read_verbatim(directory.check(path))
     assert short is not None
     theirs = AutoTokenizer.from_pretrained(path)
     wanted = [theirs.encode(text, add_special_tokens=False) for text in TEXTS]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_sidecar.engine.model_file import look_through, open_file, read_file
 from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.models.files import look_through, open_file, read_file
 
 
 def test_a_file_is_read_up_to_its_most_bytes(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.engine import counts, weight_file
-from mlx_sidecar.engine.model_file import (
+from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
+from mlx_sidecar.models import counts, safetensors
+from mlx_sidecar.models.files import (
     MOST_INDEX_BYTES,
     MOST_SETTINGS_BYTES,
     MOST_TENSOR_VALUES,
@@ -22,13 +23,12 @@ from mlx_sidecar.engine.model_file import (
     parse_json,
     read_file,
 )
-from mlx_sidecar.engine.weight_file import WeightFile
-from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
+from mlx_sidecar.models.safetensors import WeightFile
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tiktoken.model", "tekken.json", "vocab.json", "vocab.txt")
 
 
-class ModelFolder(Struct, frozen=True):
+class ModelDirectory(Struct, frozen=True):
     """A folder that holds a whole model, as far as its headers tell."""
 
     path: Path
@@ -41,7 +41,7 @@ class ModelFolder(Struct, frozen=True):
         return str(self.config["model_type"])
 
 
-def check(path: Path) -> ModelFolder:
+def check(path: Path) -> ModelDirectory:
     """Read what loading will need.
 
     Raises ModelNotFound, ModelInvalid or ModelUnsupported, naming the file.
@@ -60,12 +60,12 @@ def check(path: Path) -> ModelFolder:
         )
     if not any((path / name).exists() for name in _TOKENIZER_FILES):
         raise ModelInvalid(f"{path} has no tokenizer (tokenizer.json or tokenizer.model)", {"file": "tokenizer.json"})
-    weight_files = tuple(weight_file.check(file) for file in _weight_files(path))
+    weight_files = tuple(safetensors.check(file) for file in _weight_files(path))
     tensors = sum(len(file.names) for file in weight_files)
     if not tensors:
         raise ModelInvalid(f"{weight_files[0].path} holds no tensors", {"file": weight_files[0].path.name})
     counts.check(path, config, tensors)
-    return ModelFolder(path, config, tokenizer_config, weight_files)
+    return ModelDirectory(path, config, tokenizer_config, weight_files)
 
 
 def read_config(path: Path) -> dict[str, Any]:

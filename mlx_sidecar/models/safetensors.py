@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from msgspec import Struct
 
-from mlx_sidecar.engine.model_file import MOST_HEADER_BYTES, MOST_TENSOR_VALUES, open_file, parse_json
 from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.models.files import MOST_HEADER_BYTES, MOST_TENSOR_VALUES, open_file, parse_json
 
 _BITS = {
     **dict.fromkeys(("F4",), 4),
