@@ -16,6 +16,7 @@ import mlx.core as mx
 import mlx_lm.generate
 
 from mlx_sidecar.engine.constraint import Constrained
+from mlx_sidecar.engine.logprobs import LogprobRecorder
 from mlx_sidecar.engine.sampling import Draws, LogitsProcessor, choose
 
 _StopSequences: Any = getattr(mlx_lm.generate, "StopSequences", None)
@@ -32,6 +33,10 @@ class Rules(Protocol):
     @property
     def constrained(self) -> Constrained | None:
         """What it may say."""
+
+    @property
+    def recorder(self) -> LogprobRecorder | None:
+        """Who is told what the constraint leaves."""
 
     @property
     def processors(self) -> Sequence[LogitsProcessor]:
@@ -78,7 +83,11 @@ class Chooser:
             mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
             self._tell(rows)
         allowed = [each.allowed() if each else None for each in constraints]
-        tokens = choose(_penalized(logprobs, constraints), [row.draws for row in rows], allowed)
+        penalized = _penalized(logprobs, constraints)
+        tokens = choose(penalized, [row.draws for row in rows], allowed)
+        for place, row in enumerate(rows):
+            if row.recorder is not None:
+                row.recorder.constrain(penalized[place], allowed[place])
         if any(constraints):
             first_choices = mx.argmax(logprobs, axis=-1)
             self._latest |= {

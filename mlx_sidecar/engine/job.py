@@ -137,16 +137,26 @@ class Job(Struct, frozen=True, eq=False):
     streamed: bool = False
     top_logprobs: int | None = None
     """Log-probabilities are wanted of each token, and of so many of the likeliest beside it; None for none."""
+    constrained_logprobs: bool = False
+    """With them, those after penalties and constraint are wanted as well."""
     continuations: Continuations | None = None
     """Asked for these, nothing is generated but one token, which is thrown away."""
 
 
+Ranked = tuple[tuple[bytes, float], ...]
+"""Tokens with their natural log-probabilities, the likeliest first."""
+
+
 class TokenLogprob(Struct, frozen=True):
-    """A token that was chosen, its natural log-probability by the model alone, and the likeliest tokens there."""
+    """A token that was chosen, its natural log-probability by the model alone, and the likeliest tokens there.
+
+    `constrained` is the same of what penalties and constraint leave, where it was asked for.
+    """
 
     token: bytes
     logprob: float
-    top: tuple[tuple[bytes, float], ...] = ()
+    top: Ranked = ()
+    constrained: tuple[float, Ranked] | None = None
 
 
 class JobResult(Struct, frozen=True):

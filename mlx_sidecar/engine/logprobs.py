@@ -1,4 +1,4 @@
-"""What the model itself would have said at each token: log-probabilities before penalties, constraint and sampling."""
+"""Log-probabilities of each token: by the model itself, and if wanted by what the constraint leaves of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections import deque
 import mlx.core as mx
 import numpy as np
 
-from mlx_sidecar.engine.job import TokenLogprob
+from mlx_sidecar.engine.job import Ranked, TokenLogprob
+from mlx_sidecar.engine.sampling import Bits
 from mlx_sidecar.engine.vocabulary import Vocabulary
+
+Pending = deque[tuple[mx.array, mx.array]]
+"""A distribution, and the numbers of its likeliest tokens."""
 
 
 class LogprobRecorder:
@@ -18,33 +22,55 @@ class LogprobRecorder:
     distribution until `take` says which token came of it.
     """
 
-    def __init__(self, vocabulary: Vocabulary, top: int) -> None:
-        self._vocabulary, self._top = vocabulary, top
-        self._pending: deque[tuple[mx.array, mx.array]] = deque()
+    def __init__(self, vocabulary: Vocabulary, top: int, *, constrained: bool = False) -> None:
+        self._vocabulary, self._top, self._wants_constrained = vocabulary, top, constrained
+        self._pending, self._constrained = Pending(), Pending()
         self._found: list[TokenLogprob] = []
 
     def __call__(self, _: mx.array, logits: mx.array) -> mx.array:
         """Logits of shape (1, vocabulary), unchanged."""
-        exact = logits[0].astype(mx.float32)
-        likely = exact - mx.logsumexp(exact)
-        top = min(self._top, likely.shape[0])
-        ids = mx.argpartition(-likely, kth=top - 1)[:top] if top else mx.array([], dtype=mx.uint32)
-        mx.async_eval(likely, ids)  # type: ignore[no-untyped-call]
-        self._pending.append((likely, ids))
+        self._keep(self._pending, logits[0], self._top)
         return logits
+
+    def constrain(self, logits: mx.array, allowed: Bits | None) -> None:
+        """The same token's logits after penalties, shape (vocabulary,), and which tokens the constraint allows."""
+        if not self._wants_constrained:
+            return
+        top = self._top
+        if allowed is not None:
+            size = logits.shape[0]
+            may = np.unpackbits(allowed.view(np.uint8), bitorder="little")[:size]
+            may = np.pad(may, (0, size - len(may))).astype(np.bool_)
+            logits = mx.where(mx.array(may), logits, -mx.inf)
+            top = min(top, int(may.sum()))
+        self._keep(self._constrained, logits, top)
 
     def take(self, token: int) -> None:
         """The next token is this one."""
-        likely, ids = self._pending.popleft()
-        numbers = np.array(ids)
-        scores = np.array(likely[ids]) if len(numbers) else np.array([])
-        ranked = np.lexsort((numbers, -scores))
-        top = tuple((self._vocabulary.bytes_of(int(numbers[n])), float(scores[n])) for n in ranked)
-        self._found.append(TokenLogprob(self._vocabulary.bytes_of(token), float(np.array(likely[token])), top))
+        logprob, top = self._of(self._pending, token)
+        constrained = self._of(self._constrained, token) if self._wants_constrained else None
+        self._found.append(TokenLogprob(self._vocabulary.bytes_of(token), logprob, top, constrained))
 
     def begin_again(self) -> None:
         """What was queued is lost, and comes once more."""
         self._pending.clear()
+        self._constrained.clear()
+
+    def _keep(self, pending: Pending, logits: mx.array, top: int) -> None:
+        exact = logits.astype(mx.float32)
+        likely = exact - mx.logsumexp(exact)
+        top = min(top, likely.shape[0])
+        ids = mx.argpartition(-likely, kth=top - 1)[:top] if top else mx.array([], dtype=mx.uint32)
+        mx.async_eval(likely, ids)  # type: ignore[no-untyped-call]
+        pending.append((likely, ids))
+
+    def _of(self, pending: Pending, token: int) -> tuple[float, Ranked]:
+        likely, ids = pending.popleft()
+        numbers = np.array(ids)
+        scores = np.array(likely[ids]) if len(numbers) else np.array([])
+        ranked = np.lexsort((numbers, -scores))
+        top = tuple((self._vocabulary.bytes_of(int(numbers[n])), float(scores[n])) for n in ranked)
+        return float(np.array(likely[token])), top
 
     @property
     def found(self) -> tuple[TokenLogprob, ...]:

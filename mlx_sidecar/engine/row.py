@@ -20,8 +20,8 @@ class Row:
         self.ticket, self.group, self.job = ticket, group, job
         self.draws = Draws(job.sampling)
         self.constrained = _constrain(job, model)
-        self._recorder = None if job.top_logprobs is None else LogprobRecorder(model.vocabulary, job.top_logprobs)
-        first: list[LogitsProcessor] = [self._recorder] if self._recorder else []
+        self.recorder = _recorder(job, model)
+        first: list[LogitsProcessor] = [self.recorder] if self.recorder else []
         self.processors = [*first, *make_processors(job.sampling)]
         self._overruled_before = 0
         self.cached_tokens = 0
@@ -57,8 +57,8 @@ class Row:
     def begin_again(self) -> None:
         """Its batch is lost: it goes on after the tokens that it has."""
         self.draws.rewind(len(self._generated))
-        if self._recorder is not None:
-            self._recorder.begin_again()
+        if self.recorder is not None:
+            self.recorder.begin_again()
         self._overruled_before = self._overruled_tokens or 0
         self.constrained = _constrain(self.job, self._model)
         for token in self._generated if self.constrained else ():
@@ -84,8 +84,8 @@ class Row:
         self._generated.append(token)
         if token in self._model.eos_ids:
             return ""
-        if self._recorder is not None:
-            self._recorder.take(token)
+        if self.recorder is not None:
+            self.recorder.take(token)
         self.output_tokens += 1
         return self._stream.feed(token)
 
@@ -116,7 +116,7 @@ class Row:
             first_token_at=self._first_token_at or now,
             ended_at=now,
             overruled_tokens=self._overruled_tokens,
-            logprobs=self._recorder.found if self._recorder else (),
+            logprobs=self.recorder.found if self.recorder else (),
         )
 
     def _finish_reason(self, last_token: int) -> FinishReason:
@@ -132,6 +132,12 @@ class Row:
     @property
     def _overruled_tokens(self) -> int | None:
         return self._overruled_before + self.constrained.overruled_tokens if self.constrained else None
+
+
+def _recorder(job: Job, model: LoadedModel) -> LogprobRecorder | None:
+    if job.top_logprobs is None:
+        return None
+    return LogprobRecorder(model.vocabulary, job.top_logprobs, constrained=job.constrained_logprobs)
 
 
 def _constrain(job: Job, model: LoadedModel) -> Constrained | None:

@@ -274,6 +274,9 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
     top_logprobs: Annotated[
         int, Meta(ge=0, le=20, description="with `logprobs`: so many of the likeliest tokens beside each")
     ] = 0
+    constrained_logprobs: Annotated[
+        bool, Meta(description="with `logprobs`: beside them those of what penalties and constraint leave")
+    ] = False
     temperature: Annotated[float, Meta(ge=0, le=5, description="0 takes the likeliest token")] = 0.7
 
     def __post_init__(self) -> None:
@@ -285,6 +288,8 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
             raise ValueError("takes 'schema' or 'choices', not both")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("field 'top_logprobs': needs 'logprobs' beside it")
+        if self.constrained_logprobs and not self.logprobs:
+            raise ValueError("field 'constrained_logprobs': needs 'logprobs' beside it")
 
 
 def _refuse_unfinished(messages: object) -> None:

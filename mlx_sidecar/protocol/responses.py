@@ -212,6 +212,12 @@ class TokenScore(TopToken, frozen=True, kw_only=True):
     """A token that was chosen. Natural logarithms of the model's own distribution."""
 
     top: Annotated[list[TopToken] | UnsetType, Meta(description="with `top_logprobs`, likeliest first")] = UNSET
+    constrained_logprob: Annotated[
+        float | UnsetType, Meta(description="with `constrained_logprobs`: after penalties and constraint")
+    ] = UNSET
+    constrained_top: Annotated[
+        list[TopToken] | UnsetType, Meta(description="the same for `top`; only tokens that the constraint allows")
+    ] = UNSET
 
 
 class Generated(Result, frozen=True, kw_only=True):

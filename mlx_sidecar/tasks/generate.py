@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from mlx_sidecar.engine.job import (
     Constraint,
@@ -15,6 +16,7 @@ from mlx_sidecar.engine.job import (
     LanguageModel,
     OneOf,
     Prompt,
+    Ranked,
     TokenLogprob,
     Turn,
 )
@@ -48,6 +50,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         thinking=request.thinking,
         streamed=request.stream,
         top_logprobs=request.top_logprobs if request.logprobs else None,
+        constrained_logprobs=request.constrained_logprobs,
     )
     (answer,) = yield Generate([job])
     receipt = yield from receipt_of(request, model)
@@ -123,8 +126,17 @@ def _constraint(request: GenerateRequest) -> Constraint | None:
 
 
 def _token_score(found: TokenLogprob, top: int) -> TokenScore:
-    others = [TopToken(logprob=_finite(logprob), **_spelled(token)) for token, logprob in found.top]
-    return TokenScore(logprob=_finite(found.logprob), top=others if top else UNSET, **_spelled(found.token))
+    score = TokenScore(
+        logprob=_finite(found.logprob), top=_ranked(found.top) if top else UNSET, **_spelled(found.token)
+    )
+    if found.constrained is None:
+        return score
+    logprob, others = found.constrained
+    return replace(score, constrained_logprob=_finite(logprob), constrained_top=_ranked(others) if top else UNSET)
+
+
+def _ranked(tokens: Ranked) -> list[TopToken]:
+    return [TopToken(logprob=_finite(logprob), **_spelled(token)) for token, logprob in tokens]
 
 
 def _spelled(token: bytes) -> dict[str, Any]:

@@ -53,3 +53,35 @@ def test_who_asks_for_none_gets_none(shelf: Shelf) -> None:
     none, some = run(engine, [Job(prompt, 3), Job(prompt, 3, top_logprobs=0)])
     assert none.logprobs == ()
     assert [each.top for each in some.logprobs] == [()] * some.output_tokens
+
+
+def test_those_after_the_constraint(shelf: Shelf) -> None:
+    """The model's own, of the tokens that are allowed, normalized anew; without a constraint they are the same."""
+    engine = loaded(shelf, "llama")
+    model: Any = engine.model
+    jobs = [
+        job(engine, PROMPTS[0], constraint=OneOf(("a", "b")), constrained_logprobs=True),
+        job(engine, PROMPTS[1], constrained_logprobs=True),
+        job(engine, PROMPTS[2], constraint=OneOf(("a", "b"))),
+        job(engine, PROMPTS[2], Sampling(repetition_penalty=1.9), constrained_logprobs=True),
+    ]
+    held, free, unasked, penalized = run(engine, jobs)
+    check(engine, jobs[0], held.logprobs)
+    first = held.logprobs[0]
+    assert first.constrained is not None
+    logprob, top = first.constrained
+    logits = model.network(mx.array([list(jobs[0].prompt.tokens)])).astype(mx.float32)[0, -1]
+    allowed = {token for choice in (b"a", b"b") for token in model.vocabulary.ids_of[choice]}
+    likely = {token: float(logits[token]) for token in allowed}
+    total = float(np.log(np.sum(np.exp(list(likely.values())))))
+    assert [token for token, _ in top] == sorted({b"a", b"b"}, key=lambda t: -likely[model.vocabulary.ids_of[t][0]])
+    assert [score for _, score in top] == pytest.approx(
+        sorted((x - total for x in likely.values()), reverse=True), abs=1e-4
+    )
+    assert logprob == pytest.approx(top[0][1], abs=1e-6)
+    for each in free.logprobs:
+        assert each.constrained is not None
+        assert each.constrained[0] == pytest.approx(each.logprob, abs=1e-4)
+        assert [token for token, _ in each.constrained[1]] == [token for token, _ in each.top]
+    assert all(each.constrained is None for each in unasked.logprobs)
+    assert any(each.constrained and abs(each.constrained[0] - each.logprob) > 1e-3 for each in penalized.logprobs)

@@ -243,6 +243,8 @@ export interface Generate {
   logprobs?: boolean;
   /** with `logprobs`: so many of the likeliest tokens beside each; default 0 */
   top_logprobs?: number;
+  /** with `logprobs`: beside them those of what penalties and constraint leave; default false */
+  constrained_logprobs?: boolean;
 }
 
 /** One turn of a conversation. */
@@ -380,6 +382,10 @@ export interface TokenScore {
   bytes?: ReadonlyArray<number>;
   /** with `top_logprobs`, likeliest first */
   top?: ReadonlyArray<TopToken>;
+  /** with `constrained_logprobs`: after penalties and constraint */
+  constrained_logprob?: number;
+  /** the same for `top`; only tokens that the constraint allows */
+  constrained_top?: ReadonlyArray<TopToken>;
 }
 
 /** A token that might have been chosen. */
