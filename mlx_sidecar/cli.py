@@ -43,8 +43,8 @@ _STDOUT_TIMEOUT_S = 1.5
 
 _HINT = """\
 mlx-sidecar reads lines of JSON here and answers them, such as {"command":"check-availability"}; Ctrl-D ends it.
-For people there are: mlx-sidecar tags, summarize, generate, batch, calibrate, download, models,
-doctor; see mlx-sidecar --help.
+For people there are: mlx-sidecar tags, summarize, classify, generate, batch, calibrate, reproduce,
+download, models, doctor; see mlx-sidecar --help.
 """
 """For who starts a worker at a terminal and would wait for ever."""
 
@@ -104,9 +104,8 @@ def _parser() -> OneLineParser:
         prog="mlx-sidecar",
         description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
         "on stdout. protocol.md says which.",
-        epilog="For people: `mlx-sidecar tags FILE`, `summarize FILE`, `generate PROMPT`, `batch REQUESTS`, "
-        "`calibrate EXAMPLES`, "
-        "`download REPO`, `models`, `doctor`; each has its --help. "
+        epilog="For people: `mlx-sidecar tags FILE`, `summarize FILE`, `classify FILE`, `generate PROMPT`, "
+        "`batch REQUESTS`, `calibrate EXAMPLES`, `reproduce RECORD`, `download REPO`, `models`, `doctor`; each has its --help. "
         "Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
         allow_abbrev=False,
         # Without a width argparse imports shutil, with all that it can compress, to learn the terminal's.

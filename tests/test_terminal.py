@@ -310,3 +310,21 @@ def test_a_worker_on_a_pipe_is_silent() -> None:
     """The hint is for people."""
     done = run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_labels_are_named_by_flags_or_a_file(folder: Path) -> None:
+    """The one that fits, or with --multi those that do; with --scores all of them; with --json what the worker says."""
+    (folder / "labels").write_text("roses: flowers and gardens\n\nlaw\n", encoding="utf-8")
+    model = ("--model", "demo")
+    one = run("classify", *model, "--labels", "labels", "roses.txt", cwd=folder)
+    assert (one.returncode, one.stdout) == (0, "roses\n")
+    by_flag = run("classify", *model, "--label", "law", "--label", "roses: flowers", "--scores", "roses.txt", cwd=folder)
+    assert [line.split(" ", 1)[1] for line in by_flag.stdout.splitlines()] == ["roses", "law"]
+    several = ("--multi", "--min-score", "0", "--evidence", "--json", "roses.txt", "goal.md")
+    first, second = run("classify", *model, "--labels", "labels", *several, cwd=folder).stdout.splitlines()
+    assert sorted(json.loads(first)["labels"]) == sorted(json.loads(second)["labels"]) == ["law", "roses"]
+    assert json.loads(first)["path"] == "roses.txt"
+    assert len(json.loads(first)["evidence"]) == 2
+    for wrong in ([], ["--label", "a"], ["--label", "a", "--label", "b", "--min-score", "0.5"]):
+        refused = run("classify", *model, *wrong, "roses.txt", cwd=folder)
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)

@@ -132,7 +132,7 @@ def _item(line: _Numbered) -> Item:
     if isinstance(read, Refused):
         return Item(subject, line.digest, command, read.error)
     if not command_of(read.request).generates:
-        refusal = InvalidRequest(f"a batch takes generate-tags, summarize and generate, not '{command}'")
+        refusal = InvalidRequest(f"a batch takes generate-tags, summarize, classify and generate, not '{command}'")
         return Item(subject, line.digest, command, refusal)
     request = msgspec.structs.replace(read.request, id=None)
     return Item(subject, line.digest, command, Ask(request), read.warnings)

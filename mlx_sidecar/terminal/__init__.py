@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from mlx_sidecar.terminal.streams import open_closed
 
-COMMANDS = ("tags", "summarize", "generate", "batch", "calibrate", "download", "models", "doctor")
+COMMANDS = ("tags", "summarize", "classify", "generate", "batch", "calibrate", "download", "models", "doctor")
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
@@ -27,6 +27,10 @@ def run(arguments: Sequence[str]) -> NoReturn:
             from mlx_sidecar.terminal.summarize import summarize
 
             summarize(rest)
+        case "classify":
+            from mlx_sidecar.terminal.classify import classify
+
+            classify(rest)
         case "generate":
             from mlx_sidecar.terminal.generate import generate
 

@@ -43,7 +43,7 @@ def _batch(wanted: argparse.Namespace) -> int:
 def _parser() -> OneLineParser:
     about = " A request is known by its id, and without one by its line; one that has changed is answered again."
     made = parser("batch", "A file of requests, one JSON object a line.", EPILOG_OF_JOBS + about)
-    made.add_argument("requests", metavar="REQUESTS", help="generate-tags, summarize and generate, as in protocol.md")
+    made.add_argument("requests", metavar="REQUESTS", help="lines for generate-tags, summarize, classify, generate")
     made.add_argument("--out", metavar="RESULTS", required=True, type=some_text, help="append results here")
     add_model(made)
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlx_sidecar.protocol.responses import Quote, SentenceEvidence, Tags
+from mlx_sidecar.protocol.responses import Classified, Quote, SentenceEvidence, Tags
 
 _NOTHING = "nothing in the document"
 
@@ -17,6 +17,19 @@ def tag_lines(result: Tags) -> list[str]:
         lines.append(f"{score}{tag}")
         if isinstance(result.evidence, list):
             lines += quote_lines(result.evidence[number])
+    return lines
+
+
+def label_lines(result: Classified, *, with_scores: bool) -> list[str]:
+    """The labels that fit, or with scores all of them; below each that fits what it comes from, where that is known."""
+    fitting = result.labels if isinstance(result.labels, list) else [str(result.label)]
+    quotes = dict(zip(fitting, result.evidence, strict=True)) if isinstance(result.evidence, list) else {}
+    scores = {each.label: each.score for each in result.scores}
+    lines = list[str]()
+    for label in scores if with_scores else fitting:
+        lines.append(f"{scores[label]:.2f} {label}" if with_scores else label)
+        if label in quotes:
+            lines += quote_lines(quotes[label])
     return lines
 
 
