@@ -318,7 +318,9 @@ def test_labels_are_named_by_flags_or_a_file(folder: Path) -> None:
     model = ("--model", "demo")
     one = run("classify", *model, "--labels", "labels", "roses.txt", cwd=folder)
     assert (one.returncode, one.stdout) == (0, "roses\n")
-    by_flag = run("classify", *model, "--label", "law", "--label", "roses: flowers", "--scores", "roses.txt", cwd=folder)
+    by_flag = run(
+        "classify", *model, "--label", "law", "--label", "roses: flowers", "--scores", "roses.txt", cwd=folder
+    )
     assert [line.split(" ", 1)[1] for line in by_flag.stdout.splitlines()] == ["roses", "law"]
     several = ("--multi", "--min-score", "0", "--evidence", "--json", "roses.txt", "goal.md")
     first, second = run("classify", *model, "--labels", "labels", *several, cwd=folder).stdout.splitlines()

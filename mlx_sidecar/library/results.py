@@ -78,7 +78,7 @@ class Results:
 
         Raises ResultsInvalid, ResultsBusy, ResultsUnwritable.
         """
-        self._path, self._job, self._disk = path, job, disk
+        self._path, self.job, self._disk = path, job, disk
         # The last record of a subject counts: its digest, and whether asking again wouldn't change it.
         self._last: dict[Subject, tuple[str | None, bool]] = {}
         with self._disk_errors():
@@ -100,10 +100,15 @@ class Results:
         """Whether there is any record of this subject, with whatever digest."""
         return subject in self._last
 
+    @property
+    def size_bytes(self) -> int:
+        """How much is there."""
+        return os.fstat(self._fd).st_size
+
     def append(self, subject: Subject, digest: str | None, line: dict[str, Any]) -> None:
         """Add a record. Raises ResultsUnwritable; then nothing of it is in the file."""
         named = {name: value for name, value in msgspec.structs.asdict(subject).items() if value is not None}
-        record = {"job": self._job, **named, "digest": digest, **line}
+        record = {"job": self.job, **named, "digest": digest, **line}
         end = os.fstat(self._fd).st_size
         with self._disk_errors():
             try:
@@ -174,7 +179,7 @@ class Results:
             record = msgspec.json.decode(line, type=_Record)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise self._invalid(number) from None
-        if record.job != self._job:
+        if record.job != self.job:
             raise ResultsInvalid(
                 f"{self._path} holds the results of another job: another command, model or option; name another file"
             )

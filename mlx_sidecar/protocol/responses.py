@@ -153,6 +153,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     input_digest: Annotated[str, Meta(description="of the request's texts")]
     options: Annotated[dict[str, Any], Meta(description="the request's other fields, with their defaults")]
     seed: Annotated[int | None, Meta(description="also where the request had none and tokens were drawn")]
+    context_length: Annotated[int, Meta(description="of which a long document's parts depend")]
     versions: Versions
     device: str
 

@@ -48,6 +48,7 @@ def receipt_of(request: ReceiptRequest, model: LanguageModel) -> Generator[Pause
         input_digest=hashlib.sha256(msgspec.json.encode(_some(request, _TEXTS - {"receipt", "seed"}))).hexdigest(),
         options={"command": str(request.__struct_config__.tag), **_options(request)},
         seed=getattr(request, "seed", None),
+        context_length=model.context_length,
         versions=Versions(
             mlx_sidecar=__version__, mlx=found.mlx_version or "unknown", mlx_lm=found.mlx_lm_version or "unknown"
         ),

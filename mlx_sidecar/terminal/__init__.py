@@ -11,7 +11,18 @@ from typing import NoReturn
 
 from mlx_sidecar.terminal.streams import open_closed
 
-COMMANDS = ("tags", "summarize", "classify", "generate", "batch", "calibrate", "download", "models", "doctor")
+COMMANDS = (
+    "tags",
+    "summarize",
+    "classify",
+    "generate",
+    "batch",
+    "calibrate",
+    "reproduce",
+    "download",
+    "models",
+    "doctor",
+)
 
 
 def run(arguments: Sequence[str]) -> NoReturn:
@@ -43,6 +54,10 @@ def run(arguments: Sequence[str]) -> NoReturn:
             from mlx_sidecar.terminal.calibrate import calibrate
 
             calibrate(rest)
+        case "reproduce":
+            from mlx_sidecar.terminal.reproduce import reproduce
+
+            reproduce(rest)
         case "download":
             from mlx_sidecar.terminal.download import download
 

@@ -11,6 +11,7 @@ from typing import Any
 from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.library.folder import SUFFIXES, Folder
+from mlx_sidecar.library.receipts import options_of
 from mlx_sidecar.library.results import Results
 from mlx_sidecar.terminal.job import EPILOG_OF_JOBS, model_and_job, work
 
@@ -56,6 +57,6 @@ def work_through(
     results = Results(Path(wanted.out), job)
     try:
         paths = folder.to_do(results)
-        return work(wanted, model, results, folder.items(paths), len(paths))
+        return work(wanted, model, results, folder.items(paths), len(paths), options_of(ask("x").request))
     finally:
         results.close()

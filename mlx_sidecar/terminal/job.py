@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 
 from mlx_sidecar.client.aio import AsyncClient
 from mlx_sidecar.errors import ModelNotFound
+from mlx_sidecar.library import receipts
 from mlx_sidecar.library.item import Item, digest_of, job_of
 from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results
@@ -21,12 +22,15 @@ from mlx_sidecar.models.resolve import DEMO, absolute, is_folder
 from mlx_sidecar.terminal.endings import say
 from mlx_sidecar.terminal.flags import flags_of, model_of, print_json
 
+RecordRun = Callable[[AsyncClient], Awaitable[None]]
+
 EPILOG_OF_JOBS = (
     "Results are appended as JSON lines in the order in which they are ready; whatever ends the job, the same command "
     "goes on from there and asks nothing twice. What fails is recorded with its code; failures that are retryable are "
     "asked again by the next run, the others aren't. A kill loses nothing that was written, a power failure the last "
     "second or so, which is asked again. One file of results belongs to one command, model and set of options, and to "
-    "one job at a time. Exit code 1 if anything failed in this run."
+    "one job at a time. RESULTS.receipts says of each run what its answers depend on; see reproduce. "
+    "Exit code 1 if anything failed in this run."
 )
 
 
@@ -46,15 +50,27 @@ def _identity(model: str) -> str:
     return model
 
 
-def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterator[Item], total: int) -> int:
-    """Run the job; 1 if anything failed."""
+def work(
+    wanted: argparse.Namespace,
+    model: str,
+    results: Results,
+    items: Iterator[Item],
+    total: int,
+    request: dict[str, Any] | None = None,
+) -> int:
+    """Run the job; 1 if anything failed. `request` is what is asked of every item, where it is the same."""
     tally = Tally()
     if not results.is_locked:
         say("this disk has no locks, so nothing keeps another job from writing the same results; don't start one")
+
+    async def record_run(client: AsyncClient) -> None:
+        receipt = receipts.common_to_all((await client.ask(receipts.probe())).receipt)
+        receipts.append(Path(wanted.out), receipts.Run(results.job, results.size_bytes, receipt, request))
+
     if total:
         bar = _Bar(total)
         try:
-            asyncio.run(_run(model, flags_of(wanted), results, items, bar, tally))
+            asyncio.run(_run(model, flags_of(wanted), results, items, bar, tally, record_run))
         except KeyboardInterrupt:
             bar.stop()
             say(f"stopped with {total - tally.answered - tally.failed:,} to go; the same command goes on from there")
@@ -69,11 +85,18 @@ def work(wanted: argparse.Namespace, model: str, results: Results, items: Iterat
 
 
 async def _run(
-    model: str, flags: Sequence[str], results: Results, items: Iterator[Item], bar: _Bar, tally: Tally
+    model: str,
+    flags: Sequence[str],
+    results: Results,
+    items: Iterator[Item],
+    bar: _Bar,
+    tally: Tally,
+    record_run: RecordRun,
 ) -> None:
     async with AsyncClient(model, flags=flags, restarts=RESTARTS) as client:
         # First of all: without a model nothing is recorded.
         await client.model_info()
+        await record_run(client)
         bar.start()
         await Job(client, results, bar.report, tally).run(items)
 

@@ -334,6 +334,8 @@ export interface Receipt {
   options: { readonly [name: string]: unknown };
   /** also where the request had none and tokens were drawn */
   seed: number | null;
+  /** of which a long document's parts depend */
+  context_length: number;
   versions: Versions;
   device: string;
 }
