@@ -47,7 +47,7 @@ from mlx_sidecar.protocol.framing import Line
 from mlx_sidecar.protocol.requests import Cancel, Id, LoadModel, Shutdown, Status
 from mlx_sidecar.protocol.responses import Measure, RequestStatus
 from mlx_sidecar.stdio import line_size
-from mlx_sidecar.tasks.task import Await, Generate, Listen, Pause, Task
+from mlx_sidecar.tasks.task import Await, Generate, Listen, Pause, Task, Warn
 from mlx_sidecar.turns import Turns
 
 _RATE_WINDOW_S = 5.0
@@ -225,6 +225,9 @@ class Worker:
                 case Await(work):
                     self._awaiting[entry.number] = entry
                     work.when_done(partial(self._inbox.put, WorkDone(entry.number)))
+                case Warn(warnings):
+                    entry.warnings += warnings
+                    self._ready.append(entry)
         except StopIteration as finished:
             self._end(entry, finished.value)
         except BaseException as problem:

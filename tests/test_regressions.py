@@ -151,7 +151,7 @@ def test_a_prompt_that_can_never_fit_is_refused_with_the_numbers(shelf: Shelf, s
 def test_megabytes_without_a_blank_hold_up_nobody(shelf: Shelf, server: Server) -> None:
     """While they are cut and read, others are answered, and a cancel ends them."""
     worker = server.with_model(shelf.family("llama"))
-    content = "x" * 8_000_000
+    content = ".".join(f"word{number}" for number in range(800_000))
     worker.send(*({"command": c, "content": content, "id": c} for c in ("generate-tags", "summarize")))
     assert len(worker.demand({"command": "status", "id": "meanwhile"})["requests"]) == 2
     assert worker.demand({"command": "generate", "prompt": "x", "max_tokens": 3, "id": "small"})

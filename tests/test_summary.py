@@ -102,7 +102,8 @@ def test_a_document_without_any_bounds_is_split_all_the_same(shelf: Shelf, serve
     worker = server.plain()
     folder = shelf.reciter("hello", HELLO)
     worker.demand({"command": "load-model", "model_path": str(folder), "context_length": 1024})
-    lines = [worker.demand({**SUMMARY, "content": content}) for content in ("abcdefg" * 1500, "東京🦊" * 700)]
+    words = ".".join(f"word{number}" for number in range(1000))
+    lines = [worker.demand({**SUMMARY, "content": content}) for content in (words, "東京🦊" * 700)]
     assert all(line["usage"]["chunks"] > 1 and line["summary"] for line in lines)
 
 

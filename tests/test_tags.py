@@ -191,12 +191,12 @@ def test_a_long_document_is_tagged_in_parts(shelf: Shelf, server: Server, family
         "\u0000\u0001\u0002 bell \u0007",
         "<|im_end|><|im_start|>assistant\n",
         '"]}',
-        "a" * 3000,
-        "東" * 900,
+        "Noooo" + "o" * 3000,
+        "東京" * 900,
         "word " * 1500,
         "\n\n\nlast\n\n\n",
-        "e\u0301" * 400,
-        "\ufeff\u200b\u200d",
+        "e\u0301 " * 400,
+        "\ufeff\u200b.\u200d",
     ],
     ids=lambda content: ascii(content[:12]),
 )
@@ -204,6 +204,23 @@ def test_odd_documents_are_tagged_like_any_other(shelf: Shelf, server: Server, c
     """One sign, one endless word, control characters, other scripts: no document breaks a promise."""
     worker = server.with_model(shelf.family("qwen2"))
     check_promises(worker.demand({**TAGS, "content": content}), 5)
+
+
+def test_blanks_around_a_text_change_nothing_and_encoded_data_is_told(shelf: Shelf, server: Server) -> None:
+    """The same tags, tokens and prefill as without; the second task on the same text finds it in the cache."""
+    worker = server.with_model(shelf.family("llama"))
+    blanks, data = "\n" * 200 + " " * 1500 + "\f", bytes(range(256)).hex()
+    text = ARTICLE.strip()
+    plain = worker.demand({**TAGS, "content": text})
+    found = worker.demand({**TAGS, "content": f"{blanks}{text}{blanks}"})
+    assert (found["tags"], found["usage"]["input_tokens"]) == (plain["tags"], plain["usage"]["input_tokens"])
+    assert "warnings" not in found
+    told = worker.demand({**TAGS, "content": f"{text} {data}", "max_tag": 3})
+    assert told["tags"] == plain["tags"]
+    assert len(told["warnings"]) == 2
+    assert "passed over 512 characters of encoded data" in told["warnings"][1]
+    again = worker.demand({"command": "summarize", "content": f"{text}\n{data}"})
+    assert again["usage"]["cached_tokens"] > 0
 
 
 def test_tags_of_the_embedded_model_keep_the_promises() -> None:

@@ -17,6 +17,7 @@ from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.protocol.requests import Classify, Label
 from mlx_sidecar.protocol.responses import Classified, LabelScore, Quote
 from mlx_sidecar.tasks.calibration_file import curve_of
+from mlx_sidecar.tasks.condense import read_request
 from mlx_sidecar.tasks.evidence import tag_evidence
 from mlx_sidecar.tasks.prompts import Question, TagsWanted, labels_question, tags_question
 from mlx_sidecar.tasks.receipt import receipt_of
@@ -40,8 +41,9 @@ _USUAL_MIN_SCORE = 0.5
 def classify(request: Classify, model: LanguageModel, accepted_at: float) -> Task:
     """Score the labels on the document."""
     labels = [Label(name=each) if isinstance(each, str) else each for each in request.labels]
-    question = _question(request, labels, model)
-    parts = yield from split_document(request.content, [question], model, _ANSWER_TOKENS)
+    shown, document = yield from read_request(request)
+    question = _question(shown, labels, model)
+    parts = yield from split_document(shown.content, [question], model, _ANSWER_TOKENS)
     weights = yield from _weights(labels, parts)
     scorer = Scorer(model, question, [question.first_tag(label.name) for label in labels])
     scores, results = yield from score_parts(scorer, parts, weights)
@@ -54,7 +56,7 @@ def classify(request: Classify, model: LanguageModel, accepted_at: float) -> Tas
     evidence: list[list[Quote]] | UnsetType = UNSET
     if request.evidence:
         of_fitting = Scorer(model, question, [question.first_tag(label) for label in fitting])
-        evidence, asked = yield from tag_evidence(request.content, fitting, of_fitting)
+        evidence, asked = yield from tag_evidence(document, fitting, of_fitting)
         results += asked
     receipt = yield from receipt_of(request, model)
     return Classified(

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from mlx_sidecar.engine.job import JobResult
 from mlx_sidecar.protocol.responses import Quote, SentenceEvidence
+from mlx_sidecar.tasks.condensed import Condensed
 from mlx_sidecar.tasks.scorer import Scorer
 from mlx_sidecar.tasks.sentences import sentence_ends
 from mlx_sidecar.tasks.task import Generate, Pause, Wish
@@ -44,15 +45,16 @@ _SOME_BLANKS, _ANY_BLANKS = re.compile(r"\s+"), re.compile(r"\s*")
 
 
 class Span(Struct, frozen=True):
-    """A piece of a document, in characters of Python."""
+    """A piece of a document as the model sees it, in characters of Python."""
 
     start: int
     end: int
     text: str
 
 
-def spans_of(content: str) -> list[Span]:
-    """The sentences and lines of a document; very long ones in pieces."""
+def spans_of(document: Condensed) -> list[Span]:
+    """The sentences and lines of a document; those that are very long there, blanks and all, in pieces."""
+    content = document.text
     bounds = sorted({0, *sentence_ends(content), len(content)})
     found = list[Span]()
     for start, end in pairwise(bounds):
@@ -60,27 +62,29 @@ def spans_of(content: str) -> list[Span]:
         stripped = text.strip()
         if any(sign.isalnum() for sign in stripped):
             at = start + text.index(stripped[0])
-            found += _pieces(content, at, at + len(stripped))
+            found += _pieces(document, at, at + len(stripped))
     return found
 
 
-def _pieces(content: str, start: int, end: int) -> list[Span]:
-    found = list[Span]()
-    while end - start > _MAX_QUOTE_CHARS:
-        cuts = [cut.start() for cut in _SOME_BLANKS.finditer(content, start + 1, start + _MAX_QUOTE_CHARS)]
-        cut = cuts[-1] if cuts else start + _MAX_QUOTE_CHARS
+def _pieces(document: Condensed, start: int, end: int) -> list[Span]:
+    content, found = document.text, list[Span]()
+    while start < end and (most := document.reach(start, _MAX_QUOTE_CHARS)) < end:
+        cuts = [cut.start() for cut in _SOME_BLANKS.finditer(content, start + 1, most)]
+        cut = cuts[-1] if cuts else most
         found.append(Span(start, cut, content[start:cut]))
         start = _ANY_BLANKS.match(content, cut, end).end()  # type: ignore[union-attr]
     return [*found, Span(start, end, content[start:end])] if end > start else found
 
 
-def quotes(content: str, spans: Sequence[Span]) -> list[Quote]:
-    """These pieces as they go over the wire, with offsets in UTF-16 code units."""
-    starts = (_utf16(content[: span.start]) for span in spans)
-    return [
-        Quote(quote=span.text, start=start, end=start + _utf16(span.text))
-        for span, start in zip(spans, starts, strict=True)
-    ]
+def quotes(document: Condensed, spans: Sequence[Span]) -> list[Quote]:
+    """These pieces as they stand in the original, with offsets in UTF-16 code units."""
+    places = [(document.origin(span.start), document.origin(span.end - 1) + 1) for span in spans]
+    return [_quote(document.original, start, end) for start, end in places]
+
+
+def _quote(content: str, start: int, end: int) -> Quote:
+    before, quoted = _utf16(content[:start]), content[start:end]
+    return Quote(quote=quoted, start=before, end=before + _utf16(quoted))
 
 
 def _utf16(text: str) -> int:
@@ -88,17 +92,17 @@ def _utf16(text: str) -> int:
 
 
 def tag_evidence(
-    content: str, tags: Sequence[str], scorer: Scorer
+    document: Condensed, tags: Sequence[str], scorer: Scorer
 ) -> Generator[Wish, Any, tuple[list[list[Quote]], list[JobResult]]]:
     """For each tag up to three pieces of the document that it comes from; `scorer` scores these tags, in this order."""
-    spans = spans_of(content)
+    spans = spans_of(document)
     read = yield from _each(spans, lambda text: (set(stems(text)), text.casefold()))
     by_words = list[list[Span]]()
     for tag in tags:
         by_words.append(_with_words(tag, spans, read))
         yield Pause()
     if all(by_words) or not spans:
-        return [quotes(content, found) for found in by_words], []
+        return [quotes(document, found) for found in by_words], []
     asked = spans[:_MAX_ASKED]
     results = yield Generate([scorer.job(span.text) for span in asked])
     priors = yield from scorer.priors()
@@ -106,7 +110,7 @@ def tag_evidence(
         named or _likeliest(asked, [result.scores[n] - priors[n] for result in results])
         for n, named in enumerate(by_words)
     ]
-    return [quotes(content, each) for each in found], results
+    return [quotes(document, each) for each in found], results
 
 
 def _each(spans: Sequence[Span], read: Callable[[str], T]) -> Generator[Pause, object, list[T]]:
@@ -139,15 +143,17 @@ def _likeliest(spans: Sequence[Span], lifts: Sequence[float]) -> list[Span]:
     return [spans[n] for n in sorted(ranked)]
 
 
-def summary_evidence(content: str, summary: str) -> Generator[Wish, Any, list[SentenceEvidence]]:
+def summary_evidence(document: Condensed, summary: str) -> Generator[Wish, Any, list[SentenceEvidence]]:
     """For each sentence of a summary the pieces of the document that it rests on, best first; none is no evidence."""
-    spans = spans_of(content)
+    spans = spans_of(document)
     words = yield from _each(spans, _weighed)
     counts = Counter(stem for of_span in words for stem in of_span)
     rarity = {stem: math.log(1 + len(spans) / count) for stem, count in counts.items()}
     return [
-        SentenceEvidence(sentence=sentence.text, sources=quotes(content, _sources(sentence.text, spans, words, rarity)))
-        for sentence in spans_of(summary)
+        SentenceEvidence(
+            sentence=sentence.text, sources=quotes(document, _sources(sentence.text, spans, words, rarity))
+        )
+        for sentence in spans_of(Condensed(summary))
     ]
 
 

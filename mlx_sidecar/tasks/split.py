@@ -37,6 +37,8 @@ def split_document(
 ) -> Generator[Pause, object, list[str]]:
     """Parts of `content` that each fit the context together with any of these questions about it, and the answer.
 
+    What is blank is no part.
+
     Raises ContextTooLong where the context has no room for any document.
     """
     frame = max(len(model.render(question.about(""))) for question in questions)
@@ -47,7 +49,8 @@ def split_document(
             f"and the answer {answer_tokens}; load the model with a greater context_length",
             {"context_length": model.context_length, "instruction_tokens": frame, "answer_tokens": answer_tokens},
         )
-    return (yield from split(content, model.count, budget))
+    parts = yield from split(content, model.count, budget)
+    return [part for part in parts if part.strip()] or parts
 
 
 def split(content: str, count: Callable[[str], int], budget: int) -> Generator[Pause, object, list[str]]:

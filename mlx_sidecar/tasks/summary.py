@@ -10,6 +10,7 @@ from mlx_sidecar.engine.job import Job, JobResult, LanguageModel, Prose, TextFil
 from mlx_sidecar.errors import ContextTooLong, ModelUnsupported
 from mlx_sidecar.protocol.requests import Summarize, SummaryExample
 from mlx_sidecar.protocol.responses import Summary
+from mlx_sidecar.tasks.condense import read_request
 from mlx_sidecar.tasks.evidence import summary_evidence
 from mlx_sidecar.tasks.notes import says_nothing
 from mlx_sidecar.tasks.numbers import numbers_in
@@ -29,15 +30,16 @@ _NOTE_TOKENS = 200
 
 def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> Task:
     """Write the summary; parts are read in one batch, and their notes summarized in turn until one part is left."""
+    shown, document = yield from read_request(request)
     question = summary_question(
         model,
         SummaryWanted(request.style, request.max_words, request.language),
-        request.content,
-        [_example(each, request.style) for each in request.examples],
+        shown.content,
+        [_example(each, request.style) for each in shown.examples],
     )
-    note_question = summary_question(model, SummaryWanted(_NOTE_STYLE, language=request.language), request.content)
+    note_question = summary_question(model, SummaryWanted(_NOTE_STYLE, language=request.language), shown.content)
     answer_tokens = min(_answer_tokens(request), model.context_length // 4)
-    text, results, chunks, done = request.content, list[JobResult](), 0, 0.0
+    text, results, chunks, done = shown.content, list[JobResult](), 0, 0.0
     while True:
         parts = yield from split_document(text, (question, note_question), model, answer_tokens)
         chunks = chunks or len(parts)
@@ -51,7 +53,7 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         results += notes
         text = _joined(notes, text, model)
     (answer,) = yield Generate([_final_job(text, question, request, model)])
-    evidence = (yield from summary_evidence(request.content, answer.text)) if request.evidence else UNSET
+    evidence = (yield from summary_evidence(document, answer.text)) if request.evidence else UNSET
     receipt = yield from receipt_of(request, model)
     return Summary(
         summary=answer.text,

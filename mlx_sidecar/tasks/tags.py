@@ -15,6 +15,7 @@ from mlx_sidecar.protocol.responses import Quote, Tags
 from mlx_sidecar.tasks.calibration_file import Curve, curve_of
 from mlx_sidecar.tasks.candidates import candidates, in_order
 from mlx_sidecar.tasks.closed_tags import choose_tags, question_for, score_vocabulary
+from mlx_sidecar.tasks.condense import read_request
 from mlx_sidecar.tasks.evidence import tag_evidence
 from mlx_sidecar.tasks.found_tags import FoundTags, wants_scores, with_scores
 from mlx_sidecar.tasks.language import ENGLISH, language_of
@@ -37,11 +38,12 @@ _SCORED_PERCENT = 90.0
 
 def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: float) -> Task:
     """Find the tags of a document, and what else is wanted of them."""
+    shown, document = yield from read_request(request)
     find = choose_tags if request.vocabulary_mode == "only" else list_tags
-    found = yield from find(request, model)
+    found = yield from find(shown, model)
     evidence: list[list[Quote]] | UnsetType = UNSET
     if request.evidence:
-        evidence, asked = yield from tag_evidence(request.content, found.tags, found.scorer_of(found.tags))
+        evidence, asked = yield from tag_evidence(document, found.tags, found.scorer_of(found.tags))
         found.results += asked
     receipt = yield from receipt_of(request, model)
     return Tags(

@@ -45,7 +45,13 @@ class Await(Struct, frozen=True):
     work: Compilation[Any]
 
 
-Wish = Generate | Measure | Pause | Listen | Await
+class Warn(Struct, frozen=True):
+    """Let the response carry these warnings beside those that it has."""
+
+    warnings: tuple[str, ...]
+
+
+Wish = Generate | Measure | Pause | Listen | Await | Warn
 Task = Generator[Wish, Any, Result]
 """What it is sent: the results of a Generate, in their order; the message for a Listen; None for the others."""
 

@@ -9,6 +9,7 @@ import pytest
 from mlx_sidecar.engine.job import JobResult
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
+from mlx_sidecar.tasks.condensed import Condensed
 from mlx_sidecar.tasks.evidence import quotes, spans_of, summary_evidence
 from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Generate, Task
@@ -51,23 +52,25 @@ def tagged(answer: str, *scored: list[float]) -> Tags:
 
 def test_a_document_in_pieces() -> None:
     """Sentences and lines, without the blanks around them."""
-    assert [span.text for span in spans_of(DOCUMENT)] == [
+    assert [span.text for span in spans_of(Condensed(DOCUMENT))] == [
         "The council met on Monday 😀.",
         "It voted 7 to 4 against the ferry.",
         "Prices stay as they are",
         "The island's school closes in May; nobody protested.",
     ]
-    assert [DOCUMENT[span.start : span.end] for span in spans_of(DOCUMENT)] == [s.text for s in spans_of(DOCUMENT)]
-    assert spans_of("... --- \n\n !") == []
+    assert [DOCUMENT[span.start : span.end] for span in spans_of(Condensed(DOCUMENT))] == [
+        s.text for s in spans_of(Condensed(DOCUMENT))
+    ]
+    assert spans_of(Condensed("... --- \n\n !")) == []
 
 
 @pytest.mark.parametrize("text", ["word " * 500, "x" * 1000, "a, b; " * 200 + ".", "東京" * 500])
 def test_very_long_sentences_come_in_pieces(text: str) -> None:
     """Nothing but blanks is lost between them."""
-    spans = spans_of(text)
+    spans = spans_of(Condensed(text))
     assert all(0 < len(span.text) <= 320 for span in spans)
     assert "".join("".join(span.text.split()) for span in spans) == "".join(text.split())
-    check(quotes(text, spans), text)
+    check(quotes(Condensed(text), spans), text)
 
 
 def test_a_tag_whose_words_stand_in_the_document() -> None:
@@ -96,7 +99,7 @@ def test_a_tag_that_rests_on_nothing() -> None:
 def test_a_summary_s_sentences() -> None:
     """Each with the sentences it rests on; one that rests on nothing says so."""
     summary = "The council voted 7 to 4 against the ferry. The school on the island closes. Bananas are yellow."
-    found = finished(summary_evidence(DOCUMENT, summary))
+    found = finished(summary_evidence(Condensed(DOCUMENT), summary))
     assert [each.sentence for each in found] == [
         "The council voted 7 to 4 against the ferry.",
         "The school on the island closes.",
