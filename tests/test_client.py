@@ -129,18 +129,18 @@ def cycle() -> dict[str, Any]:
 
 
 MISUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "bytes": (lambda client: client.tags(b"x"), r"'content': expected str, got bytes"),
-    "number": (lambda client: client.tags(5), r"'content': expected str, got int 5"),
-    "none": (lambda client: client.summarize(None), r"'content': expected str, got null"),
+    "bytes": (lambda client: client.tags(b"x"), r"'content': expected a string, got bytes"),
+    "number": (lambda client: client.tags(5), r"'content': expected a string, got 5"),
+    "none": (lambda client: client.summarize(None), r"'content': expected a string, got null"),
     "bytes-inside": (lambda client: client.generate(messages=[Message(role="user", content=b"x")]), "bytes"),  # type: ignore[arg-type]
-    "no-list": (lambda client: client.tags("x", vocabulary="word"), r"'vocabulary': expected array"),
-    "no-texts": (lambda client: client.tags("x", vocabulary=[5]), r"'vocabulary.*expected str, got int 5"),
+    "no-list": (lambda client: client.tags("x", vocabulary="word"), r"'vocabulary': expected an array"),
+    "no-texts": (lambda client: client.tags("x", vocabulary=[5]), r"'vocabulary.*expected a string, got 5"),
     "cycle": (lambda client: client.generate("x", schema=cycle()), "nested"),
     "object": (lambda client: client.generate("x", schema={"x": object()}), "no place in JSON"),
-    "text-as-time": (lambda client: client.status(timeout_s="3"), r"'timeout_s': expected float"),
+    "text-as-time": (lambda client: client.status(timeout_s="3"), r"'timeout_s': expected a number"),
     "endless-time": (lambda client: client.status(timeout_s=float("inf")), "'timeout_s'"),
     "past-time": (lambda client: client.status(timeout_s=-1), "'timeout_s'"),
-    "stream": (lambda client: client.generate_stream(b"x"), r"'prompt': expected str"),
+    "stream": (lambda client: client.generate_stream(b"x"), r"'prompt': expected a string"),
 }
 
 

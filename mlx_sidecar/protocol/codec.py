@@ -26,6 +26,12 @@ UNKNOWN_COMMAND = "unknown"
 
 _AT_FIELD = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
+_TYPES = {
+    **{"str": "a string", "int": "an integer", "float": "a number", "bool": "a boolean"},
+    **{"array": "an array", "object": "an object"},
+}
+"""JSON's types by msgspec's names for them."""
+
 _MOST_WARNINGS = 8
 _SHOWN_CHARS = 60
 _ECHOED_CHARS = 128
@@ -158,13 +164,27 @@ def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) ->
     if not path:
         named = re.match(r"^field '([^']*)'", what)
         return InvalidParams(what, {"field": named[1]} if named else {})
-    expected, _, came_as = what.replace("`", "").partition(", got ")
-    expected = expected.removeprefix("Expected ")
-    if expected.startswith("Invalid enum value"):
+    expected = _in_words(what.removeprefix("Expected ").partition(", got ")[0])
+    if what.startswith("Invalid enum value"):
         expected = f"one of {', '.join(_allowed_values(kind, path))}"
-    came = _show(_lookup(value, path))
-    message = f"field '{path}': expected {expected}, got {f'{came_as} {came}' if came_as else came}"
+    message = f"field '{path}': expected {expected}, got {_show(_lookup(value, path))}"
     return InvalidParams(message, {"field": path, "expected": expected})
+
+
+def _in_words(expected: str) -> str:
+    """What msgspec expects, such as "`str | null` of length <= 64", as a sentence has it."""
+    found = re.fullmatch(r"`(?P<types>[^`]*)`(?P<length> of length)?(?: (?P<sign>[<>]=?) (?P<bound>\S+))?", expected)
+    if found is None:
+        return expected.replace("`", "")
+    types = found["types"].split(" | ")
+    words = " or ".join(_TYPES.get(each, each) for each in types)
+    if found["sign"] is None:
+        return words
+    bound = found["bound"].removesuffix(".0")
+    relation = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}[found["sign"]]
+    unit = (" entry" if "array" in types else " character") if found["length"] else ""
+    plural = {" entry": " entries", " character": " characters", "": ""}[unit]
+    return f"{words} of {relation} {bound}{unit if bound == '1' else plural}"
 
 
 def _allowed_values(kind: type[Request], path: str) -> list[str]:
@@ -218,10 +238,18 @@ def _kind(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return _kind(value)
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"an array of {len(value)} entries" if len(value) > 1 else "an array" if value else "an empty array"
+    if not isinstance(value, str | int | float | None):
+        # A caller in Python may give anything.
+        return type(value).__name__
     text = orjson.dumps(value, default=repr).decode()
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+    if len(text) <= _SHOWN_CHARS:
+        return text
+    length = f" ({len(value)} characters)" if isinstance(value, str) else ""
+    return f"{text[:_SHOWN_CHARS]}…{length}"
 
 
 def encode_response(address: Address, result: Result, warnings: tuple[str, ...] = ()) -> bytes:

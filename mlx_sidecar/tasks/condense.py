@@ -350,7 +350,8 @@ class _Table:
     def ended(self) -> Iterator[Cut]:
         """What to cut of it: the greater part, if there is very much. Another one begins."""
         start, share = self._start, self._numbers / max(self._said, 1)
-        if self._tokens and self.end - start > self._bounds.numbers and not 0 < share < _LEAST_SHARE_OF_NUMBERS:
+        is_table = not self._said or share >= _LEAST_SHARE_OF_NUMBERS
+        if self._tokens and is_table and self.end - start > self._bounds.numbers:
             shown = start + self._bounds.numbers // 4
             ends = [found.start() for found in _SEPARATOR.finditer(self._text, start + 1, shown)]
             yield Cut(ends[-1] if ends else shown, self.end, kind=_NUMBERS if share else _SIGNS)
