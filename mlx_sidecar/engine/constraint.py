@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mlx_sidecar.engine.compilation import Compilation, Compiler
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
-from mlx_sidecar.engine.json_schema.grammar import first_line, json_grammar, spelled
+from mlx_sidecar.engine.json_schema.grammar import checked_grammars, first_line, json_grammar, spelled
 from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.json_schema.limits import refuse_too_long
 from mlx_sidecar.engine.json_schema.regex import escaped
@@ -305,7 +305,7 @@ class Constraints:
                 return ListConstrained(matcher, self._eos_ids, size, self._vocabulary, penalty)
             case JsonSchema(schema):
                 text = spelled(schema)
-                patterns = "patternProperties" in text or ("propertyNames" in text and '"pattern"' in text)
+                patterns = "patternProperties" in text or "propertyNames" in text
                 return SchemaConstrained(matcher, self._eos_ids, size, self._quote_tokens(), patterns)
         return GrammarConstrained(matcher, self._eos_ids, size)
 
@@ -318,9 +318,9 @@ class Constraints:
                 return field, (field, lark), lambda: self._compile(field, str(LLMatcher.grammar_from_lark(lark)))
             case OneOf(choices):
                 return "choices", choices, lambda: self._compile("choices", _one_of("choices", choices))
-            case JsonSchema(schema):
+            case JsonSchema(schema, is_checked):
                 text = spelled(schema)
-                return "schema", ("schema", text), lambda: self._compile("schema", json_grammar(schema, text))
+                return "schema", ("schema", text, is_checked), lambda: self._compile_schema(schema, text, is_checked)
         raise TypeError(f"{type(constraint).__name__} is held to no grammar")
 
     def _prose(self, constraint: Prose) -> Constrained:
@@ -352,6 +352,17 @@ class Constraints:
         if matcher.is_error():
             raise InvalidParams(f"field '{field}'{_reason(matcher.get_error())}", {"field": field})
         return matcher
+
+    def _compile_schema(self, schema: dict[str, Any], text: str, is_checked: bool) -> LLMatcher:
+        if not is_checked:
+            return self._compile("schema", json_grammar(schema, text))
+        refused: InvalidParams | None = None
+        for grammar in checked_grammars(schema, text):
+            try:
+                return self._compile("schema", grammar())
+            except InvalidParams as problem:
+                refused = problem
+        raise refused or InvalidParams("field 'schema' can't be compiled", {"field": "schema"})
 
     def _ll_tokenizer(self) -> LLTokenizer:
         """Made once, whichever thread asks first."""

@@ -29,6 +29,8 @@ class JsonSchema(Struct, frozen=True):
     """The answer is JSON that obeys this schema."""
 
     schema: dict[str, Any]
+    is_checked: bool = False
+    """Afterwards: while decoding it is held to what a grammar can say."""
 
 
 class OneOf(Struct, frozen=True):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import gc
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Any, cast
 
@@ -36,6 +38,10 @@ _MOST_WARNINGS = 8
 _SHOWN_CHARS = 60
 _ECHOED_CHARS = 128
 _LONG_BYTES = 64 * 1024
+_LONG_NUMBER = re.compile(rb"[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}")
+"""What may be a number that orjson makes another one of."""
+
+_MOST_EXPONENT = 400
 
 
 class Address(Struct, frozen=True):
@@ -77,6 +83,8 @@ def decode(line: Line) -> Accepted | Refused:
         address = Address(_command_or_unknown(value), None)
         address = Address(address.command, _read_id(value))
         kind = _request_type(value)
+        if kind is Generate and isinstance(value.get("schema"), dict) and _LONG_NUMBER.search(line):
+            value["schema"] = _exact(line)["schema"]
         return Accepted(address, convert(value, kind), _unknown_fields(value, kind))
     except SidecarError as error:
         return Refused(address, error)
@@ -114,6 +122,24 @@ def _parsed(line: bytes) -> Any:
         return orjson.loads(line)
     finally:
         gc.enable()
+
+
+def _exact(line: Line) -> Any:
+    """The line with its numbers as written: an integer of any length, or a Decimal where no double is it."""
+    try:
+        return json.loads(cast("bytes", line), parse_float=_decimal)
+    except (ValueError, RecursionError):
+        raise InvalidParams(
+            f"field 'schema': it is nested too deep, or has a number beyond 10 to the power of {_MOST_EXPONENT}",
+            {"field": "schema"},
+        ) from None
+
+
+def _decimal(written: str) -> float | Decimal:
+    exact = Decimal(written)
+    if exact and abs(exact.adjusted()) > _MOST_EXPONENT:
+        raise ValueError
+    return exact if Decimal(repr(float(written))) != exact else float(written)
 
 
 def _command_or_unknown(value: dict[str, Any]) -> str:
@@ -284,8 +310,8 @@ def _encode(line: dict[str, Any]) -> bytes:
     try:
         raw = orjson.dumps(line)
     except TypeError:
-        # From a file name that isn't UTF-8.
-        raw = orjson.dumps(all_without_surrogates(line))
+        # A file name that isn't UTF-8, or an integer beyond 64 bits, which a receipt repeats and orjson can't write.
+        raw = json.dumps(all_without_surrogates(line), ensure_ascii=False, separators=(",", ":")).encode()
     # These three end a line for some readers; in UTF-8 their bytes stand for nothing else.
     raw = raw.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return raw.replace(b"\xc2\x85", b"\\u0085") + b"\n"

@@ -261,6 +261,10 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
         Meta(description="the text ends before the first of these to be complete"),
     ] = []
     schema: Annotated[dict[str, Any] | None, Meta(description="a JSON Schema that the answer obeys")] = None
+    schema_mode: Annotated[
+        Literal["strict", "check"] | None,
+        Meta(description="with `schema`; `strict` if not given. `check` takes what can only be checked afterwards"),
+    ] = None
     choices: Annotated[
         Annotated[list[NonEmpty], Meta(min_length=1, max_length=10_000)] | None,
         Meta(description="the answer is one of these"),
@@ -286,6 +290,8 @@ class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
             _refuse_unfinished(self.messages)
         if self.schema is not None and self.choices is not None:
             raise ValueError("takes 'schema' or 'choices', not both")
+        if self.schema_mode is not None and self.schema is None:
+            raise ValueError("field 'schema_mode': needs 'schema' beside it")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("field 'top_logprobs': needs 'logprobs' beside it")
         if self.constrained_logprobs and not self.logprobs:

@@ -224,6 +224,10 @@ class TokenScore(TopToken, frozen=True, kw_only=True):
 class Generated(Result, frozen=True, kw_only=True):
     text: str
     json: Annotated[Any, Meta(description="with `schema`: the parsed text; null where it isn't whole")] = UNSET
+    schema_violations: Annotated[
+        list[str] | UnsetType,
+        Meta(description='with `schema_mode` "check": what of the schema a whole answer breaks, absent where nothing'),
+    ] = UNSET
     reasoning: Annotated[str | UnsetType, Meta(description="with `thinking`")] = UNSET
     logprobs: Annotated[
         list[TokenScore] | UnsetType, Meta(description="with `logprobs`; of all tokens but the end token")

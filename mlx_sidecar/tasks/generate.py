@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from mlx_sidecar.engine.job import (
@@ -57,6 +57,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
     return Generated(
         text=answer.text,
         json=_value(answer) if request.schema is not None else UNSET,
+        schema_violations=_violations(request, answer),
         reasoning=answer.reasoning if request.thinking else UNSET,
         logprobs=[_token_score(each, request.top_logprobs) for each in answer.logprobs] if request.logprobs else UNSET,
         finish_reason=answer.finish_reason,
@@ -121,7 +122,7 @@ def _prompt(request: GenerateRequest, turns: Sequence[Turn], model: LanguageMode
 
 def _constraint(request: GenerateRequest) -> Constraint | None:
     if request.schema is not None:
-        return JsonSchema(request.schema)
+        return JsonSchema(request.schema, is_checked=request.schema_mode == "check")
     return OneOf(tuple(request.choices)) if request.choices is not None else None
 
 
@@ -154,3 +155,12 @@ def _finite(logprob: float) -> float:
 def _value(answer: JobResult) -> Any:
     """The JSON value, if the text has all of it: the beginning of a number is a number, too."""
     return exact_value(answer.text) if answer.finish_reason == "stop" else None
+
+
+def _violations(request: GenerateRequest, answer: JobResult) -> list[str] | UnsetType:
+    """What of the schema a whole answer breaks that was only to be checked."""
+    if request.schema is None or request.schema_mode != "check" or answer.finish_reason != "stop":
+        return UNSET
+    from mlx_sidecar.engine.json_schema.validator import violations
+
+    return violations(request.schema, answer.text) or UNSET

@@ -15,7 +15,7 @@ from mlx_sidecar.client import calls
 from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
 from mlx_sidecar.protocol.requests import Generate
-from mlx_sidecar.protocol.responses import FinishReason, Generated
+from mlx_sidecar.protocol.responses import Generated
 from mlx_sidecar.terminal.documents import STDIN, read, stream_to_terminal
 from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, client_of, given, parser, print_json
@@ -41,22 +41,27 @@ def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]])
         client.model_info()
         waiting.now("writing")
         if sys.stdout.isatty() and not wanted.json:
-            return _ended(wanted, stream_to_terminal(client, ask, waiting).finish_reason)
+            return _ended(wanted, stream_to_terminal(client, ask, waiting))
         result = client.ask(ask)
         waiting.stop()
         if wanted.json:
             print_json(msgspec.to_builtins(result))
         else:
             show(f"{result.text}\n")
-    return _ended(wanted, result.finish_reason)
+    return _ended(wanted, result)
 
 
-def _ended(wanted: argparse.Namespace, finish_reason: FinishReason) -> int:
-    """The exit code: what a schema was asked for, and was cut, is no answer."""
-    if wanted.schema is None or finish_reason == "stop":
+def _ended(wanted: argparse.Namespace, result: Generated) -> int:
+    """The exit code: what a schema was asked for, and was cut or breaks it, is no answer."""
+    if wanted.schema is None:
         return 0
-    say("the answer was cut before its end, so it doesn't obey the schema; allow more with --max-tokens")
-    return 1
+    if result.finish_reason != "stop":
+        say("the answer was cut before its end, so it doesn't obey the schema; allow more with --max-tokens")
+        return 1
+    broken = [] if isinstance(result.schema_violations, msgspec.UnsetType) else result.schema_violations
+    for each in broken:
+        say(f"the answer breaks the schema: {each}")
+    return 1 if broken else 0
 
 
 def _parser() -> OneLineParser:
@@ -65,6 +70,11 @@ def _parser() -> OneLineParser:
     made.add_argument("--system", metavar="TEXT", type=some_text, help="goes before everything else")
     made.add_argument("--max-tokens", metavar="N", type=at_least(1), help="(512)")
     made.add_argument("--schema", metavar="FILE", type=_json_of, help="a JSON Schema that the answer obeys")
+    made.add_argument(
+        "--schema-mode",
+        choices=("strict", "check"),
+        help="check: what of the schema can't be held to while decoding is checked afterwards (strict)",
+    )
     add_model(made)
     add_sampling(made)
     return made

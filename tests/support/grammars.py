@@ -18,13 +18,13 @@ class Grammars:
         size = tokenizer.backend.get_vocab_size()
         self._constraints = Constraints(tokenizer, self.vocabulary, size, tokenizer.eos_ids)
 
-    def make(self, schema: dict[str, Any]) -> Constrained:
+    def make(self, schema: dict[str, Any], *, is_checked: bool = False) -> Constrained:
         """What holds one answer to it."""
-        return self._constraints.make(JsonSchema(schema))
+        return self._constraints.make(JsonSchema(schema, is_checked))
 
-    def takes(self, schema: dict[str, Any], text: str) -> bool:
+    def takes(self, schema: dict[str, Any], text: str, *, is_checked: bool = False) -> bool:
         """Whether this may be the whole answer."""
-        constrained = self.make(schema)
+        constrained = self.make(schema, is_checked=is_checked)
         for token in self.tokenizer.encode(text):
             if not constrained.allowed()[token // 32] >> (token % 32) & 1:
                 return False

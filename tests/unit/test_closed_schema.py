@@ -188,6 +188,11 @@ CASES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     ),
     "names by their length": ({"type": "object", "propertyNames": {"minLength": 2}}, [{"xa": 1}], [{"a": 1}]),
     "names of any kind": ({"type": "object", "propertyNames": {"type": "string"}}, [{"a": 1}], []),
+    "unevaluated beside parts": (
+        {"allOf": [A, B], "unevaluatedProperties": False},
+        [{"a": 1, "b": 2}],
+        [{"a": 1, "b": 2, "c": 3}],
+    ),
     "keywords as names": (obj(allOf=INT, **{"$ref": TEXT}), [{"allOf": 1, "$ref": "x"}], [{"properties": {}}]),
 }
 

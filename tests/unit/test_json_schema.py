@@ -41,6 +41,23 @@ TAKEN: dict[str, dict[str, Any]] = {
         "type": "object",
         "properties": {f"p{n}": {"type": "integer", "multipleOf": n} for n in (7, 60, 1024)},
     },
+    "branches that lead back to themselves": {
+        "$ref": "#/$defs/cat",
+        "$defs": {
+            "cat": {
+                "type": "object",
+                "properties": {
+                    "kind": {"const": "cat"},
+                    "next": {
+                        "discriminator": {"propertyName": "kind"},
+                        "oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}],
+                    },
+                },
+                "required": ["kind"],
+            },
+            "dog": {"type": "object", "properties": {"kind": {"const": "dog"}}, "required": ["kind"]},
+        },
+    },
     "what nothing refers to": {"$defs": {"unused": {"not": {"type": "null"}}}, **TEXT},
 }
 

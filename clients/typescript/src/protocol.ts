@@ -235,6 +235,8 @@ export interface Generate {
   stop?: ReadonlyArray<string>;
   /** a JSON Schema that the answer obeys */
   schema?: { readonly [name: string]: unknown } | null;
+  /** with `schema`; `strict` if not given. `check` takes what can only be checked afterwards */
+  schema_mode?: "check" | "strict" | null;
   /** the answer is one of these */
   choices?: ReadonlyArray<string> | null;
   /** let a thinking model think first; the reasoning comes apart from the text; default false */
@@ -617,6 +619,8 @@ export interface GenerateResponse {
   text: string;
   /** with `schema`: the parsed text; null where it isn't whole */
   json?: unknown;
+  /** with `schema_mode` "check": what of the schema a whole answer breaks, absent where nothing */
+  schema_violations?: ReadonlyArray<string>;
   /** with `thinking` */
   reasoning?: string;
   /** with `logprobs`; of all tokens but the end token */

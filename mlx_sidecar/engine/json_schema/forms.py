@@ -50,7 +50,7 @@ def _simplify(schema: Schema, names: Names) -> Schema:
     if not isinstance(schema, dict):
         return schema
     simple = mapped(schema, "", lambda _, each: _simplify(each, names))
-    return _listed(_evaluated(_named(with_our_format(_counted(_effective(simple))), names)))
+    return _listed(_evaluated(_named(with_our_format(_counted(_effective(simple))), names), names))
 
 
 def _is_anything(value: Any) -> bool:
@@ -123,14 +123,16 @@ def _obeys(name: str, rule: dict[str, Any]) -> bool:
     return bool(fits) and rule.get("minLength", 0) <= len(name) <= rule.get("maxLength", len(name))
 
 
-def _evaluated(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without `unevaluatedProperties`, if there is another form."""
+def _evaluated(schema: dict[str, Any], names: Names) -> dict[str, Any]:
+    """Without `unevaluatedProperties`, if there is another form: to forbid other names is to close the object."""
     if "unevaluatedProperties" not in schema:
         return schema
     rest = {key: value for key, value in schema.items() if key != "unevaluatedProperties"}
     if "additionalProperties" in schema:
         return rest
     value = schema["unevaluatedProperties"]
+    if value is False and names.of(rest).has_names:
+        return rest
     alone = not any(key in schema for key in _APPLICATORS)
     return {**rest, "additionalProperties": value} if alone or value is True else schema
 

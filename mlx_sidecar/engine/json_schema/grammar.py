@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llguidance import LLMatcher
 
 from mlx_sidecar.engine.json_schema.closing import close
+from mlx_sidecar.engine.json_schema.exact import dumped, exact_grammar, unkept_number
 from mlx_sidecar.engine.json_schema.exclusive import separate
 from mlx_sidecar.engine.json_schema.forms import simplify
 from mlx_sidecar.engine.json_schema.held import (
@@ -17,10 +19,11 @@ from mlx_sidecar.engine.json_schema.held import (
     refuse_unsound,
     without_unused,
 )
-from mlx_sidecar.engine.json_schema.limits import refuse_too_complex, refuse_too_large
+from mlx_sidecar.engine.json_schema.limits import refuse_too_complex, refuse_too_large, refuse_too_long
 from mlx_sidecar.engine.json_schema.names import Names, Schema
+from mlx_sidecar.engine.json_schema.relaxed import barest, plainer, relaxed
 from mlx_sidecar.errors import InvalidParams
-from mlx_sidecar.protocol.schema_keywords import mapped
+from mlx_sidecar.protocol.schema_keywords import KEYWORDS, LIMITS, mapped
 
 _JSON_FORM = {
     # A model may go on with blanks between two values for ever, if it may write any.
@@ -33,13 +36,21 @@ _JSON_FORM = {
 }
 """How llguidance writes JSON."""
 
-_ORIGINS = ("$schema", "$id", "id", "$anchor")
+_READ = frozenset(
+    {
+        *("type", "enum", "const", "$ref", "$defs", "definitions", "allOf", "anyOf", "oneOf", "pattern", "format"),
+        *("properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"),
+        *("items", "prefixItems", "additionalItems", "minItems", "maxItems", "minLength", "maxLength", "multipleOf"),
+        *LIMITS,
+    }
+)
+"""The keywords that llguidance reads. Beside a reference that leads back to itself it takes no other, known or not."""
 
 
 def spelled(schema: dict[str, Any]) -> str:
     """A schema as JSON."""
     try:
-        return json.dumps(schema)
+        return dumped(schema)
     except RecursionError:
         raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
 
@@ -48,20 +59,63 @@ def json_grammar(schema: dict[str, Any], text: str) -> str:
     """The grammar of a schema, of which `text` is the JSON. Raises InvalidParams where there is none."""
     refuse_too_large(schema, text)
     refuse_options(schema)
+    with _told_by_name():
+        return _grammar(schema, compilable(schema))
+
+
+def checked_grammars(schema: dict[str, Any], text: str) -> Iterator[Callable[[], str]]:
+    """Grammars for a schema that an answer is checked against, from the tightest on: not every one can be compiled.
+
+    Raises InvalidParams where the schema isn't sound.
+    """
+    refuse_too_large(schema, text)
+    refuse_options(schema)
+    with _told_by_name():
+        simple = simplify(schema)
+        refuse_unsound(places_of(simple, Names(simple)), patterns=False)
+        held = relaxed(simple)
+    yield lambda: _checked_grammar(held)
+    yield lambda: _checked_grammar(plainer(held))
+    yield lambda: _checked_grammar(barest(held))
+
+
+def _checked_grammar(schema: dict[str, Any]) -> str:
+    with _told_by_name():
+        return _grammar(schema, compilable(schema, strict=False))
+
+
+def _grammar(schema: dict[str, Any], closed: dict[str, Any]) -> str:
+    text = dumped(closed)
+    refuse_too_large(closed, text)
+    refuse_too_complex(closed)
+    if pointer := unkept_number(places_of(closed, Names(closed))):
+        return _exact_grammar(schema, closed, pointer)
+    return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
+
+
+@contextmanager
+def _told_by_name() -> Iterator[None]:
     try:
-        closed = compilable(schema)
-        text = json.dumps(closed)
-        refuse_too_large(closed, text)
-        refuse_too_complex(closed)
-        return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
+        yield
     except RecursionError:
         raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
     except ValueError as problem:
         raise InvalidParams(f"field 'schema': {first_line(str(problem))}", {"field": "schema"}) from None
 
 
-def compilable(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema in forms that llguidance takes and holds to. Raises InvalidParams where it has none."""
+def _exact_grammar(schema: dict[str, Any], closed: dict[str, Any], pointer: str) -> str:
+    """Names the place where the number stands as the schema was given, if it's there."""
+    given = unkept_number(places_of(schema, Names(schema)))
+    lark = exact_grammar(closed, _JSON_FORM, given or pointer)
+    refuse_too_long("schema", [lark], most_bytes_each=len(lark.encode()))
+    return str(LLMatcher.grammar_from_lark(lark))
+
+
+def compilable(schema: dict[str, Any], *, strict: bool = True) -> dict[str, Any]:
+    """The schema in forms that llguidance takes and holds to. Raises InvalidParams where it has none.
+
+    If not strict, branches of a `oneOf` may hold together.
+    """
     simple = simplify(schema)
     names = Names(simple)
     places = places_of(simple, names)
@@ -69,16 +123,20 @@ def compilable(schema: dict[str, Any]) -> dict[str, Any]:
     refuse_unheld(places)
     refuse_too_complex(simple)
     used = without_unused(simple, places)
-    plain: dict[str, Any] = _plain(close(separate(used, Names(used), strict=True)))
+    plain: dict[str, Any] = _plain(close(separate(used, Names(used), strict=strict)))
     return plain
 
 
 def _plain(schema: Schema) -> Schema:
-    """Without what says where each schema comes from: references lead where they led without it."""
+    """With the keywords that are read, and with whatever else references lead into."""
     if not isinstance(schema, dict):
         return schema
-    plain = {key: value for key, value in schema.items() if key not in _ORIGINS}
+    plain = {key: value for key, value in schema.items() if key in _READ or _may_be_led_into(key, value)}
     return mapped(plain, "", lambda _, each: _plain(each))
+
+
+def _may_be_led_into(key: str, value: Any) -> bool:
+    return key not in KEYWORDS and isinstance(value, (dict, list))
 
 
 def first_line(message: str) -> str:

@@ -27,16 +27,16 @@ def refuse_options(schema: dict[str, Any]) -> None:
         )
 
 
-def refuse_unsound(places: dict[str, dict[str, Any]]) -> None:
-    """Raises InvalidParams where a keyword has a value that it can't have."""
+def refuse_unsound(places: dict[str, dict[str, Any]], *, patterns: bool = True) -> None:
+    """Raises InvalidParams where a keyword has a value that it can't have, or no pattern can be read."""
     for pointer, schema in places.items():
         for key, value in schema.items():
             expected = _EXPECTED.get(key)
             if expected is not None and not expected[1](value):
                 raise refusal(into(pointer, key), f"expected {expected[0]}")
-            if key == "pattern" and (reason := pattern_problem(value)):
+            if patterns and key == "pattern" and (reason := pattern_problem(value)):
                 raise refusal(into(pointer, key), reason)
-        for pattern in schema.get("patternProperties", ()):
+        for pattern in schema.get("patternProperties", ()) if patterns else ():
             if reason := pattern_problem(pattern):
                 raise refusal(into(into(pointer, "patternProperties"), pattern), reason)
 
