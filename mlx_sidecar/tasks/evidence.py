@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
@@ -40,6 +41,9 @@ _LEAST_SHARE = 0.2
 
 _TELLING = 2.0
 """Numbers, and words with a capital letter, weigh so much more than others."""
+
+_TWO_UNITS = re.compile("[\U00010000-\U0010ffff]")
+"""What takes two code units in UTF-16."""
 
 _SOME_BLANKS, _ANY_BLANKS = re.compile(r"\s+"), re.compile(r"\s*")
 
@@ -76,19 +80,23 @@ def _pieces(document: Condensed, start: int, end: int) -> list[Span]:
     return [*found, Span(start, end, content[start:end])] if end > start else found
 
 
-def quotes(document: Condensed, spans: Sequence[Span]) -> list[Quote]:
-    """These pieces as they stand in the original, with offsets in UTF-16 code units."""
-    places = [(document.origin(span.start), document.origin(span.end - 1) + 1) for span in spans]
-    return [_quote(document.original, start, end) for start, end in places]
+class Quoter:
+    """Quotes one document, which is gone through once however much is quoted."""
 
+    def __init__(self, document: Condensed) -> None:
+        self._document = document
+        self._wide = [found.start() for found in _TWO_UNITS.finditer(document.original)]
 
-def _quote(content: str, start: int, end: int) -> Quote:
-    before, quoted = _utf16(content[:start]), content[start:end]
-    return Quote(quote=quoted, start=before, end=before + _utf16(quoted))
+    def quotes(self, spans: Sequence[Span]) -> list[Quote]:
+        """These pieces as they stand in the original, with offsets in UTF-16 code units."""
+        origin = self._document.origin
+        return [self._quote(origin(span.start), origin(span.end - 1) + 1) for span in spans]
 
+    def _quote(self, start: int, end: int) -> Quote:
+        return Quote(quote=self._document.original[start:end], start=self._units(start), end=self._units(end))
 
-def _utf16(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    def _units(self, place: int) -> int:
+        return place + bisect_left(self._wide, place)
 
 
 def tag_evidence(
@@ -101,8 +109,9 @@ def tag_evidence(
     for tag in tags:
         by_words.append(_with_words(tag, spans, read))
         yield Pause()
+    quoter = Quoter(document)
     if all(by_words) or not spans:
-        return [quotes(document, found) for found in by_words], []
+        return [quoter.quotes(found) for found in by_words], []
     asked = spans[:_MAX_ASKED]
     results = yield Generate([scorer.job(span.text) for span in asked])
     priors = yield from scorer.priors()
@@ -110,7 +119,7 @@ def tag_evidence(
         named or _likeliest(asked, [result.scores[n] - priors[n] for result in results])
         for n, named in enumerate(by_words)
     ]
-    return [quotes(document, each) for each in found], results
+    return [quoter.quotes(each) for each in found], results
 
 
 def _each(spans: Sequence[Span], read: Callable[[str], T]) -> Generator[Pause, object, list[T]]:
@@ -148,11 +157,10 @@ def summary_evidence(document: Condensed, summary: str) -> Generator[Wish, Any, 
     spans = spans_of(document)
     words = yield from _each(spans, _weighed)
     counts = Counter(stem for of_span in words for stem in of_span)
+    quoter = Quoter(document)
     rarity = {stem: math.log(1 + len(spans) / count) for stem, count in counts.items()}
     return [
-        SentenceEvidence(
-            sentence=sentence.text, sources=quotes(document, _sources(sentence.text, spans, words, rarity))
-        )
+        SentenceEvidence(sentence=sentence.text, sources=quoter.quotes(_sources(sentence.text, spans, words, rarity)))
         for sentence in spans_of(Condensed(summary))
     ]
 

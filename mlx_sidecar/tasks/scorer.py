@@ -17,6 +17,9 @@ from mlx_sidecar.tasks.task import Generate, Wish, in_slices
 
 _PRIOR_SHARE = 0.5
 _MOST_PRIORS = 20_000
+_AT_ONCE = Continuations((), ()).most
+"""Of more texts in one job some are computed to their first token only."""
+
 _NO_DOCUMENTS = ("N/A", "This is a text.", "(no text)")
 
 
@@ -61,10 +64,10 @@ class Scorer:
         # Another request may let go of what is known while this one waits.
         found = {text: known[text] for n in wanted if (text := self.texts[n]) in known}
         missing = sorted({self.texts[n] for n in wanted} - found.keys())
-        if missing:
-            nothing = (0.0,) * len(missing)
-            results = yield Generate([self._job(content, tuple(missing), nothing) for content in _NO_DOCUMENTS])
-            for place, text in enumerate(missing):
+        for some in (missing[at : at + _AT_ONCE] for at in range(0, len(missing), _AT_ONCE)):
+            nothing = (0.0,) * len(some)
+            results = yield Generate([self._job(content, tuple(some), nothing) for content in _NO_DOCUMENTS])
+            for place, text in enumerate(some):
                 found[text] = known[text] = sum(result.scores[place] for result in results) / len(results)
         return {n: found[self.texts[n]] for n in wanted}
 

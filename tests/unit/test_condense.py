@@ -15,7 +15,7 @@ from mlx_sidecar.protocol.responses import Quote, Summary, Tags
 from mlx_sidecar.tasks.classify import classify
 from mlx_sidecar.tasks.condense import condense, read_request
 from mlx_sidecar.tasks.condensed import Condensed, Cut
-from mlx_sidecar.tasks.evidence import quotes, spans_of
+from mlx_sidecar.tasks.evidence import Quoter, spans_of
 from mlx_sidecar.tasks.summary import summarize
 from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Warn
@@ -193,7 +193,7 @@ def test_a_sentence_that_is_long_in_the_original_is_quoted_in_pieces() -> None:
     """No quote is longer than others, however few words are in it."""
     content = (" " * 150).join(TEXT.split())
     document = condensed(content)
-    found: list[Quote] = quotes(document, spans_of(document))
+    found: list[Quote] = Quoter(document).quotes(spans_of(document))
     assert " ".join(" ".join(check(found, content)).split()) == TEXT
     assert max(len(each.quote) for each in found) <= 320
 

@@ -10,7 +10,7 @@ from mlx_sidecar.engine.job import JobResult
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
 from mlx_sidecar.tasks.condensed import Condensed
-from mlx_sidecar.tasks.evidence import quotes, spans_of, summary_evidence
+from mlx_sidecar.tasks.evidence import Quoter, spans_of, summary_evidence
 from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Generate, Task
 from tests.unit.test_tasks import WordModel
@@ -64,13 +64,13 @@ def test_a_document_in_pieces() -> None:
     assert spans_of(Condensed("... --- \n\n !")) == []
 
 
-@pytest.mark.parametrize("text", ["word " * 500, "x" * 1000, "a, b; " * 200 + ".", "東京" * 500])
+@pytest.mark.parametrize("text", ["word " * 500, "😀 word " * 300, "x" * 1000, "a, b; " * 200 + ".", "東京" * 500])
 def test_very_long_sentences_come_in_pieces(text: str) -> None:
     """Nothing but blanks is lost between them."""
     spans = spans_of(Condensed(text))
     assert all(0 < len(span.text) <= 320 for span in spans)
     assert "".join("".join(span.text.split()) for span in spans) == "".join(text.split())
-    check(quotes(Condensed(text), spans), text)
+    check(Quoter(Condensed(text)).quotes(spans), text)
 
 
 def test_a_tag_whose_words_stand_in_the_document() -> None:
@@ -108,3 +108,13 @@ def test_a_summary_s_sentences() -> None:
     assert check(found[0].sources)[0] == "It voted 7 to 4 against the ferry."
     assert check(found[1].sources) == ["The island's school closes in May; nobody protested."]
     assert found[2].sources == []
+
+
+def test_a_number_belongs_to_what_it_counts() -> None:
+    """The full stop after "no." ends no sentence where a number follows; elsewhere it does."""
+    text = "Image no. 17 was withdrawn (see fig. 3). The answer is no. We stay at home."
+    assert [span.text for span in spans_of(Condensed(text))] == [
+        "Image no. 17 was withdrawn (see fig. 3).",
+        "The answer is no.",
+        "We stay at home.",
+    ]

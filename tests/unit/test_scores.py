@@ -163,3 +163,26 @@ def test_what_is_known_without_a_document_may_be_let_go_of_meanwhile() -> None:
 
     assert priors(("a",), forget=False) == [-7.0]
     assert priors(("a", "b"), forget=True) == [-7.0, -7.0]
+
+
+def test_priors_of_many_texts_are_all_computed_to_their_end() -> None:
+    """No job has more texts than are computed."""
+    model = WordModel(4000)
+    texts = tuple(f"text {n}" for n in range(600))
+    scorer = Scorer(model, tags_question(model, TagsWanted(), "x"), texts)
+    task, results, asked = scorer.priors(), None, list[str]()
+    found: list[float] = []
+    try:
+        while True:
+            wish = task.send(results)
+            assert isinstance(wish, Generate)
+            results = [_result(job, {}, -7.0) for job in wish.jobs]
+            for job in wish.jobs:
+                assert job.continuations is not None
+                assert len(job.continuations.texts) <= job.continuations.most
+            assert wish.jobs[0].continuations is not None
+            asked += wish.jobs[0].continuations.texts
+    except StopIteration as finished:
+        found = finished.value
+    assert found == [-7.0] * 600
+    assert sorted(asked) == sorted(texts)
