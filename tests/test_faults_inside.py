@@ -71,7 +71,7 @@ SUMMARY: dict[str, Any] = {"command": "summarize", "content": DOCUMENT}
         ("tasks.tags.split_document", TAGS),
         ("engine.constraint.Constrained.take", TAGS),
         ("engine.constraint.Constraints.make", TAGS),
-        ("engine.row.Row.result", SUMMARY),
+        ("engine.output.Output.result", SUMMARY),
         ("engine.prefix_cache.PrefixCache.keep", SUMMARY),
         ("engine.text.TextStream.feed", SUMMARY),
     ],
@@ -96,7 +96,7 @@ def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> No
         ("tasks.tags.split_document", TAGS),
         ("engine.loaded.LoadedModel.render", SUMMARY),
         ("engine.constraint.Constrained.take", TAGS),
-        ("engine.chooser.Chooser.__call__", SUMMARY),
+        ("engine.runner.sampler.sample", SUMMARY),
         ("engine.prefix_cache.PrefixCache.keep", SUMMARY),
     ],
 )
@@ -182,8 +182,8 @@ def test_a_bug_in_a_thread_ends_the_worker_with_1(room: str) -> None:
     "room",
     [
         "engine.text.TextStream.finish",
-        "engine.batch.Batch.remove",
-        "engine.chooser.Chooser.leave",
+        "engine.core.EngineCore.remove",
+        "engine.runner.model_runner.ModelRunner.remove",
         "engine.prefix_cache.PrefixCache.longest",
     ],
 )
@@ -204,7 +204,7 @@ def test_a_bug_while_a_request_is_cancelled_or_let_in_is_survived(shelf: Shelf, 
 
 
 @pytest.mark.parametrize(
-    "room", ["engine.batch.fair_order", "engine.chooser.choose", "engine.chooser.Chooser.__call__"]
+    "room", ["engine.admission.fair_order", "engine.sampling.choose", "engine.runner.sampler.sample"]
 )
 def test_a_step_that_always_fails_ends_each_request(shelf: Shelf, room: str) -> None:
     """Whoever is next is blamed, so nobody waits for ever; and the worker answers on."""

@@ -10,7 +10,8 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_sidecar.engine.memory import Budget, RowCost
-from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, as_tokens
+from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
+from mlx_sidecar.engine.tokens import as_tokens
 
 _NO_MORE = object()
 

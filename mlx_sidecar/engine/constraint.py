@@ -11,13 +11,13 @@ import json
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.compilation import Compilation, Compiler
@@ -52,6 +52,31 @@ class ConstraintError(Exception):
     """A sequence left its grammar. Says nothing of the text: exceptions are logged."""
 
 
+class _Reasoning(Struct, frozen=True):
+    """Where a sequence is that may think before it is held to its rules.
+
+    `opening` is the token that would begin the reasoning, None where it has begun;
+    the tokens of `marker` end it; without a marker it is over.
+    """
+
+    opening: int | None = None
+    marker: tuple[int, ...] = ()
+    latest: tuple[int, ...] = ()
+
+    def takes(self, token: int) -> bool:
+        """Whether this token is one of the reasoning."""
+        return bool(self.marker) and self.opening in (None, token)
+
+    def after(self, token: int) -> _Reasoning:
+        """Where the sequence is with this token."""
+        if not self.takes(token):
+            return _Reasoning()
+        if self.opening is not None:
+            return _Reasoning(None, self.marker)
+        latest = (*self.latest, token)[-len(self.marker) :]
+        return _Reasoning() if latest == self.marker else _Reasoning(None, self.marker, latest)
+
+
 class Constrained(ABC):
     """What one sequence may say next. Told of each of its tokens, asked before the next one is chosen.
 
@@ -62,35 +87,54 @@ class Constrained(ABC):
     def __init__(self, eos_ids: frozenset[int], vocabulary_size: int) -> None:
         self._eos_ids = eos_ids
         self._words = (vocabulary_size + 31) // 32
-        self._opening: int | None = None
-        self._marker: tuple[int, ...] = ()
-        self._latest: deque[int] = deque()
+        self._reasoning = _Reasoning()
+        self._held: list[int] = []
+        """The tokens that the rules were told of: all but those of the reasoning."""
+        self._past: list[tuple[_Reasoning, int, int]] = []
+        """What was there before each token: the reasoning, the number of held and of overruled tokens."""
         self._allowed_last: Bits | None = None
         self.overruled_tokens = 0
         """At how many tokens the model's own first choice was forbidden."""
         self.problem: BaseException | None = None
+
+    @property
+    def taken(self) -> int:
+        """How many tokens the sequence has."""
+        return len(self._past)
 
     def let_think(self, opening: int | None, marker: tuple[int, ...]) -> None:
         """Leave the sequence free from the token `opening` (None: from the start) until the tokens of `marker` came.
 
         It may do without any thinking: then it is held from its first token on.
         """
-        self._opening, self._latest = opening, deque(maxlen=len(marker))
-        self._marker = marker
+        self._reasoning = _Reasoning(opening, marker)
 
     def take(self, token: int, first_choice: int | None = None) -> None:
         """The sequence has this token now; `first_choice` is what the model alone would have taken."""
+        self._past.append((self._reasoning, len(self._held), self.overruled_tokens))
         if first_choice is not None and self._allowed_last is not None:
             self.overruled_tokens += not _isset_bits(self._allowed_last, first_choice)
         try:
-            if self._opening is not None:
-                self._open(token)
-            elif self._marker:
-                self._wait(token)
-            else:
+            reasoning, self._reasoning = self._reasoning, self._reasoning.after(token)
+            if not reasoning.takes(token):
+                self._held.append(token)
                 self._consume(token)
         except BaseException as problem:  # anything: see the class's docstring
             self.problem = problem
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """The sequence has these tokens, one after the other."""
+        for token in tokens:
+            self.take(token)
+
+    def rollback(self, count: int) -> None:
+        """Take the last `count` tokens back, as if they had never come."""
+        if count == 0:
+            return
+        self._reasoning, held, self.overruled_tokens = self._past[-count]
+        del self._past[-count:], self._held[held:]
+        self._allowed_last = None
+        self._rewind()
 
     def allowed(self) -> Bits:
         """The tokens that may be next, as bits."""
@@ -100,30 +144,19 @@ class Constrained(ABC):
     def _allowed_or_end(self) -> Bits:
         try:
             if self.problem is None:
-                return self._thinking() if self._marker else self._allowed()
+                return self._thinking() if self._reasoning.marker else self._allowed()
         except BaseException as problem:  # anything: see the class's docstring
             self.problem = problem
         return self._only(self._eos_ids)
 
     def _thinking(self) -> Bits:
-        if self._opening is not None:
+        if (opening := self._reasoning.opening) is not None:
             bits = self._allowed()
-            set_bits(bits, [self._opening], True)
+            set_bits(bits, [opening], True)
         else:
             bits = np.full(self._words, -1, dtype=np.int32)
             set_bits(bits, self._eos_ids, False)
         return bits
-
-    def _open(self, token: int) -> None:
-        thinks, self._opening = token == self._opening, None
-        if not thinks:
-            self._marker = ()
-            self._consume(token)
-
-    def _wait(self, token: int) -> None:
-        self._latest.append(token)
-        if tuple(self._latest) == self._marker:
-            self._marker = ()
 
     @property
     def is_complete(self) -> bool:
@@ -137,6 +170,10 @@ class Constrained(ABC):
     @abstractmethod
     def _consume(self, token: int) -> None:
         """A token was chosen."""
+
+    @abstractmethod
+    def _rewind(self) -> None:
+        """Tokens were taken back: only those of `_held` were chosen."""
 
     @abstractmethod
     def _allowed(self) -> Bits:
@@ -167,10 +204,19 @@ class GrammarConstrained(Constrained):
     def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
         super().__init__(eos_ids, vocabulary_size)
         self._matcher = matcher
+        self._matched = 0
+        """How many of the held tokens the matcher has; it takes none after the grammar's end."""
 
     def _consume(self, token: int) -> None:
         if not self._matcher.is_stopped():
             self._matcher.consume_token(token)
+            self._matched += 1
+
+    def _rewind(self) -> None:
+        excess = self._matched - len(self._held)
+        if excess > 0:
+            self._matcher.rollback(excess)
+            self._matched -= excess
 
     def _allowed(self) -> Bits:
         # The matcher stops before EOS; without EOS forced here, junk follows.
@@ -203,11 +249,21 @@ class SchemaConstrained(GrammarConstrained):
         self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int, quotes: QuoteTokens, patterns: bool
     ) -> None:
         super().__init__(matcher, eos_ids, vocabulary_size)
-        self._keys = JsonKeys(quotes, self._after if patterns else None)
+        self._quotes, self._patterns = quotes, patterns
+        self._keys = self._no_keys()
+
+    def _no_keys(self) -> JsonKeys:
+        return JsonKeys(self._quotes, self._after if self._patterns else None)
 
     def _consume(self, token: int) -> None:
         super()._consume(token)
         self._keys.take(token)
+
+    def _rewind(self) -> None:
+        super()._rewind()
+        self._keys = self._no_keys()
+        for token in self._held:
+            self._keys.take(token)
 
     def _allowed(self) -> Bits:
         return self._keys.without_repeats(super()._allowed())
@@ -243,6 +299,16 @@ class ListConstrained(GrammarConstrained):
 
     def _consume(self, token: int) -> None:
         super()._consume(token)
+        self._note(token)
+
+    def _rewind(self) -> None:
+        super()._rewind()
+        self._first_tokens.clear()
+        self._is_at_start = True
+        for token in self._held:
+            self._note(token)
+
+    def _note(self, token: int) -> None:
         text = self._vocabulary.bytes_of(token).decode("utf-8", "replace")
         if self._is_at_start and any(sign.isalpha() or sign == "\ufffd" for sign in text):
             self._first_tokens.add(token)

@@ -9,7 +9,7 @@ from mlx_sidecar.engine.job import EngineEvent, Job, ModelFacts, PrefixCacheUse
 from mlx_sidecar.errors import ContextTooLong, ModelNotLoaded, SidecarError
 
 if TYPE_CHECKING:
-    from mlx_sidecar.engine.batch import Batch
+    from mlx_sidecar.engine.core import EngineCore
     from mlx_sidecar.engine.loaded import LoadedModel
     from mlx_sidecar.engine.memory import Budget
     from mlx_sidecar.engine.plan import LoadPlan
@@ -22,7 +22,7 @@ class Engine:
         self._max_rows, self._prefix_cache_bytes = max_rows, prefix_cache_bytes
         self._memory_limit_bytes = memory_limit_bytes
         self._model: LoadedModel | None = None
-        self._batch: Batch | None = None
+        self._core: EngineCore | None = None
         self._next_ticket = 1
         self.is_loading = False
         self._made_room = False
@@ -31,7 +31,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether a step has anything to do."""
-        return self._batch is not None and len(self._batch) > 0
+        return self._core is not None and len(self._core) > 0
 
     @property
     def facts(self) -> ModelFacts | None:
@@ -53,9 +53,9 @@ class Engine:
     @property
     def prefix_cache_use(self) -> PrefixCacheUse:
         """How full the prefix cache is."""
-        if self._batch is None:
+        if self._core is None:
             return PrefixCacheUse(budget_bytes=self._prefix_cache_bytes)
-        return self._batch.prefix_cache_use
+        return self._core.prefix_cache.use
 
     def load(self, wanted: LoadPlan) -> Generator[float, None, ModelFacts]:
         """Replace the model; yields how far it is, 0 to 1.
@@ -86,9 +86,9 @@ class Engine:
     def unload(self) -> int:
         """Let the model go; gives the bytes of its weights."""
         freed = self._held_bytes
-        if self._batch is not None:
-            self._batch.close()
-        self._model = self._batch = None
+        if self._core is not None:
+            self._core.close()
+        self._model = self._core = None
         if freed:
             import gc
 
@@ -100,8 +100,8 @@ class Engine:
 
     def submit(self, jobs: Sequence[Job]) -> list[int]:
         """Queue jobs; gives a ticket for each. Raises SidecarError, and then none of them is queued."""
-        batch = self._batch
-        if batch is None:
+        core = self._core
+        if core is None:
             raise ModelNotLoaded("the model was unloaded; send load-model first")
         for job in jobs:
             self._check(job)
@@ -109,59 +109,59 @@ class Engine:
         group = self._next_ticket
         try:
             for job in jobs:
-                batch.add(self._next_ticket, group, job)
+                core.add(self._next_ticket, group, job)
                 tickets.append(self._next_ticket)
                 self._next_ticket += 1
         except BaseException:
             for ticket in tickets:
-                batch.remove(ticket)
+                core.remove(ticket)
             raise
         return tickets
 
     @property
     def generated_tokens(self) -> int:
         """How many tokens the loaded model has generated."""
-        return self._batch.generated_tokens if self._batch is not None else 0
+        return self._core.generated_tokens if self._core is not None else 0
 
     def cancel(self, ticket: int) -> str:
         """End a job before its time; gives its text so far."""
-        return self._batch.remove(ticket) if self._batch is not None else ""
+        return self._core.remove(ticket) if self._core is not None else ""
 
     def give_up(self) -> None:
         """Let all jobs go; the model stays."""
-        if self._batch is not None:
-            self._batch.close()
+        if self._core is not None:
+            self._core.close()
 
     def tokens_of(self, ticket: int) -> int:
         """How many tokens a job has generated so far."""
-        return self._batch.tokens_of(ticket) if self._batch is not None else 0
+        return self._core.tokens_of(ticket) if self._core is not None else 0
 
     def step(self) -> list[EngineEvent]:
         """Compute the next token of each running job."""
-        return self._batch.step() if self._batch is not None else []
+        return self._core.step() if self._core is not None else []
 
     def compute_ahead(self, beginnings: Sequence[Sequence[int]]) -> None:
         """Compute the beginnings of prompts that are likely to come, while there is nothing else to do."""
-        if self._batch is not None:
-            self._batch.ahead.add(beginnings)
+        if self._core is not None:
+            self._core.ahead.add(beginnings)
 
     def prepare_constraints(self) -> None:
         """Make what schemas, choices and tags need of the vocabulary, while there is nothing else to do."""
-        if self._batch is not None:
-            self._batch.ahead.then_make(self.model.constraints.prepare())
+        if self._core is not None:
+            self._core.ahead.then_make(self.model.constraints.prepare())
 
     @property
     def may_work_ahead(self) -> bool:
         """Whether there is something to compute that nobody waits for."""
-        return self._batch is not None and self._batch.ahead.has_work and not self.busy
+        return self._core is not None and self._core.ahead.has_work and not self.busy
 
     def work_ahead(self) -> None:
         """Compute a piece of it. What goes wrong is nobody's failure: nothing is computed ahead any more."""
-        assert self._batch is not None
+        assert self._core is not None
         try:
-            self._batch.ahead.step()
+            self._core.ahead.step()
         except BaseException:  # also a panic of native code
-            self._batch.ahead.stop()
+            self._core.ahead.stop()
 
     def _check(self, job: Job) -> None:
         limit = self.model.context_length
@@ -185,8 +185,10 @@ class Engine:
             self._made_room = True
 
     def _install(self, loaded: LoadedModel, budget: Budget) -> None:
-        from mlx_sidecar.engine.batch import Batch
+        from mlx_sidecar.engine import device
+        from mlx_sidecar.engine.core import EngineCore
         from mlx_sidecar.engine.prefix_cache import PrefixCache
 
+        device.keep_models_resident()
         self._model = loaded
-        self._batch = Batch(loaded, PrefixCache(self._prefix_cache_bytes), self._max_rows, budget)
+        self._core = EngineCore(loaded, PrefixCache(self._prefix_cache_bytes), self._max_rows, budget)

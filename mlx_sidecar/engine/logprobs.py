@@ -16,7 +16,7 @@ Pending = deque[tuple[mx.array, mx.array]]
 
 
 class LogprobRecorder:
-    """A logits processor that changes nothing: the first of its sequence, so that it sees the model's own logits.
+    """Keeps one sequence's log-probabilities: the model's own, before anything changes them, and the constrained ones.
 
     A step is queued before the token of the one before it is read, so it keeps a
     distribution until `take` says which token came of it.
@@ -27,10 +27,9 @@ class LogprobRecorder:
         self._pending, self._constrained = Pending(), Pending()
         self._found: list[TokenLogprob] = []
 
-    def __call__(self, _: mx.array, logits: mx.array) -> mx.array:
-        """Logits of shape (1, vocabulary), unchanged."""
+    def record(self, logits: mx.array) -> None:
+        """The model's own logits of the next token, shape (1, vocabulary)."""
         self._keep(self._pending, logits[0], self._top)
-        return logits
 
     def constrain(self, logits: mx.array, allowed: Bits | None) -> None:
         """The same token's logits after penalties, shape (vocabulary,), and which tokens the constraint allows."""
@@ -65,12 +64,12 @@ class LogprobRecorder:
         pending.append((likely, ids))
 
     def _of(self, pending: Pending, token: int) -> tuple[float, Ranked]:
-        likely, ids = pending.popleft()
-        numbers = np.array(ids)
-        scores = np.array(likely[ids]) if len(numbers) else np.array([])
-        ranked = np.lexsort((numbers, -scores))
-        top = tuple((self._vocabulary.bytes_of(int(numbers[n])), float(scores[n])) for n in ranked)
-        return float(np.array(likely[token])), top
+        # Picked by NumPy: MLX would do it behind the step that is queued by now, and hold the next one up.
+        likely, ids = (np.array(each) for each in pending.popleft())
+        scores = likely[ids]
+        ranked = np.lexsort((ids, -scores))
+        top = tuple((self._vocabulary.bytes_of(int(ids[n])), float(scores[n])) for n in ranked)
+        return float(likely[token]), top
 
     @property
     def found(self) -> tuple[TokenLogprob, ...]:

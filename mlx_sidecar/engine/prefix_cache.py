@@ -17,30 +17,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, RotatingKVCache, can_trim_prompt_cache, trim_prompt_cache
-from numpy.typing import NDArray
 
 from mlx_sidecar.engine.job import PrefixCacheUse
+from mlx_sidecar.engine.tokens import Tokens, as_tokens, common_length
 
-Tokens = NDArray[np.int32]
 Cache = list[Any]
 
 _MOST_ENTRIES = 256
 _SHORTEST_PREFIX = 16
 """Fewer tokens than this are quicker computed than copied."""
-
-
-def as_tokens(tokens: Sequence[int]) -> Tokens:
-    """Tokens in a form that is quick to compare."""
-    return np.array(tokens, dtype=np.int32)
-
-
-def common_length(one: Tokens, other: Tokens) -> int:
-    """How many tokens two sequences have in common at their beginning."""
-    shorter = min(len(one), len(other))
-    different = one[:shorter] != other[:shorter]
-    return int(different.argmax()) if different.any() else shorter
 
 
 def trimmed(cache: Cache, held: int, wanted: int) -> Cache:

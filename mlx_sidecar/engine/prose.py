@@ -61,6 +61,11 @@ class ProseConstrained(Constrained):
     def _consume(self, token: int) -> None:
         self._begun = self._read(self._number_tokens.texts.get(token, " ")) or ""
 
+    def _rewind(self) -> None:
+        self._begun = ""
+        for token in self._held:
+            self._consume(token)
+
     def _allowed(self) -> Bits:
         if self._begun not in self._after:
             self._after[self._begun] = self._bits()

@@ -18,11 +18,10 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.alone import LonePrompt
-from mlx_sidecar.engine.job import Continuations, EngineEvent, JobEnded, JobFailed, JobResult
+from mlx_sidecar.engine.job import Continuations, EngineEvent, Job, JobEnded, JobFailed, JobResult
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
-from mlx_sidecar.engine.row import Row
 from mlx_sidecar.engine.tokenizer import Tokenizer
 
 _PIECE_TOKENS = 256
@@ -117,9 +116,10 @@ def _log_probabilities(logits: Any) -> NDArray[np.float32]:
 
 
 class _Scored(Struct, frozen=True, eq=False):
-    """A row that has left the batch, and whose continuations are being scored."""
+    """A sequence that has left the batch, and whose continuations are being scored."""
 
-    row: Row
+    ticket: int
+    group: int
     result: JobResult
     scoring: Scoring
 
@@ -135,21 +135,21 @@ class ScoringQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, row: Row, result: JobResult) -> None:
-        """Score a row's continuations. Its prompt is in the prefix cache now, as far as anything may be kept."""
-        wanted = row.job.continuations
+    def add(self, ticket: int, group: int, job: Job, result: JobResult) -> None:
+        """Score a job's continuations. Its prompt is in the prefix cache now, as far as anything may be kept."""
+        wanted = job.continuations
         assert wanted is not None
         tokens = self._model.memo(
             ("continuations", wanted.opening, wanted.texts),
             lambda: tokens_after(self._model.tokenizer, wanted.opening, wanted.texts),
         )
-        prompt = row.job.prompt.tokens
+        prompt = job.prompt.tokens
         scoring = Scoring(self._model.network, self._kept, prompt, wanted, tokens, self._rows)
-        self._waiting.append(_Scored(row, result, scoring))
+        self._waiting.append(_Scored(ticket, group, result, scoring))
 
     def remove(self, ticket: int) -> None:
         """Score this job no more."""
-        self._waiting = [each for each in self._waiting if each.row.ticket != ticket]
+        self._waiting = [each for each in self._waiting if each.ticket != ticket]
 
     def clear(self) -> None:
         """Let all of them go."""
@@ -159,10 +159,10 @@ class ScoringQueue:
         """Compute one piece of one scoring. What goes wrong is that one's alone."""
         if not self._waiting:
             return []
-        others = (each for each in self._waiting if each.row.group != self._latest_group)
+        others = (each for each in self._waiting if each.group != self._latest_group)
         current = next(others, self._waiting[0])
-        self._latest_group = current.row.group
-        ticket = current.row.ticket
+        self._latest_group = current.group
+        ticket = current.ticket
         try:
             if not current.scoring.step():
                 return []

@@ -12,8 +12,8 @@ import pytest
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JsonSchema, Prompt, Sampling, TextCame
 from mlx_sidecar.engine.memory import Budget
+from mlx_sidecar.engine.output import Output
 from mlx_sidecar.engine.plan import plan
-from mlx_sidecar.engine.row import Row
 from mlx_sidecar.errors import OutOfMemory
 from tests.support.models import Shelf
 
@@ -43,8 +43,8 @@ def run(shelf: Shelf, jobs: list[Job], fails: Callable[[mx.array], bool] = lambd
     engine = Engine(max_rows=8, prefix_cache_bytes=0)
     for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
         pass
-    batch: Any = engine._batch
-    batch._model.network = Failing(batch._model.network, fails)
+    batch: Any = engine._core
+    batch.runner.network = Failing(batch.runner.network, fails)
     tickets = engine.submit(jobs)
     events: list[EngineEvent] = []
     while engine.busy:
@@ -103,14 +103,14 @@ def test_after_a_failure_they_run_together_again(shelf: Shelf) -> None:
     engine = Engine(max_rows=8, prefix_cache_bytes=0)
     for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
         pass
-    batch: Any = engine._batch
+    batch: Any = engine._core
     passes = iter(range(1, 10_000))
-    batch._model.network = Failing(batch._model.network, lambda _: next(passes) == 4)
+    batch.runner.network = Failing(batch.runner.network, lambda _: next(passes) == 4)
     engine.submit([Job(Prompt(list(range(start, start + 40))), max_tokens=40) for start in (100, 200, 300)])
     rows = []
     while engine.busy:
         engine.step()
-        rows.append(len(batch._rows))
+        rows.append(len(batch.scheduler.running))
     assert rows[-30:-5] == [3] * 25
 
 
@@ -119,15 +119,16 @@ def test_a_row_that_fails_wakes_those_that_wait(shelf: Shelf, monkeypatch: pytes
     engine = Engine(max_rows=1, prefix_cache_bytes=0)
     for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
         pass
-    failing, waiting = engine.submit(jobs()[:2])
-    sound = Row.take
+    failing_job, waiting_job = jobs()[:2]
+    failing, waiting = engine.submit([failing_job, waiting_job])
+    sound = Output.take
 
-    def take(row: Row, token: int, now: float) -> str:
-        if row.ticket == failing:
+    def take(output: Output, token: int, now: float) -> str:
+        if output.job is failing_job:
             raise ZeroDivisionError
-        return sound(row, token, now)
+        return sound(output, token, now)
 
-    monkeypatch.setattr(Row, "take", take)
+    monkeypatch.setattr(Output, "take", take)
     ended = {event.ticket for _ in range(60) for event in engine.step() if isinstance(event, JobEnded | JobFailed)}
     assert ended == {failing, waiting}
 
@@ -137,10 +138,10 @@ def test_memory_that_others_have_taken_fails_the_request_and_not_the_worker(shel
     engine = Engine(max_rows=8, prefix_cache_bytes=0)
     for _ in engine.load(plan(shelf.family("llama"), "llama", None, None)):
         pass
-    batch: Any = engine._batch
+    batch: Any = engine._core
     engine.submit(jobs()[:1])
     engine.step()
-    batch._budget = Taken()
+    batch.memory.budget = Taken()
     engine.submit(jobs()[1:2])
     events = list(itertools.chain.from_iterable(engine.step() for _ in range(40)))
     ended, failed = [each for each in events if isinstance(each, JobEnded | JobFailed)]
@@ -150,7 +151,7 @@ def test_memory_that_others_have_taken_fails_the_request_and_not_the_worker(shel
     needed = failed.problem.data["needed_bytes"]
     assert needed > failed.problem.data["available_bytes"] == 0
     assert f"take {needed // 1024} KiB, and 0 KiB can be had" in failed.problem.message
-    batch._budget = Budget(None)
+    batch.memory.budget = Budget(None)
     engine.submit(jobs()[:1])
     assert any(isinstance(event, JobEnded) for _ in range(40) for event in engine.step())
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, trim_prompt_cache
 
 from mlx_sidecar.engine.job import PrefixCacheUse
-from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache, as_tokens
+from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
+from mlx_sidecar.engine.tokens import as_tokens
 
 LAYER_BYTES, PLENTY = 2 * 256 * 4, 10**9
 """An `attention` layer has a number a token in its keys and in its values, for 256 tokens at once."""

@@ -91,7 +91,7 @@ def test_a_cancelled_scoring_is_gone(shelf: Shelf) -> None:
     engine = loaded(shelf, "llama")
     texts = tuple(f" text number {n}" for n in range(100))
     (ticket,) = engine.submit([job(engine, "x", texts=texts)])
-    while not engine._batch._scoring:  # type: ignore[union-attr]
+    while not engine._core.scoring:  # type: ignore[union-attr]
         assert not engine.step()
     assert not engine.step()
     engine.cancel(ticket)

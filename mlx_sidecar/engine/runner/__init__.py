@@ -1,0 +1,1 @@
+"""The model runner: the only part of the decode loop that touches MLX."""
