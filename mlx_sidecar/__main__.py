@@ -3,7 +3,7 @@
 import sys
 from typing import NoReturn
 
-from mlx_sidecar.outset import block_signals
+from mlx_sidecar.server.early_init import block_signals
 
 
 def main() -> NoReturn:
@@ -13,7 +13,7 @@ def main() -> NoReturn:
         from mlx_sidecar import terminal
 
         terminal.run(sys.argv[1:])
-    from mlx_sidecar.cli import run
+    from mlx_sidecar.server.main import run
 
     run()
 

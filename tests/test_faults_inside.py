@@ -5,12 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from mlx_sidecar.protocol.framing import LineSplitter
+from mlx_sidecar.server.io.stdin import Admission
+from mlx_sidecar.server.io.stdout import StdoutWriter
+from mlx_sidecar.server.start_order import StartOrder
 from tests.support.downloads import DOWNLOAD, assert_whole, tiny_hub, worker
 from tests.support.hub import Fault
 from tests.support.models import Shelf
@@ -41,11 +46,13 @@ FILE_BYTES = 20 * 512
 DOCUMENT = "Ships carry tea. They sail at night."
 
 
-def faulty(room: str, *flags: str, fault: str = "bug") -> Worker:
-    """A worker with a bug in this place; `under` gets the command that would start a sound one.
+def faulty(room: str | Callable[..., object], *flags: str, fault: str = "bug") -> Worker:
+    """A worker with a bug in this place: a function or method, or the name under which another module has it.
 
-    `fault` is what is put there, as an expression.
+    `fault` is what is put there, as an expression. `under` gets the command that would start a sound one.
     """
+    if not isinstance(room, str):
+        room = f"{room.__module__}.{room.__qualname__}".removeprefix("mlx_sidecar.")
     return Worker(*flags, under=[sys.executable, "-c", FAULTY.format(room=room, fault=fault)])
 
 
@@ -155,7 +162,7 @@ def test_a_bug_in_one_requests_sampling_leaves_the_batch_alone(
 
 def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
     """There is nothing to go on with, and the app may start another; each request is told."""
-    it = faulty("turns.Turns.now")
+    it = faulty(StartOrder.startable)
     try:
         assert it.ask({"command": "check-availability"})["code"] == "internal"
         assert it.process.wait(DEADLINE_S) == 1
@@ -165,8 +172,8 @@ def test_a_bug_in_the_loop_itself_ends_the_worker_with_1() -> None:
         it.kill()
 
 
-@pytest.mark.parametrize("room", ["stdio.LineSplitter.feed", "stdio.Admission.enter", "stdio._joined"])
-def test_a_bug_in_a_thread_ends_the_worker_with_1(room: str) -> None:
+@pytest.mark.parametrize("room", [LineSplitter.feed, Admission.enter, StdoutWriter.watch])
+def test_a_bug_in_a_thread_ends_the_worker_with_1(room: Callable[..., object]) -> None:
     """It would be deaf, or dumb, for the rest of its days; the app may start another."""
     it = faulty(room)
     try:
@@ -220,7 +227,7 @@ def test_a_step_that_always_fails_ends_each_request(shelf: Shelf, room: str) -> 
 
 def test_a_write_that_fails_ends_the_worker(shelf: Shelf) -> None:
     """As a stdout that is closed does: whatever it would compute, nobody can be told."""
-    it = faulty("stdio.os.write", "--model", str(shelf.endless()), fault="fails")
+    it = faulty("server.io.stdout.os.write", "--model", str(shelf.endless()), fault="fails")
     try:
         it.send({**TEXT, "max_tokens": 30_000})
         assert it.process.wait(DEADLINE_S) == 0

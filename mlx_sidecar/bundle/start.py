@@ -4,7 +4,7 @@ In a bundle that is this program, not Python, so `-c` and `-m` mean nothing to
 it. This script is no part of the package: the worker never imports it.
 """
 
-from mlx_sidecar.outset import block_signals
+from mlx_sidecar.server.early_init import block_signals
 
 # Before everything else: from here on a signal waits until there is a thread to take it.
 block_signals()

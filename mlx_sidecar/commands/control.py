@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from mlx_sidecar import __version__
 from mlx_sidecar.commands.download import status_of
-from mlx_sidecar.commands.handlers import answers
+from mlx_sidecar.commands.handlers import answers, handles
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.protocol.commands import COMMANDS
@@ -21,10 +21,10 @@ from mlx_sidecar.protocol.responses import (
     DeviceMemory,
     Memory,
     PrefixCacheStatus,
-    RequestStatus,
     ShutDown,
     WorkerStatus,
 )
+from mlx_sidecar.tasks.task import CancelRequests, DescribeRequests, RequestOverview, Task
 
 PROTOCOL_VERSION = 1
 
@@ -47,15 +47,16 @@ def check_availability(_: CheckAvailability, __: Call, ___: Services) -> Availab
     )
 
 
-@answers(Status)
-def status(_: Status, __: Call, services: Services) -> WorkerStatus:
+@handles(Status)
+def status(_: Status, __: Call, services: Services) -> Task:
     """What the worker is doing at this moment."""
+    overview: RequestOverview = yield DescribeRequests()
     cpu_percent, memory_bytes = services.process.use()
-    engine, requests = services.engine, services.board.requests()
+    engine, requests = services.engine, overview.requests
     active, peak, cached = device.memory_use() if "mlx.core" in sys.modules else (0, 0, 0)
     use = engine.prefix_cache_use
     return WorkerStatus(
-        state=_state(services, requests),
+        state=_state(services, overview),
         model=engine.facts.name if engine.facts else None,
         uptime_s=round(time.monotonic() - services.started_at, 3),
         cpu_percent=cpu_percent,
@@ -66,22 +67,23 @@ def status(_: Status, __: Call, services: Services) -> WorkerStatus:
         queued=sum(request.state == "queued" for request in requests),
         requests=requests,
         downloads=[status_of(download) for download in services.downloads.all],
-        tokens_per_s=services.board.tokens_per_s,
+        tokens_per_s=overview.tokens_per_s,
     )
 
 
-def _state(services: Services, requests: list[RequestStatus]) -> Literal["loading", "generating", "idle"]:
-    if services.engine.is_loading or services.board.is_starting:
+def _state(services: Services, overview: RequestOverview) -> Literal["loading", "generating", "idle"]:
+    if services.engine.is_loading or overview.is_starting:
         return "loading"
     # Also where a request of this kind has nothing for the engine yet, or no more.
-    at_work = any(each.state == "running" and COMMANDS[each.command].generates for each in requests)
+    at_work = any(each.state == "running" and COMMANDS[each.command].generates for each in overview.requests)
     return "generating" if at_work else "idle"
 
 
-@answers(Cancel)
-def cancel(request: Cancel, call: Call, services: Services) -> CancelCount:
+@handles(Cancel)
+def cancel(request: Cancel, _: Call, __: Services) -> Task:
     """End one request, or all before this one."""
-    return CancelCount(cancelled=services.board.cancel(request.target, before=call.number))
+    count: int = yield CancelRequests(request.target)
+    return CancelCount(cancelled=count)
 
 
 @answers(Shutdown)

@@ -16,11 +16,10 @@ from msgspec import UNSET, convert, structs
 from mlx_sidecar.commands.handlers import answers, handles
 from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
-from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts, TaskFile
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
 from mlx_sidecar.models.resolve import Location, absolute, at_path, in_cache
-from mlx_sidecar.protocol.requests import ListModels, LoadModel, ModelInfo, Request, UnloadModel
+from mlx_sidecar.protocol.requests import ListModels, LoadModel, ModelInfo, UnloadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
     Measure,
@@ -81,16 +80,6 @@ def _beginnings(model: LanguageModel) -> list[Sequence[int]]:
     from mlx_sidecar.tasks import prompts
 
     return prompts.beginnings(model)
-
-
-def left_behind(request: Request | None, engine: Engine, *, has_begun: bool) -> dict[str, str]:
-    """What a load that is ended from outside says of the model before it. Ask before its task is closed."""
-    if not isinstance(request, LoadModel):
-        return {}
-    if has_begun:
-        return {"previous_model": engine.previous_model}
-    # What the load before it has let go was never there for this one.
-    return {"previous_model": "kept" if engine.facts else "none"}
 
 
 def _plan(request: LoadModel) -> LoadPlan:

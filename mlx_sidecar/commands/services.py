@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from msgspec import Struct, field
 
@@ -11,28 +10,8 @@ from mlx_sidecar.engine import device
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.hub.downloads import Downloads
-from mlx_sidecar.protocol.requests import Id
-from mlx_sidecar.protocol.responses import RequestStatus
 
 _LEAST_WINDOW_S = 0.1
-
-
-class Board(Protocol):
-    """What the worker knows of all requests together."""
-
-    def cancel(self, target: Id | None, before: int) -> int:
-        """End the request with this id, or without one all that came before the request with number `before`."""
-
-    def requests(self) -> list[RequestStatus]:
-        """All requests that aren't answered yet, in the order they came."""
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether the model that the worker was started with is still to come."""
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Tokens generated a second, over the last few seconds."""
 
 
 class OwnProcess:
@@ -56,7 +35,6 @@ class Services(Struct):
     """The collaborators of all handlers."""
 
     engine: Engine
-    board: Board
     downloads: Downloads
     process: OwnProcess = field(default_factory=OwnProcess)
     started_at: float = field(default_factory=time.monotonic)

@@ -90,6 +90,12 @@ def decode(line: Line) -> Accepted | Refused:
         return Refused(address, error)
 
 
+class _Identified(Struct, frozen=True):
+    """Just the id. Converting to a struct takes half the time of converting to a union."""
+
+    id: Id | None = None
+
+
 class _Envelope(Struct, frozen=True):
     command: Any = None
     id: Any = None
@@ -149,7 +155,7 @@ def _command_or_unknown(value: dict[str, Any]) -> str:
 
 def _read_id(value: dict[str, Any]) -> str | int | None:
     try:
-        return cast("str | int | None", msgspec.convert(value.get("id"), Id | None))
+        return msgspec.convert(value, _Identified).id
     except msgspec.ValidationError:
         raise InvalidRequest(
             "'id' is a string of up to 128 characters or an integer within ±(2^53-1), "

@@ -11,12 +11,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.job import Constraint, Job, JobResult, LanguageModel, Sampling
-from mlx_sidecar.protocol.requests import ReceiptRequest, SampledRequest
-from mlx_sidecar.protocol.responses import Measure, Result, Timing, Usage
+from mlx_sidecar.protocol.requests import Id, ReceiptRequest, SampledRequest
+from mlx_sidecar.protocol.responses import Measure, RequestStatus, Result, Timing, Usage
 
 
 class Pause(Struct, frozen=True):
-    """Let the loop look at its inbox; there is more to do that takes time."""
+    """Let the loop look at its events; there is more to do that takes time."""
 
 
 class Generate(Struct, frozen=True):
@@ -51,9 +51,30 @@ class Warn(Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-Wish = Generate | Measure | Pause | Listen | Await | Warn
+class CancelRequests(Struct, frozen=True):
+    """End the request with this id, or without one all that came before; send back how many that were."""
+
+    target: Id | None
+
+
+class DescribeRequests(Struct, frozen=True):
+    """Send back a RequestOverview."""
+
+
+class RequestOverview(Struct, frozen=True):
+    """All requests that aren't answered yet, in the order they came, but for those that are answered at once."""
+
+    requests: list[RequestStatus]
+    is_starting: bool
+    """Whether the model that the worker was started with is still to come."""
+    tokens_per_s: float
+    """Generated over the last few seconds."""
+
+
+Wish = Generate | Measure | Pause | Listen | Await | Warn | CancelRequests | DescribeRequests
 Task = Generator[Wish, Any, Result]
-"""What it is sent: the results of a Generate, in their order; the message for a Listen; None for the others."""
+"""What it is sent: the results of a Generate, in their order; the message for a Listen; the answer to CancelRequests
+and DescribeRequests; None for the others."""
 
 
 def compiled(constraint: Constraint, model: LanguageModel) -> Generator[Wish, Any, Compilation[Any]]:

@@ -6,10 +6,10 @@ import json
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .laws import DEFAULT_LINE_BYTES, Book, Deviation, Line, read_line
 from .matching import Seen, mismatch
@@ -25,6 +25,48 @@ class LeftOut(Exception):
     """The worker doesn't have the flags that this transcript is about, and needn't."""
 
 
+class Connection(Protocol):
+    """A worker, as `Pipes` has it."""
+
+    @property
+    def stderr(self) -> str:
+        """What the worker has written to stderr so far."""
+
+    def allow(self, seconds: float) -> None:
+        """Set how long all that follows may take together, from now on; until this is called again."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of it; what a worker that has gone doesn't take is lost."""
+
+    def next_line(self) -> bytes | None:
+        """The next line without its LF; None at the end of stdout."""
+
+    def close(self, name: str) -> None:
+        """Close stdin or stdout."""
+
+    def ignore_stdout(self) -> None:
+        """Leave it open and read it no more."""
+
+    def signal(self, name: str) -> None:
+        """Send the worker a signal, named without its SIG."""
+
+    def insist(self, name: str) -> None:
+        """Send it again and again, until the worker ends."""
+
+    def kill_parent(self) -> None:
+        """Kill the process that started the worker."""
+
+    def wait(self) -> int:
+        """The exit code as a shell tells it, once the worker has ended."""
+
+    def kill(self) -> None:
+        """End the worker if it runs, and let go of everything."""
+
+
+Connect = Callable[[Sequence[str], Mapping[str, str], bool], Connection]
+"""Starts a worker: its command line, its environment, and whether another process starts it."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """Which worker, which model, and how long it may take over an answer."""
@@ -34,7 +76,7 @@ class Setup:
     deadline_s: float = 60.0
 
 
-def play(transcript: Transcript, setup: Setup) -> None:
+def play(transcript: Transcript, setup: Setup, connect: Connect = Pipes) -> None:
     """Play it to a new worker.
 
     Raises Deviation where the worker does what the protocol or the transcript forbids, LeftOut where it lacks a flag
@@ -47,7 +89,7 @@ def play(transcript: Transcript, setup: Setup) -> None:
         flags = [*transcript.flags, *transcript.optional_flags, *model]
         kept = {name: text for name, text in os.environ.items() if not name.startswith(_FOREIGN)}
         environment = {**kept, "HF_HOME": empty, "HF_HUB_OFFLINE": "1"}
-        pipes = Pipes([*setup.command, *filled(flags, places)], environment, transcript.has_parent)
+        pipes = connect([*setup.command, *filled(flags, places)], environment, transcript.has_parent)
         try:
             _Player(pipes, places, setup.deadline_s, _line_limit(flags)).play(transcript.steps)
         except Deviation as problem:
@@ -70,7 +112,7 @@ def _line_limit(flags: list[str]) -> int:
     return int(flags[flags.index(name) + 1]) if name in flags else DEFAULT_LINE_BYTES
 
 
-def _refuses_its_flags(pipes: Pipes) -> bool:
+def _refuses_its_flags(pipes: Connection) -> bool:
     try:
         pipes.allow(1)
         return pipes.wait() == _BAD_FLAG
@@ -79,7 +121,7 @@ def _refuses_its_flags(pipes: Pipes) -> bool:
 
 
 class _Player:
-    def __init__(self, pipes: Pipes, places: dict[str, str], deadline_s: float, max_line_bytes: int) -> None:
+    def __init__(self, pipes: Connection, places: dict[str, str], deadline_s: float, max_line_bytes: int) -> None:
         self._pipes, self._places, self._deadline_s = pipes, places, deadline_s
         self._book = Book(max_line_bytes)
         self._seen: Seen = {}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from mlx_sidecar.ledger import Entry, Ledger, Phase
 from mlx_sidecar.protocol.codec import Accepted, decode
-from mlx_sidecar.protocol.responses import ShutDown
-from mlx_sidecar.turns import Turns
+from mlx_sidecar.server.requests import ActiveRequest, RequestTable, Trigger
+from mlx_sidecar.server.start_order import StartOrder
 
 _FIELDS = {
     "load-model": '"model_path":"x"',
@@ -24,21 +21,13 @@ USES_NONE = ("download-model", "list-models", "check-availability")
 BARRIERS = ("load-model", "unload-model")
 
 
-class _Discard:
-    def write(self, line: bytes, when_written: Callable[[], None] | None = None) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-
 class Requests:
     """Requests that were accepted, and what became of them."""
 
     def __init__(self, max_concurrency: int = 16) -> None:
-        self._ledger = Ledger(_Discard(), lambda _: None)
-        self._turns = Turns(self._ledger, max_concurrency)
-        self._entries: dict[str, Entry] = {}
+        self._table = RequestTable()
+        self._order = StartOrder(max_concurrency)
+        self._by_name: dict[str, ActiveRequest] = {}
 
     def accept(self, *names: str) -> None:
         """Take requests that wait from now on."""
@@ -47,21 +36,20 @@ class Requests:
             fields = [f'"command":"{command}"', *filter(None, [_FIELDS.get(command)]), *([f'"id":"{name}"'] * has_id)]
             read = decode("{{{}}}".format(",".join(fields)).encode())
             assert isinstance(read, Accepted), read
-            entry = self._entries[name] = self._ledger.open(read.address, 0)
-            entry.request = read.request
+            self._by_name[name] = ActiveRequest.of(len(self._by_name), read.request, 0.0)
+            self._table.add(self._by_name[name])
 
     def start(self, *, is_loading: bool = False) -> list[str]:
         """Let all start that may, and say which."""
-        self._turns.may_have_come = True
-        started = []
-        for entry in self._turns.now(is_loading=is_loading):
-            entry.phase = Phase.RUNNING
-            started.append(next(name for name, each in self._entries.items() if each is entry))
-        return started
+        started = self._order.startable(self._table, is_loading=is_loading)
+        for request in started:
+            request.move(Trigger.START)
+        return [name for name, request in self._by_name.items() if request in started]
 
     def end(self, name: str) -> None:
         """Answer a request."""
-        self._ledger.end(self._entries[name], ShutDown(success=True))
+        self._by_name[name].move(Trigger.END)
+        self._table.remove(self._by_name[name])
 
 
 def holds_up(first: str, second: str) -> bool:

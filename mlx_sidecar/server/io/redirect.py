@@ -1,7 +1,4 @@
-"""Takes the standard descriptors aside.
-
-What a library, a child or native code prints reaches no protocol line, and waits for no reader.
-"""
+"""Redirects fds 0 to 2, so that stray output of libraries, children and native code can't reach the protocol stream."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Pipes(Struct, frozen=True):
     stderr: int
 
 
-def take_stdio_aside() -> Pipes:
+def redirect_stdio() -> Pipes:
     """Give private descriptors; then fd 1 and 2 are stderr for whoever prints, and fd 0 is /dev/null.
 
     A standard descriptor that is closed at the start counts as /dev/null.

@@ -1,52 +1,25 @@
-"""Flags and environment to settings; puts the real parts together; exit codes."""
+"""Settings: flags win over MLX_SIDECAR_… in the environment, which wins over the defaults."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from msgspec import Struct
 
 from mlx_sidecar import __version__
-from mlx_sidecar.aside import Pipes, take_stdio_aside
 from mlx_sidecar.engine import device
-from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.errors import ModelNotFound, SidecarError
-from mlx_sidecar.farewell import Farewell
 from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
-from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
-from mlx_sidecar.inbox import DownloadSaid, Inbox, OutputClosed, OutputWritten, ParentDied, SignalCame, ThreadFailed
-from mlx_sidecar.ledger import Ledger
-from mlx_sidecar.lifeline import LastResort, ParentWatch, SignalWatch, exit_code
-from mlx_sidecar.log import LEVELS, Log
 from mlx_sidecar.models.resolve import absolute, is_folder, resolve
 from mlx_sidecar.protocol.requests import LoadModel
-from mlx_sidecar.stdio import Admission, Reader, Writer
-from mlx_sidecar.worker import Ending, Worker
+from mlx_sidecar.server.io.log import LEVELS
 
 _ENVIRONMENT_PREFIX = "MLX_SIDECAR_"
-_MOST_HELD_LINES = 4
-"""How many of the longest lines may be in the worker at once; shorter ones up to --max-queue."""
-
 _OF_THE_MODEL = ("adapter_path", "calibration_path", "context_length")
 """Settings that go with --model."""
-
-_STDOUT_TIMEOUT_S = 1.5
-"""How long an ending that can't wait gives stdout's reader to take the last lines."""
-
-
-_HINT = """\
-mlx-sidecar reads lines of JSON here and answers them, such as {"command":"check-availability"}; Ctrl-D ends it.
-For people there are: mlx-sidecar tags, summarize, classify, generate, batch, calibrate, reproduce,
-download, models, doctor; see mlx-sidecar --help.
-"""
-"""For who starts a worker at a terminal and would wait for ever."""
 
 
 class Settings(Struct, frozen=True):
@@ -166,9 +139,9 @@ def _check_model(settings: Settings, parser: OneLineParser) -> None:
     if settings.calibration_path is not None and not _is_file(settings.calibration_path):
         parser.error(f"--calibration-path: '{settings.calibration_path:.200}' is not a file")
     try:
-        _startup_request(settings)
-    except SidecarError as problem:
-        parser.error(f"--model: {problem.message}")
+        startup_request(settings)
+    except SidecarError as error:
+        parser.error(f"--model: {error.message}")
 
 
 def _is_file(path: str) -> bool:
@@ -178,7 +151,7 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def _startup_request(settings: Settings) -> LoadModel | None:
+def startup_request(settings: Settings) -> LoadModel | None:
     """The load-model request that --model stands for. Raises ModelNotFound or InvalidParams."""
     model = settings.model
     if model is None:
@@ -188,71 +161,3 @@ def _startup_request(settings: Settings) -> LoadModel | None:
     if found.repo_id is not None:
         return LoadModel(repo_id=found.repo_id, **options)
     return LoadModel(model_path=model, **options)
-
-
-def run() -> NoReturn:
-    """Run the worker until its end, and end the process. Signals are blocked already."""
-    if not sys.argv[1:] and os.isatty(0):
-        sys.stderr.write(_HINT)
-    settings = parse_settings(sys.argv[1:], os.environ)
-    pipes = take_stdio_aside()
-    log, code = Log(settings.log_level, pipes.stderr), 1
-    try:
-        code = _work(settings, pipes, log)
-    except BaseException as problem:
-        log.write("critical", "a bug ended the worker", problem)
-    log.close(timeout_s=0.2)
-    # Not sys.exit: threads that wait for a pipe mustn't keep the process, and nothing is left to tidy up.
-    os._exit(code)
-
-
-def _work(settings: Settings, pipes: Pipes, log: Log) -> int:
-    inbox = Inbox()
-    admission = Admission(settings.max_queue, _MOST_HELD_LINES * settings.max_line_bytes)
-    writer = Writer(pipes.stdout, inbox)
-    writer.start()
-    ledger = Ledger(writer, admission.leave)
-    engine = Engine(
-        max_rows=settings.max_concurrency,
-        prefix_cache_bytes=settings.prefix_cache_bytes,
-        memory_limit_bytes=settings.memory_limit_bytes,
-    )
-    last_resort = LastResort(Farewell(inbox, ledger, writer, engine))
-    last_resort.start()
-    SignalWatch(inbox, last_resort).start()
-    ParentWatch(inbox, pipes.stdout, last_resort).start()
-    # The environment as it is now: loading a model forbids this process the hub.
-    downloads = Downloads(
-        lambda number, line: inbox.put(DownloadSaid(number, line)), os.environ, settings.download_stall_s
-    )
-    worker = Worker(inbox, ledger, engine, downloads, log, settings.max_concurrency)
-    if (request := _startup_request(settings)) is not None:
-        worker.load_at_start(request)
-    Reader(pipes.stdin, inbox, admission, settings.max_line_bytes).start()
-    ending = worker.run()
-    writer.close()
-    code = _wait_for_writer(inbox, ending)
-    if writer.failure:
-        log.write("critical", f"stdout can't be written: {writer.failure}; what wasn't is lost")
-        return 1
-    return code
-
-
-def _wait_for_writer(inbox: Inbox, ending: Ending) -> int:
-    """Until stdout has everything, or nobody is there to read it, or the time is up; gives the exit code.
-
-    A signal that comes now ends no request any more. It says how long the reader may take from then on.
-    """
-    code, deadline = ending.code, math.inf if ending.may_wait else time.monotonic() + _STDOUT_TIMEOUT_S
-    while (left := deadline - time.monotonic()) > 0:
-        for event in inbox.take(wait=True, timeout_s=None if left == math.inf else left):
-            match event:
-                case SignalCame(number):
-                    code, deadline = exit_code(number), min(deadline, time.monotonic() + _STDOUT_TIMEOUT_S)
-                case OutputWritten() | OutputClosed() | ParentDied():
-                    return code
-                case ThreadFailed():
-                    return 1
-                case _:
-                    pass
-    return code

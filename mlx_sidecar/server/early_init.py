@@ -1,4 +1,4 @@
-"""What can't wait: signals in hand, and the parent's number. Imported before anything else, and imports nothing."""
+"""Early initialisation: blocks signals and records the parent's PID. Imported before anything else; imports nothing."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import signal
 SIGNALS = tuple(
     number
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # nohup: who has it ignored wants the worker to outlive the terminal.
+    # nohup: a user who has it ignored wants the worker to outlive the terminal.
     if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
 )
 PARENT = os.getppid()
