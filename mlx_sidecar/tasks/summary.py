@@ -53,6 +53,8 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         results += notes
         text = _joined(notes, text, model)
     (answer,) = yield Generate([_final_job(text, question, request, model)])
+    if not answer.text.strip():
+        raise ModelUnsupported(_why_empty(answer))
     evidence = (yield from summary_evidence(document, answer.text)) if request.evidence else UNSET
     receipt = yield from receipt_of(request, model)
     return Summary(
@@ -63,6 +65,15 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         usage=usage_of([*results, answer], chunks),
         timing=timing_of([*results, answer], accepted_at),
     )
+
+
+def _why_empty(answer: JobResult) -> str:
+    """An empty summary is no success."""
+    if answer.reasoning:
+        return (
+            "the model thought up to its limit of tokens and wrote no summary; ask for more words or try another model"
+        )
+    return "the model wrote nothing that can stand as a summary; ask for another style or try another model"
 
 
 def _answer_tokens(request: Summarize) -> int:

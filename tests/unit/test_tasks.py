@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlx_sidecar.engine.compilation import Compilation
@@ -188,3 +189,11 @@ def test_no_control_character_is_in_a_summary() -> None:
             "the",
             "sun.",
         ]
+
+
+@pytest.mark.parametrize(("reasoning", "told"), [("", "wrote nothing"), ("Let me see", "thought up to its limit")])
+def test_an_empty_summary_is_an_error_that_says_what_to_do(reasoning: str, told: str) -> None:
+    """Of a model that thinks without end, or whose text was all filtered out."""
+    empty = msgspec.structs.replace(answer(" "), reasoning=reasoning)
+    with pytest.raises(ModelUnsupported, match=f"{told}.*try another model"):
+        play(summarize(Summarize(content="bees and honey"), WordModel(500), 0.0), [empty])
