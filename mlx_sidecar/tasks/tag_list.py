@@ -75,7 +75,9 @@ class TagReader:
     def __init__(self, max_words: int, vocabulary: Sequence[str]) -> None:
         self._max_words = max_words
         self._entries = frozenset(vocabulary)
-        self._most_cuts = max((len(_SEPARATORS.findall(tag)) for tag in self._entries), default=0)
+        # Behind a blank, as in a list, a "#" or "|" that an entry begins with looks like a separator.
+        self._most_cuts = max((len(_SEPARATORS.findall(f" {tag}")) for tag in self._entries), default=0)
+        self._like_prefaces = tuple(tag for tag in self._entries if _PREFACE.match(tag))
 
     def read(self, text: str, *, is_whole: bool = True) -> list[str]:
         """The tags in their order, each as often as it stands there. What has too many words is none.
@@ -93,16 +95,19 @@ class TagReader:
         return [tag for item in self._items(text, is_whole=True) if (tag := self._beginning(self._tag(item)))]
 
     def _items(self, text: str, *, is_whole: bool) -> list[str]:
-        text = _PREFACE.sub("", text, count=1)
+        if not text.lstrip().startswith(self._like_prefaces):
+            text = _PREFACE.sub("", text, count=1)
         bounds = [(0, 0), *(found.span() for found in _SEPARATORS.finditer(text)), (len(text), len(text))]
         items: list[str] = []
         at, last = 0, len(bounds) - 1
         while at < last:
             # An entry may hold a comma: the longest one that stands here is meant.
             ends = range(min(at + 1 + self._most_cuts, last), at, -1)
-            end = next((end for end in ends if self._entry(text[bounds[at][1] : bounds[end][0]])), at + 1)
+            spans = ((start, bounds[end][0], end) for end in ends for start in reversed(bounds[at]))
+            plain = (bounds[at][1], bounds[at + 1][0], at + 1)
+            start, stop, end = next((span for span in spans if self._entry(text[span[0] : span[1]])), plain)
             if end < last or is_whole:
-                items.append(text[bounds[at][1] : bounds[end][0]])
+                items.append(text[start:stop])
             at = end
         return items
 

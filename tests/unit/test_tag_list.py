@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mlx_sidecar.engine import tokenizer as tokenizers_of
@@ -165,3 +167,46 @@ def test_a_list_that_goes_in_circles_ends() -> None:
     """Two in a row that are there already are enough; one may be a slip."""
     assert ended_after("a, b, a, b, a, b", 9) == "a, b, a, b,"
     assert ended_after("a, a, b, b, c, c", 9) == "a, a, b, b, c, c"
+
+
+ODD_ENTRIES = [
+    *(
+        "Mercury (planet)",
+        "a:b",
+        "@home",
+        "50% off",
+        'say "hi"',
+        "one, two",
+        "🦊 fox",
+        "🏳️‍🌈",
+        ".gitignore",
+        "#work",
+        "#1",
+    ),
+    *(
+        "C#",
+        "-x",
+        "* star",
+        "1. first",
+        "[INST]",
+        "{}",
+        "</think>",
+        "a|b",
+        "a / b",
+        "back\\slash",
+        "sl/ash",
+    ),
+    *("quo'te", "'quoted'", '"q"', "`code`", "**bold**", "tags: x", "Tags", "…", "?", "a;b", "x、y", "$^.*+?()", "~-&"),
+    *("| pipe", "Foo.", "naïve cafe\u0301", "می‌خواهم", "a\u00a0b", "»x«", "שלום", "İ", "#a #b", "日本語（東京）"),
+]
+
+
+@pytest.mark.parametrize("entry", ODD_ENTRIES)
+@pytest.mark.parametrize("form", ["{}", "home, {}", "{}, home", "home, {}, cup", "home\n{}\ncup"])
+def test_any_entry_of_a_vocabulary_to_prefer_can_be_written(tokenizer: Tokenizer, entry: str, form: str) -> None:
+    """The prompt shows it, so the constraint mustn't forbid it; and it comes out as it was given."""
+    text, expected = form.replace("{}", entry), [entry if each == "{}" else each for each in re.split(", |\n", form)]
+    writing = Writing(tokenizer, 3, (entry,))
+    assert writing.takes(text)
+    assert writing.may_end()
+    assert TagReader(3, (entry,)).read(text) == expected
