@@ -1,0 +1,76 @@
+"""Rules of dashes, dotted lines, letters and few signs that come again and again."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from mlx_sidecar.tasks.condensed import Cut
+from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, CONTROLS, INVISIBLE, SYMBOL, Bounds, blocks
+from mlx_sidecar.tasks.task import Pause
+from mlx_sidecar.tasks.words import UNSPACED
+
+_REPEATED = "the same signs again and again"
+
+_WINDOW, _LONGEST_PERIOD = 32, 16
+"""A repetition that is twice as long as the window is always found."""
+
+_KEPT_ROUNDS = 3
+_SIGN_RUN = re.compile(rf"([^\w\s{INVISIBLE}{CONTROLS}]|_)\1{{7,}}")
+_SAID_WORD = re.compile(rf"\s|[{UNSPACED}].|.[{UNSPACED}]")
+_LETTERS, _ROUNDS_OF_LETTERS = 64, 128
+"""Characters of the same letter, and of the same few, from which on they are neither a word nor a song."""
+
+
+def repeated_rounds(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
+    """Few characters that come again and again: "- - - -", "&nbsp;&nbsp;", "aaaa"."""
+    done = 0
+    for at in range(0, len(text) - _WINDOW + 1, _WINDOW):
+        if at and at % CHARS_AT_ONCE == 0:
+            yield Pause()
+        if at >= done and (period := _period(text[at : at + _WINDOW])):
+            start, end = _run(text, at, period, done)
+            unit, done = text[start : start + period], end
+            if end - start > _most_of(unit, bounds):
+                stands_alone = not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum()
+                kept = 0 if unit.isalnum() and stands_alone else _KEPT_ROUNDS * period
+                yield Cut(start + kept, end, kind=_REPEATED)
+
+
+def _most_of(unit: str, bounds: Bounds) -> float:
+    """Up to how many characters this may repeat itself. A word that is said again and again is a text."""
+    if not SYMBOL.search(unit):
+        return bounds.rounds
+    if _SAID_WORD.search(unit):
+        return math.inf
+    return _LETTERS if len(unit) == 1 else _ROUNDS_OF_LETTERS
+
+
+def _period(window: str) -> int:
+    """After how many characters the window repeats itself; 0 where it doesn't, or is blank."""
+    period = window.find(window[:_LONGEST_PERIOD], 1)
+    repeats = 0 < period <= _LONGEST_PERIOD and window[period:] == window[:-period]
+    return period if repeats and not BLANKS.fullmatch(window) else 0
+
+
+def _run(text: str, at: int, period: int, least: int) -> tuple[int, int]:
+    """How far a repetition goes on around this place."""
+    start = at
+    while start > least and text[start - 1] == text[start - 1 + period]:
+        start -= 1
+    rounds = re.compile(f"(?:{re.escape(text[at : at + period])})+").match(text, at)
+    end = rounds.end() if rounds else at
+    while end < len(text) and text[end] == text[end - period]:
+        end += 1
+    return start, end
+
+
+def sign_runs(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
+    """Rules and dotted lines."""
+    for start, end in blocks(text):
+        if start:
+            yield Pause()
+        for found in _SIGN_RUN.finditer(text, start, end):
+            if len(found[0]) > bounds.signs:
+                yield Cut(found.start() + _KEPT_ROUNDS, found.end(), kind=_REPEATED)
