@@ -29,19 +29,19 @@ _OTHERS = {
     *("$recursiveRef", "$recursiveAnchor", "type", "enum", "const", "multipleOf", "pattern", "format", "required"),
     *("uniqueItems", "dependentRequired", "contentSchema", "contentEncoding", "contentMediaType"),
 }
-_ANNOTATIONS = {
+ANNOTATIONS = {
     *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
     # OpenAPI's, which pydantic and others write.
     *("discriminator", "example", "externalDocs", "xml"),
 }
-KEYWORDS = frozenset({*BY_NAME, *IN_LISTS, *ALONE, *LIMITS, *COUNTS, *_OTHERS, *_ANNOTATIONS})
+KEYWORDS = frozenset({*BY_NAME, *IN_LISTS, *ALONE, *LIMITS, *COUNTS, *_OTHERS, *ANNOTATIONS})
 
 FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}  # held while decoding
 )
 """The formats that answers are held to. Any other is an annotation."""
 
-_CONSTRAINTS = KEYWORDS - _ANNOTATIONS - {"$comment", "$id", "id", "$schema", "$defs", "definitions"}
+_CONSTRAINTS = KEYWORDS - ANNOTATIONS - {"$comment", "$id", "id", "$schema", "$defs", "definitions"}
 _MOST_LOOKED_AT = 20_000
 """Schemas in one: each takes some microseconds, and other requests wait."""
 

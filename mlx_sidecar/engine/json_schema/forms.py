@@ -1,6 +1,7 @@
 """Writes keywords of a JSON Schema that llguidance doesn't know, or can't say well, with others that it can.
 
-- What restricts nothing is dropped: `uniqueItems: false`, `minItems: 0`, `then` without `if`, unknown formats.
+- What restricts nothing is dropped: `uniqueItems: false`, `minItems: 0`, `then` without `if`, unknown formats; of the
+  parts of an `allOf`, those that another says already.
 - Counts that are written as 2.0 become integers.
 - `propertyNames` that any name obeys is dropped; one with a list of names, or a pattern, becomes `properties` or
   `patternProperties`.
@@ -18,6 +19,7 @@ from typing import Any
 from mlx_sidecar.engine.json_schema.formats import with_our_format
 from mlx_sidecar.engine.json_schema.names import Names, Schema
 from mlx_sidecar.engine.json_schema.regex import escaped, is_regex, matches, texts_of
+from mlx_sidecar.engine.json_schema.repeats import without_repeats
 from mlx_sidecar.protocol.schema_keywords import COUNTS, mapped
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
@@ -50,7 +52,8 @@ def _simplify(schema: Schema, names: Names) -> Schema:
     if not isinstance(schema, dict):
         return schema
     simple = mapped(schema, "", lambda _, each: _simplify(each, names))
-    return _listed(_evaluated(_named(with_our_format(_counted(_effective(simple))), names), names))
+    simple = without_repeats(with_our_format(_counted(_effective(simple))), names)
+    return _listed(_evaluated(_named(simple, names), names))
 
 
 def _is_anything(value: Any) -> bool:
