@@ -143,10 +143,11 @@ def _written(hint: Any, *, is_path: bool = False) -> str:
 def main() -> None:
     """Write them all. The project's formatter has the last word on their layout."""
     import subprocess
+    import sys
 
     for path, text in files(Path()).items():
         path.write_text(text, encoding="utf-8")
-    subprocess.run(["ruff", "format", "--quiet", CALLS], check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", CALLS], check=True)
 
 
 if __name__ == "__main__":
