@@ -83,7 +83,7 @@ def together(count: int, call: Callable[[int], Any]) -> list[Future[Any]]:
 
 def test_every_command_has_its_method(kind: Any, shelf: Shelf, tmp_path: Path) -> None:
     """Typed arguments, typed results."""
-    folder = str(shelf.reciter("tags", Script("river\n")))
+    folder = str(shelf.reciter("tags", Script("river lake")))
     with make(kind) as client:
         assert client.check_availability().protocol == 1
         with pytest.raises(ModelNotLoaded, match="load-model"):

@@ -77,10 +77,10 @@ def test_markers_in_messages_are_plain_text(shelf: Shelf, server: Server, role: 
 
 
 def test_the_worker_looks_for_no_sentinel_in_a_document(shelf: Shelf, server: Server) -> None:
-    """Template syntax and control characters in a document are text like any other."""
+    """Template syntax and private characters in a document are text like any other."""
     folder = shelf.family("llama", tokenizer="chatml")
     worker = server.with_model(folder)
-    for text in ("{{ messages }}", "{% raw %}", "\u0000", "\ue000\uf8ff", "\ufffd", "{content}", "%s %(x)s", "$A"):
+    for text in ("{{ messages }}", "{% raw %}", "\ue000\uf8ff", "\ufffd", "{content}", "%s %(x)s", "$A"):
         marked, words = f"alpha {text} alpha", "alpha beta alpha"
         grown = input_tokens(worker, "summarize", marked) - input_tokens(worker, "summarize", words)
         assert grown == plain_length(folder, marked, []) - plain_length(folder, words, []), text

@@ -123,7 +123,8 @@ class EngineCore:
         for ticket, token in tokens:
             events += self._advance_or_fail(self._active[ticket], token, now, leaving)
         try:
-            self.runner.remove(leaving)
+            if leaving:
+                self.runner.remove(leaving)
         except BaseException as problem:  # the same holds for what is left of the batch
             events += self._recover(problem)
         if not len(self):

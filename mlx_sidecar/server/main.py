@@ -44,8 +44,7 @@ _STDOUT_TIMEOUT_S = 1.5
 
 _HINT = """\
 mlx-sidecar reads lines of JSON here and answers them, such as {"command":"check-availability"}; Ctrl-D ends it.
-For people there are: mlx-sidecar tags, summarize, classify, generate, batch, calibrate, reproduce,
-download, models, doctor; see mlx-sidecar --help.
+For people there are mlx-sidecar tags, summarize, classify, generate, download, doctor and more: mlx-sidecar --help.
 """
 """For who starts a worker at a terminal and would wait for ever."""
 
