@@ -1,4 +1,12 @@
-"""The specification that PyInstaller carries out, and what has to be set right in what it finds."""
+"""The specification that PyInstaller carries out, and what has to be set right in what it finds.
+
+PyInstaller's own additions to the start are left out: they import multiprocessing and zipfile for programs that read
+their own source (2026-11-26).
+
+A bundle has no links on Linux: Tauri and zip programs turn them into copies or drop them, and the wheels' libraries
+find each other without. On macOS PyInstaller rewrites where libraries are looked for, to the top of the folder, and
+MLX (0.32) looks for its kernels beside its library as it was loaded: so both are put there.
+"""
 
 from __future__ import annotations
 

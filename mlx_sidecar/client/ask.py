@@ -1,4 +1,11 @@
-"""What a call of a client is: a request that was checked, and who hears of its progress."""
+"""What a call of a client is: a request that was checked, and who hears of its progress.
+
+`Client` and `AsyncClient` turn the functions of `calls` into methods through `ParamSpec`, so both have the same
+arguments. The price: `help(client.tags)` shows the description, but not the arguments.
+
+`Client` and `AsyncClient` turn the functions of `calls` into methods through `ParamSpec`, so both have the same
+arguments. The price: `help(client.tags)` shows the description, but not the arguments.
+"""
 
 from __future__ import annotations
 

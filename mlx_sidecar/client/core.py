@@ -2,6 +2,9 @@
 
 Owns which calls are pending, and whether a worker runs. Refuses to know of processes, threads, loops and clocks; what
 drives it (`blocking`, `aio`) sees to it that nothing in here happens twice at a time.
+
+A line without an id that says `message_too_large` fails the longest pending call (2026-11-26): the worker couldn't
+read the id, and each such line stands for one request that was too long, so that request and no other fails.
 """
 
 from __future__ import annotations

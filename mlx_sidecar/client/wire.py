@@ -1,4 +1,8 @@
-"""Requests to lines, lines to what they say. No I/O; knows nothing of who asked."""
+"""Requests to lines, lines to what they say. No I/O; knows nothing of who asked.
+
+The client checks the shape of each line (2026-11-26). A line that has none ends the worker: a call to a program that
+isn't the worker would otherwise wait for ever. The client ignores unknown fields and passes on unknown codes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Which prompts are prefilled when: fairly between requests, within a step's tokens and within memory. No MLX."""
+"""Which prompts are prefilled when: fairly between requests, within a step's tokens and within memory. No MLX.
+
+Memory that no sequence needs is freed before a sequence is refused: where one doesn't fit and nothing runs, the
+device finishes what is queued, and the prefix cache shrinks (2026-11-26).
+"""
 
 from __future__ import annotations
 

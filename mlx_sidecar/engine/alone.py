@@ -1,4 +1,8 @@
-"""Prompts that are computed by themselves, outside of the batch, piece by piece."""
+"""Prompts that are computed by themselves, outside of the batch, piece by piece.
+
+`Ahead`: after a load the loop computes what all prompts of the tasks begin with, in pieces of 64 tokens, as long as
+no request waits. What is computed by then serves the first request (2026-11-28).
+"""
 
 from __future__ import annotations
 

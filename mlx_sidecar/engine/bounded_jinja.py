@@ -6,6 +6,12 @@ takes what its body holds, and whatever Python does with a value in one go takes
 the value's size *beforehand*, since such a step can't be stopped: operators,
 calls, filters, comparisons, text that comes out. One unit is about a character
 copied; a step of the interpreter counts as ten.
+
+Each template's syntax tree gets charges where the sandbox isn't asked (rounds of loops, macros, comparisons, slices,
+keys); the environment charges the rest. Rendering isn't moved to a process of its own, because it belongs to each
+request, and isn't bounded by a timer, which C doesn't hear. 70 templates of current models, in five conversations
+each, came out as from transformers, to the byte, with at most a fifth of the budget used; a rendering takes about
+twice its time, some tens of microseconds (2026-11-26).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The device: what it is, what memory it has, and what only Metal does. The seam between CPU and GPU."""
+"""The device: what it is, what memory it has, and what only Metal does. The seam between CPU and GPU.
+
+Without `mlx.core.compile` on the CPU eight texts under a schema on the embedded model came 1.13 times as fast (5
+pairs under load), the first token as soon (2026-11-26; see `leave_the_compiler_alone`).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """Loads a model in two parts: everything but its weights, which shows what is wrong with it, then the weights.
 
 The weights are read piece by piece, so that progress is real and a cancel is obeyed between two pieces.
+
+What the weights take is counted from the network, since mlx_lm leaves out what it doesn't need and unpacks what it
+can't use; that needs headers that can be believed (`models/safetensors.py`) and a network that can be built at all
+(`models/counts.py`).
 """
 
 from __future__ import annotations

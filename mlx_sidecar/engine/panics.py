@@ -1,4 +1,8 @@
-"""Panics of native code written in Rust, which come as a BaseException that no `except Exception` sees."""
+"""Panics of native code written in Rust, which come as a BaseException that no `except Exception` sees.
+
+Requests are therefore held by `except BaseException` (`server/task_runner.py`). Signals are waited for, so no handler
+of a signal raises in the main thread, and nothing else is caught by it (2026-11-26).
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,10 @@ sliding windows that are full and of state-space layers can't, so they serve
 only prompts that begin with all of their tokens. (mlx_lm's LRUPromptCache keeps
 its entries in a trie of tokens, and looking up a short prompt beside a long
 entry takes it time with the square of the entry's length.)
+
+Prompts say where they will be cut again: after the system text, after the document (`Prompt.reusable`). Sliding
+windows and state-space layers can't be cut back, so their prompts are computed in segments that end there, and the
+cache is kept at each of these points (2026-11-21).
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Holds free prose to its source: no number that the source hasn't, and hardly a word of the prompt's examples."""
+"""Holds free prose to its source: no number that the source hasn't, and hardly a word of the prompt's examples.
+
+The mask knows numbers only: which tokens may begin, continue or end one of the document's. It costs a copy of a bit
+mask each step. For models under a billion parameters, 6 nats off for words that stand in the built-in examples and
+not in the document: SmolLM2 wrote of a city council in 5 of 40 summaries, and of "Version 2.3" in 5 more; with it in
+none (2026-11-29).
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,11 @@ Where that second text isn't the first one in disguise, the template looked at
 what the contents say. Then only the markers in them are replaced, and the text
 is what the template makes of contents without markers. The marks around the
 reasoning of an assistant's message are never replaced: they are the model's own.
+
+Placeholders for contents were the first way; but templates read contents (`</think>`, `/no_think`), move and repeat
+them. Following each character through Jinja's operators was another way; it must know every filter. 70 templates of
+current models, in all orders of one and two turns, gave transformers' tokens; a rendering takes tens of microseconds
+(2026-11-29).
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ Every sequence that isn't greedy draws by numbers of its own, made of its seed
 and the position, so that its text doesn't depend on who else is in the batch.
 One number a token is all that is drawn: the token is where the running sum of
 the probabilities passes it.
+
+Noise on each logit was the other way; these numbers are made outside of MLX, so they don't depend on its version or
+on the batch. Where a grammar leaves few tokens (a sixteenth of the vocabulary), only those are looked at
+(2026-11-21).
 """
 
 from __future__ import annotations

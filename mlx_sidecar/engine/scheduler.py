@@ -3,6 +3,13 @@
 What prompts have in common is computed once: the scheduler takes it from the
 prefix cache if one prompt came before the other, copies it from the other
 sequence while that runs, and lets a prompt wait for it if both came at once.
+
+A prompt that waits for another copies what they share from that sequence's cache (attention) or takes it out of the
+prefix cache (everything else). With `--prefix-cache-bytes 0` no prompt waits and nothing is shared (2026-11-21).
+
+State-space models are prefilled one by one: mlx_lm's mamba takes the padding of a batched prefill into its state, and
+texts came out different from those computed alone. Decoding together is sound. In that one prefill slot a short
+prompt preempts a long one, once after each of its chunks, so both get on (2026-11-21).
 """
 
 from __future__ import annotations

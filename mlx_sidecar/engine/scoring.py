@@ -3,6 +3,9 @@
 The prompt is computed once. Its last token's logits give the first token of
 every text; texts of more tokens are then computed side by side, on copies of the
 prompt's cache. All of it comes in pieces, so that a running batch isn't held up.
+
+A job asks for scores with `continuations`; the runner prefills its sequence in the batch like any other, and scores
+it piece by piece afterwards.
 """
 
 from __future__ import annotations

@@ -5,6 +5,14 @@ with `tokenizers`, which spares the import of transformers (over a second).
 Where transformers would build something else from the folder, transformers
 builds it. Both end as the same `tokenizers.Tokenizer`; a test holds them to
 encoding alike.
+
+`tokenizers` reads tokenizer.json alone for a generic tokenizer class with a model type that transformers has no class
+of its own for, and for Qwen2's class with Qwen2's very pipeline. transformers 5 replaces the tokenizer for some model
+types whatever the folder says (qwen2, phi3 …); tests compare with mlx_lm's own encoding (2026-11-21).
+
+llguidance writes forced text in the tokenizer's own tokens, so a choice that is called `<|im_end|>` became the end
+token. It is therefore given the tokenizer with other names for the markers (`without_markers`). These names are
+random (2026-11-26), because any fixed name can stand in a text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Which proxy a request goes through: the environment's (as curl and the hub's library read it), else the system's."""
+"""Which proxy a request goes through: the environment's (as curl and the hub's library read it), else the system's.
+
+`urllib` knows no `ALL_PROXY` and no networks in `NO_PROXY`, so the worker reads the environment itself (2026-11-21).
+"""
 
 from __future__ import annotations
 

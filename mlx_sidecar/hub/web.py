@@ -2,7 +2,7 @@
 
 The standard library's client, because it reads in pieces as large as they come;
 the hub's library takes 64 KiB at a time through a parser of its own, and is
-three times slower for it (ARCHITECTURE.md).
+three times slower for it: 1.4 s for 500 MB on loopback against 0.4 s. See docs/decisions/003-downloads.md.
 """
 
 from __future__ import annotations

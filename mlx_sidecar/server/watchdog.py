@@ -1,4 +1,7 @@
-"""The end of the process where its main thread is blocked in native code and can't answer."""
+"""The end of the process where its main thread is blocked in native code and can't answer.
+
+Of long unread lines the watchdog looks for command and id only: reading four of the longest took seconds.
+"""
 
 from __future__ import annotations
 

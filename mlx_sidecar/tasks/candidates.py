@@ -4,6 +4,12 @@ A small model lists what comes to its mind, which is often beside the point, but
 it can tell which of two given tags is likelier. So its list and the document's own
 phrases are candidates, and each is scored as the answer's only tag. What comes up
 several times in the document gains.
+
+SmolLM2 lists "welcome, no refunds, please" for a mail. A candidate is scored with the separator behind it ("central"
+loses to "central bank"), plus 3·ln(1 + count). On 28 texts that weren't used for the table: tags that a reader marked
+before 49% of the list's, 57% ranked by the model alone, 74% with counts; three of five in 14, 17 and 25 texts.
+Calibrating by the empty document, which helps closed vocabularies, costs a third here: a document's own words are
+what is to be found (2026-11-29).
 """
 
 from __future__ import annotations

@@ -5,6 +5,11 @@ far apart, form feeds. A small model that reads them forgets what it was asked, 
 every task pays for them. So do rules of dashes, encoded data, pages of numbers.
 They are shortened before anything is counted, and what isn't blank is told in a
 warning. Texts, code, tables and lists as people write them stay to the character.
+
+A small model that reads 200 line breaks or a page of base64 answers "p p p", and pays for each token. The rules are
+applied to the text in turn. `Condensed` keeps where each character stands in the original: the task looks for
+evidence in what the model reads, and quotes what came. The bounds leave all texts of `benchmarks/quality` as they
+are, to the byte (2026-11-29).
 """
 
 from __future__ import annotations

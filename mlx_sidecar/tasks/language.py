@@ -1,4 +1,9 @@
-"""Which language a text is written in, as far as its letters and most frequent words tell."""
+"""Which language a text is written in, as far as its letters and most frequent words tell.
+
+Tasks name the language behind the document ("Write the tags in German."). With English examples Qwen answered German,
+French and Japanese texts in English; with examples in German and Japanese among them, some; with the sentence, all. A
+list of frequent words tells nine languages apart, and scripts tell seven more (2026-11-29).
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,10 @@ A small model that always takes the likeliest token falls into one sentence, or
 one row of words, and says it until the limit of tokens. The filter works on
 words without case and punctuation; a sign of a script that is written without
 blanks counts as a word of half the weight.
+
+A penalty on phrases that come again (DRY) was tried instead of ending a text that goes in circles: the model then
+says the same with other words (63 words a summary instead of 45). Ending a one-sentence summary with its first
+sentence leaves 17 (2026-11-29).
 """
 
 from __future__ import annotations

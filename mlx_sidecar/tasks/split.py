@@ -2,6 +2,11 @@
 
 No step looks at more than a window of the text, so megabytes without a bound
 are cut as calmly as a book, and other requests have their turn in between.
+
+Bounds are looked for, and tokens counted, only as far as the next part may reach, 16,384 characters at a time with a
+pause in between; how far that is, the last part tells. So each character is counted about once, and 16 MB without a
+blank are cut in 3 s, in steps of 10 ms; counting every word, or halving what has no bound, took two to eight times as
+long, with steps of up to a second (2026-11-26).
 """
 
 from __future__ import annotations

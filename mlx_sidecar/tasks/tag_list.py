@@ -4,6 +4,10 @@ A model may separate its tags with commas, semicolons or line breaks, number the
 write them as bullets, hashtags or a JSON list, and put "Tags:" before them. What
 it writes of a tag is held to words: at most so many, each of letters, digits and
 what names are made of.
+
+The task drops repeats and ends the list: after `max_tags` it stops reading instead of forcing the end token, since a
+forced end overrules the model at one token in ten. Where an item begins, tokens that began earlier items lose 3 nats:
+SmolLM2 gave three right tags in 12 of 24 texts instead of 7. The engine knows no tags, only grammars (2026-11-28).
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@ import { SidecarError } from "./errors.js";
 import { Lines, LineTooLong } from "./lines.js";
 import type { Connection, Ending, Listener, Transport } from "./transport.js";
 
+// Restarting is lazy: the next call starts the next process, so a worker that can't live is started a bounded number of
+// times and only for a caller who asks.
+
 export interface RestartPolicy {
   /** How often in a row a process that ended is followed by another. */
   readonly restarts: number;

@@ -10,6 +10,10 @@ each branch is closed by itself, with the names that stand beside it.
 
 Nothing is moved, so every reference leads where it led. A place that is needed both closed and open gets a second
 definition.
+
+llguidance has no `unevaluatedProperties`, and `additionalProperties: false` in one part of an `allOf` forbids the
+names of the others. It takes `oneOf` as `anyOf`: `exclusive` has judged it before, on open objects, as the validator
+will. In the second, closed definition values refer to the first (2026-11-28).
 """
 
 from __future__ import annotations

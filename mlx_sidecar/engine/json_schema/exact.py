@@ -2,6 +2,9 @@
 
 The rest of such a schema stays with llguidance, in rules of its own (`%json`). Works on closed schemas, in which
 `oneOf` is as good as `anyOf`.
+
+llguidance reads numbers into doubles, of 17 digits into a neighbour. Its Lark dialect can hold JSON Schemas in rules
+(`%json`), so only what leads to such a number is written here. All other schemas go to it as a whole (2026-11-29).
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Branches that exclude each other by themselves are left as they are. Others are 
 one of them obeys another as it was given: a branch loses a name that another requires, or must have the property in
 which they differ. An answer must obey exactly one branch of the schema that was given, so all is judged on that, before
 objects are closed.
+
+A grammar can't count branches, but forbid in one the name that another requires. Branches are judged pair by pair;
+what stays unclear is refused (2026-11-29).
 """
 
 from __future__ import annotations

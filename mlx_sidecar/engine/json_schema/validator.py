@@ -1,4 +1,10 @@
-"""Checks values against schemas, numbers to their last digit; fetches nothing."""
+"""Checks values against schemas, numbers to their last digit; fetches nothing.
+
+jsonschema checks answers: it counts in whatever numbers it is given, so Python's integers and decimals keep every
+digit. llguidance checks patterns: Python's `re` can look at a text for years and holds the GIL, llguidance's
+expressions can't; for patterns with lookarounds `regex` has a clock. jsonschema-rs is faster, and 15 MB. jsonschema
+is imported with the first check, which takes 0.2 to 0.4 s (2026-11-29).
+"""
 
 from __future__ import annotations
 

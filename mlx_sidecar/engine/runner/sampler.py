@@ -1,4 +1,8 @@
-"""Chooses the next token of all sequences of a batch at once, by each one's rules."""
+"""Chooses the next token of all sequences of a batch at once, by each one's rules.
+
+Choosing sequence by sequence cost a third of the throughput of 16 sequences with seeds and schemas on a small model
+(2026-11-21).
+"""
 
 from __future__ import annotations
 

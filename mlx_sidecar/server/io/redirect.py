@@ -1,4 +1,9 @@
-"""Redirects fds 0 to 2, so that stray output of libraries, children and native code can't reach the protocol stream."""
+"""Redirects fds 0 to 2, so that stray output of libraries, children and native code can't reach the protocol stream.
+
+fd 1 and 2 don't wait for a reader (2026-11-26): a library that prints 64 KB which nobody reads would hang the worker.
+Linux opens a pipe anew by `/proc/self/fd/2`, with an O_NONBLOCK of its own; elsewhere that flag would be the parent's
+too. A pipe of our own with a thread behind it was the other way; it would lose the last words of a crash.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Signals: a thread waits for them, so that they arrive even while the main thread is deep in native code."""
+"""Signals: a thread waits for them, so that they arrive even while the main thread is deep in native code.
+
+All threads block signals and one takes them by `sigwait`: no handler runs in the middle of anything (2026-11-21).
+"""
 
 from __future__ import annotations
 
