@@ -1,4 +1,9 @@
-"""A worker's process behind the tasks that wait for its pipes, and the core; all on one loop, so it needs no lock."""
+"""A worker's process behind the tasks that wait for its pipes, and the core; all on one loop, so it needs no lock.
+
+Three tasks drive the core. No task runs a callback: a call's events go into its own queue, and the code that waits
+for the call handles them. The transport's buffer takes what the worker doesn't read yet, so neither side waits for
+the other.
+"""
 
 from __future__ import annotations
 

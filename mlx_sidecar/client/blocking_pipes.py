@@ -1,4 +1,10 @@
-"""A worker's process behind threads that only wait for its pipes and its end, and the core behind a lock."""
+"""A worker's process behind threads that only wait for its pipes and its end, and the core behind a lock.
+
+Four threads and a lock drive the core. No thread runs a callback: a call's events go into its own queue, and the
+thread that waits for the call handles them, so a callback that raises or takes its time concerns no other call.
+Writing has a thread of its own: a worker that writes 5 MB before it reads is no deadlock, and a timeout holds for a
+worker that doesn't read at all.
+"""
 
 from __future__ import annotations
 

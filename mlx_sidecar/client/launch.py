@@ -1,4 +1,8 @@
-"""How a worker is started, and the steps by which it is ended: what both clients have in common about the process."""
+"""How a worker is started, and the steps by which it is ended: what both clients have in common about the process.
+
+The worker leads a session of its own, so Ctrl-C is for the program, and what can't be ended politely is killed with
+all that it started. A client that is forgotten kills its worker when it is collected, or at the interpreter's end.
+"""
 
 from __future__ import annotations
 

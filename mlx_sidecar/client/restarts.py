@@ -1,4 +1,8 @@
-"""When a worker that ended may be started again. Knows no process and no clock: it is told the time."""
+"""When a worker that ended may be started again. Knows no process and no clock: it is told the time.
+
+The next call starts a worker that ended, nothing starts one before it. Each of three consecutive crashes, with no
+answer of the model in between, is raised in the call that caused the restart.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The job: items through one batch, a window of them in flight, each answer into the results as it comes."""
+"""The job: items through one batch, a window of them in flight, each answer into the results as it comes.
+
+64 requests are in flight, four for each place in the batch. When the worker ends, the job asks what was in flight
+again, one by one: it records the document that ends the worker once more, and the others are answered.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,10 @@ A record says what was asked (`job`: command, options and model; the subject: a 
 `digest`: SHA-256 of its bytes, none where they weren't read) and holds the answer's line. A killed process loses
 nothing that it wrote; a power failure takes what wasn't synced yet, which is then asked again. Who writes decides when
 to sync.
+
+The writer locks the file, takes a record back where the disk is full, cuts off a torn last line, and refuses
+everything else that isn't a record. Only what has no record there is still to be asked about, so there is no other
+state to keep in step.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ export interface SidecarOptions {
   readonly backoffMs?: readonly number[];
   /** A worker that lived so long was a good one: counting begins anew (30 seconds). */
   readonly healthyMs?: number;
+  // Fewer than --max-queue: a parent that writes on its main thread (Tauri's plugin) isn't kept waiting either.
   /** Requests in the worker at once (256); more wait in the client, so that a cancel is never behind a full queue. */
   readonly maxInFlight?: number;
   /** The worker's `--max-line-bytes` (16 MiB). */
