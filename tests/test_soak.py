@@ -27,8 +27,9 @@ GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "6553
 """glibc keeps some megabytes or doesn't, as it happens to be; with these it lets go of what is free."""
 MOST_KB_A_REQUEST = 6.0
 """Measured: -1 to 3, by an allocator's mood. A leak of one for each token shows, one of two a request doesn't."""
-MOST_KB_OF_A_RARE_ONE = {"model": 120.0, "document": 30.0, "download": 50.0}
-"""Measured: a kilobyte or two for each; 75 for a model. `tokenizers` 0.23 never frees the words that a BPE tokenizer
+MOST_KB_OF_A_RARE_ONE = {"model": 300.0, "document": 30.0, "download": 50.0}
+"""Measured: a kilobyte or two for each. For a model 46 to 75 on an idle machine, 130 to 175 on one that is
+overloaded: why it is more there isn't known. `tokenizers` 0.23 never frees the words that a BPE tokenizer
 remembers (100 KB for 3,000 characters, with the library alone), and a load tokenizes the worked examples. A tokenizer
 that remembers nothing (`_resize_cache(0)`) leaves nothing, and takes 1.2 to 1.5 times as long."""
 
