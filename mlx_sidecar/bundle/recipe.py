@@ -25,6 +25,8 @@ _HERE = Path(__file__).resolve().parent
 _READ_AS_SOURCE = ("transformers", "anyio")
 """Look into their own source files while they are imported."""
 
+_OF_TESTS = {"tests", "benchmarks"}
+
 Entry = tuple[str, str, str]
 """A line of PyInstaller's tables: place in the bundle, file here (or where a link leads), kind."""
 
@@ -65,8 +67,13 @@ def _for_macos(files: list[Entry]) -> list[Entry]:
 
 
 def _belongs(place: PurePath) -> bool:
-    """Of packages' descriptions only versions and licences, and nothing that transformers finds on this machine."""
+    """Of packages' descriptions only versions and licences, and nothing that transformers finds on this machine.
+
+    Nor what packages bring along for their own tests, as jsonschema does for its benchmarks.
+    """
     described, *_ = place.parts
+    if not _OF_TESTS.isdisjoint(place.parts):
+        return False
     if described.endswith(".dist-info"):
         told = re.search("METADATA$|licen[cs]e|copying|notice|authors", str(place), re.IGNORECASE)
         return told is not None and not described.startswith(contents.PACKAGES_LEFT_OUT)
