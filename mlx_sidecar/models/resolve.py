@@ -61,6 +61,14 @@ def is_folder(path: str) -> bool:
         return False
 
 
+def is_file(path: str) -> bool:
+    """Whether there is a file of this name."""
+    try:
+        return absolute(path).is_file()
+    except ModelNotFound:
+        return False
+
+
 def absolute(path: str) -> Path:
     """A path that somebody gave, with ~ and from the worker's folder. Raises ModelNotFound where it is none."""
     try:

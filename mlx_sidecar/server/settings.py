@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
-from mlx_sidecar.errors import ModelNotFound, SidecarError
+from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
-from mlx_sidecar.models.resolve import absolute, is_folder, resolve
+from mlx_sidecar.models.resolve import is_file, is_folder, resolve
 from mlx_sidecar.protocol.requests import LoadModel
 from mlx_sidecar.server.io.log import LEVELS
 
@@ -136,19 +136,12 @@ def _check_model(settings: Settings, parser: OneLineParser) -> None:
         return
     if settings.adapter_path is not None and not is_folder(settings.adapter_path):
         parser.error(f"--adapter-path: '{settings.adapter_path:.200}' is not a folder")
-    if settings.calibration_path is not None and not _is_file(settings.calibration_path):
+    if settings.calibration_path is not None and not is_file(settings.calibration_path):
         parser.error(f"--calibration-path: '{settings.calibration_path:.200}' is not a file")
     try:
         startup_request(settings)
     except SidecarError as error:
         parser.error(f"--model: {error.message}")
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return absolute(path).is_file()
-    except ModelNotFound:
-        return False
 
 
 def startup_request(settings: Settings) -> LoadModel | None:

@@ -17,6 +17,7 @@ from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.flags import at_least, some_text
 from mlx_sidecar.library.examples import LEAST, Example, read
+from mlx_sidecar.library.receipts import probe
 from mlx_sidecar.protocol.responses import Classified, Measure, Receipt, Tags
 from mlx_sidecar.tasks.calibration import Calibration, Kind, built_in
 from mlx_sidecar.tasks.calibration_file import CalibrationFile
@@ -68,7 +69,7 @@ def _calibrate(wanted: argparse.Namespace) -> int:
     ):
         model = client.model_info()
         waiting.now("reading")
-        receipt = client.ask(build_ask(calls.generate, "x", max_tokens=1, temperature=0.0, receipt=True)).receipt
+        receipt = client.ask(probe()).receipt
         assert isinstance(receipt, Receipt)
         asking = _Asking(client, threads, waiting, model.param_count, wanted.max_tags)
         scored = asking.all_kinds(examples, wanted.vocabulary)

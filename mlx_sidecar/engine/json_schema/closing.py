@@ -24,7 +24,8 @@ from itertools import count
 from typing import Any, Literal
 from urllib.parse import quote
 
-from mlx_sidecar.engine.json_schema.names import Named, Names, Schema, step_into
+from mlx_sidecar.engine.json_schema.names import Named, Names, Schema
+from mlx_sidecar.protocol.schema_keywords import into
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
 _OF_OBJECTS = ("properties", "patternProperties", "additionalProperties", "required")
@@ -186,7 +187,7 @@ class _Closing:
 
 
 def _into(at: str | None, step: str | int) -> str | None:
-    return None if at is None else step_into(at, step)
+    return None if at is None else into(at, step)
 
 
 def _missing(found: Named) -> list[str]:

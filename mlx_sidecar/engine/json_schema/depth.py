@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from mlx_sidecar.engine.json_schema.walk import at
+
 _AT_ONCE = ("const", "enum", "allOf", "anyOf", "oneOf", "$ref")
 """Keywords that llguidance takes in their turn; the others before each of them it takes by type, arrays first."""
 
@@ -55,12 +57,6 @@ def referred(schema: dict[str, Any], reference: Any) -> dict[str, Any] | None:
     """What a reference leads to, if it is a path within the schema."""
     if not isinstance(reference, str):
         return {}
-    found: Any = schema
-    for step in unquote(reference.partition("#")[2]).split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
-        else:
-            found = found.get(name) if isinstance(found, dict) else None
+    found = at(schema, unquote(reference.partition("#")[2]))
     is_path = reference in ("", "#") or "#/" in reference
     return found if is_path and isinstance(found, dict) else None

@@ -13,13 +13,14 @@ for one string at once, the patterns for names, the bytes. An estimate, not a cl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from math import log2
 from typing import Any
 
 from mlx_sidecar.engine.json_schema.depth import levels, referred
 from mlx_sidecar.engine.json_schema.multiples import Multiples
+from mlx_sidecar.engine.json_schema.walk import objects, values
 from mlx_sidecar.errors import InvalidParams
 
 _MOST_REMAINDERS = 100_000
@@ -52,12 +53,12 @@ _MOST_BYTES_AT_ONCE = 200_000
 def refuse_too_large(schema: dict[str, Any], text: str) -> None:
     """Raises InvalidParams where a schema has more parts than are looked at. `text` is the schema as JSON."""
     refuse_too_long("schema", [text], _MOST_BYTES)
-    refuse_too_long("schema", [each for each in _values(schema) if isinstance(each, str)])
-    properties = max(map(len, _objects(schema)))
-    items = max((len(each) for each in _values(schema) if isinstance(each, list)), default=0)
+    refuse_too_long("schema", [each for each in values(schema) if isinstance(each, str)])
+    properties = max(map(len, objects(schema)))
+    items = max((len(each) for each in values(schema) if isinstance(each, list)), default=0)
     if properties > _MOST_PROPERTIES or items > _MOST_ITEMS:
         raise _too_complex(f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}")
-    names = sum(len(_dicts(each.get("patternProperties"))) for each in _objects(schema))
+    names = sum(len(_dicts(each.get("patternProperties"))) for each in objects(schema))
     if names > _MOST_NAME_PATTERNS:
         raise _too_complex(f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer")
 
@@ -94,22 +95,6 @@ def _too_complex(reason: str) -> InvalidParams:
     return InvalidParams(f"field 'schema' is too complex: {reason}", {"field": "schema"})
 
 
-def _objects(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each object in it, whatever it stands for."""
-    return (each for each in _values(schema) if isinstance(each, dict))
-
-
-def _values(schema: dict[str, Any]) -> Iterator[dict[str, Any] | list[Any] | str]:
-    """Each object, list and string in it, but for names; what holds another comes first."""
-    waiting: list[Any] = [schema]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, (dict, list)):
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-        if isinstance(value, (dict, list, str)):
-            yield value
-
-
 class _Together:
     """How much must be matched at once at any one place of a schema, in bits. Counts each part once."""
 
@@ -119,7 +104,7 @@ class _Together:
 
     def bits(self) -> float:
         """The most for any string of the whole."""
-        for each in _objects(self._schema):
+        for each in objects(self._schema):
             self._settle(each)
         return max(self._known.values(), default=0.0)
 
@@ -164,7 +149,7 @@ class _Together:
     @cached_property
     def _everything(self) -> float:
         """For a reference to somewhere else: all that is there, at once."""
-        return sum(map(_own, _objects(self._schema)))
+        return sum(map(_own, objects(self._schema)))
 
 
 def _dicts(several: Any) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from math import inf, lcm
 from typing import Any
 
 from mlx_sidecar.engine.json_schema.depth import referred
+from mlx_sidecar.engine.json_schema.walk import objects
 
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
 _MOST_PLACES = 20_000
@@ -28,7 +29,7 @@ class Multiples:
 
     def most(self) -> int:
         """The largest least common multiple of any place."""
-        if not any("multipleOf" in each for each in self._everything()):
+        if not any("multipleOf" in each for each in objects(self._schema)):
             return 1
         start = self._place([self._schema])
         seen, waiting, largest = {start}, deque([start]), 1
@@ -40,7 +41,7 @@ class Multiples:
                     seen.add(inner)
                     waiting.append(inner)
             if len(seen) > _MOST_PLACES:
-                return _common(self._everything())
+                return _common(objects(self._schema))
         return largest
 
     def _inner(self, parts: list[dict[str, Any]]) -> Iterable[frozenset[int]]:
@@ -68,17 +69,6 @@ class Multiples:
             if "$ref" in part and (led_to := referred(self._schema, part["$ref"])):
                 waiting.append(led_to)
         return frozenset(found)
-
-    def _everything(self) -> list[dict[str, Any]]:
-        found, waiting = list[dict[str, Any]](), list[Any]([self._schema])
-        while waiting:
-            value = waiting.pop()
-            if isinstance(value, dict):
-                found.append(value)
-                waiting.extend(value.values())
-            elif isinstance(value, list):
-                waiting.extend(value)
-        return found
 
 
 def _common(parts: Iterable[dict[str, Any]]) -> int:

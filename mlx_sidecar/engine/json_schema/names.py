@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urljoin
 
+from mlx_sidecar.engine.json_schema import walk
 from mlx_sidecar.engine.json_schema.refusal import refusal
+from mlx_sidecar.protocol.schema_keywords import into
 
 Schema = Any
 """An object, or true (anything) or false (nothing)."""
@@ -131,8 +133,7 @@ class Names:
             if path and not path.startswith("/"):
                 path = self._anchored().get(path, "?")
             if start is not None and path != "?":
-                steps = [step.replace("~1", "/").replace("~0", "~") for step in (start + path).split("/")[1:]]
-                found = _at(self._root, steps)
+                found = walk.at(self._root, start + path)
                 if isinstance(found, (dict, bool)):
                     return start + path, found
         raise refusal(
@@ -158,9 +159,9 @@ class Names:
                 if isinstance(value, dict):
                     if isinstance(value.get("$anchor"), str):
                         self._anchors[value["$anchor"]] = path
-                    waiting.extend((step_into(path, key), inner) for key, inner in value.items())
+                    waiting.extend((into(path, key), inner) for key, inner in value.items())
                 elif isinstance(value, list):
-                    waiting.extend((step_into(path, number), inner) for number, inner in enumerate(value))
+                    waiting.extend((into(path, number), inner) for number, inner in enumerate(value))
         return self._anchors
 
 
@@ -185,9 +186,9 @@ def _resources(root: dict[str, Any]) -> Iterator[tuple[str, str]]:
             if isinstance(name, str) and not name.startswith("#"):
                 base = _joined(base, name)
                 yield base.removesuffix("#"), path
-            waiting.extend((base, step_into(path, key), inner) for key, inner in value.items())
+            waiting.extend((base, into(path, key), inner) for key, inner in value.items())
         elif isinstance(value, list):
-            waiting.extend((base, step_into(path, number), inner) for number, inner in enumerate(value))
+            waiting.extend((base, into(path, number), inner) for number, inner in enumerate(value))
 
 
 def _joined(base: str, name: str) -> str:
@@ -195,17 +196,3 @@ def _joined(base: str, name: str) -> str:
         return urljoin(base, name)
     except ValueError:  # no URL at all
         return name
-
-
-def step_into(path: str, step: str | int) -> str:
-    """The path of what is behind this name, or at this place of a list."""
-    return f"{path}/{str(step).replace('~', '~0').replace('/', '~1')}"
-
-
-def _at(found: Any, steps: list[str]) -> Any:
-    for step in steps:
-        if isinstance(found, list):
-            found = found[int(step)] if step.isdecimal() and int(step) < len(found) else None
-        else:
-            found = found.get(step) if isinstance(found, dict) else None
-    return found

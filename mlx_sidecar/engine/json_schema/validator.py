@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
+from functools import reduce
 from itertools import islice
 from typing import Any
 
 from mlx_sidecar.engine.json_schema.regex import is_regex, matches
+from mlx_sidecar.protocol.schema_keywords import into
 
 _MOST_VIOLATIONS = 20
 _MOST_DIGITS = 2_000
@@ -105,7 +107,7 @@ def _is_match(pattern: str, text: str) -> bool:
 
 
 def _pointer(path: Any) -> str:
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path) or "the answer"
+    return reduce(into, path, "") or "the answer"
 
 
 def _told(error: Any) -> str:
