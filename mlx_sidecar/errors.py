@@ -1,4 +1,4 @@
-"""One class per error code of the wire contract.
+"""One class per error code of the protocol.
 
 Raise these anywhere below the worker; the worker alone turns them into error
 lines. Anything else that is raised is a bug and goes out as `internal`.
@@ -161,4 +161,4 @@ KIND_OF_CODE: dict[str, type[SidecarError]] = {kind.code: kind for kind in Sidec
 """The class of each code."""
 
 ERROR_CODES: tuple[str, ...] = tuple(KIND_OF_CODE)
-"""Every code that can stand on the wire, in the contract's order."""
+"""Every code that can stand on the wire, in the order of protocol.md."""

@@ -27,7 +27,7 @@ ENDS = {"SIGTERM": 0, "SIGINT": 130, "end of input": 0, "shutdown": 0, "shutdown
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """One worker process. `Worker` holds every line to the contract, and the end demands an ending for each request."""
+    """One worker process. `Worker` holds every line to the protocol, and the end demands an ending for each request."""
 
     def __init__(self) -> None:
         super().__init__()

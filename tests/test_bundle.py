@@ -178,7 +178,7 @@ def test_no_child_outlives_a_bundle_that_is_killed(program: Path, hub: Hub, tmp_
 def test_a_signal_ends_it_with_an_answer(
     program: Path, shelf: Shelf, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """As section 6 of the contract says, exit code included."""
+    """As §5 of protocol.md says, exit code included."""
     it = bare(program, "--model", str(shelf.endless()), cwd=tmp_path)
     try:
         it.send(ENDLESS)

@@ -1,4 +1,4 @@
-"""Contract §5: download-model, from an emulated hub on loopback."""
+"""protocol.md §18: download-model, from an emulated hub on loopback."""
 
 from __future__ import annotations
 

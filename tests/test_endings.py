@@ -1,4 +1,4 @@
-"""Contract §6: four ways to end a worker in each of six states, and what that leaves."""
+"""protocol.md §5: four ways to end a worker in each of six states, and what that leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §1: how bytes become requests, and what a line of output may hold."""
+"""protocol.md §1: how bytes become requests, and what a line of output may hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §6: how a worker ends."""
+"""protocol.md §5: how a worker ends."""
 
 from __future__ import annotations
 

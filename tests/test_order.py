@@ -1,4 +1,4 @@
-"""Contract §4: in which order requests are answered, and what runs beside what."""
+"""protocol.md §4: in which order requests are answered, and what runs beside what."""
 
 from __future__ import annotations
 

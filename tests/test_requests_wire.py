@@ -1,4 +1,4 @@
-"""Contract §2: which requests are read, and what is said of those that aren't."""
+"""protocol.md §2: which requests are read, and what is said of those that aren't."""
 
 from __future__ import annotations
 

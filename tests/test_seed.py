@@ -1,4 +1,4 @@
-"""Contract §5: a seed gives the same text."""
+"""§17.2: a seed gives the same text."""
 
 from __future__ import annotations
 

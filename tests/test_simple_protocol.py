@@ -1,4 +1,4 @@
-"""Contract §5: the fields of every command's response, above all of the seven of the simple protocol."""
+"""protocol.md §20: the fields of every command's response, above all of the seven of the simple protocol."""
 
 from __future__ import annotations
 

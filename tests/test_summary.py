@@ -1,4 +1,4 @@
-"""Contract §5: summaries."""
+"""protocol.md §11: summaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §5: what is promised of tags, on models with random weights, which are the worst there are."""
+"""protocol.md §10: what is promised of tags, on models with random weights, which are the worst there are."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _IGNORED = re.compile(r"[\s_\u00ad\u2010-\u2015\u2212-]+")
 def fold(tag: str) -> str:
     """What is left of a tag without case, blanks, hyphens and underscores.
 
-    Somewhat coarser than the wire contract asks for: compatibility forms, such
+    Somewhat coarser than §10.1 asks for: compatibility forms, such
     as full-width letters, are the same as the plain ones too.
     """
     plain = _IGNORED.sub("", unicodedata.normalize("NFKC", tag.lower()).lower())

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Sampling(Struct, frozen=True):
-    """How the next token is drawn. Meanings and ranges as in the wire contract."""
+    """How the next token is drawn. Meanings and ranges as in protocol.md §20."""
 
     temperature: float = 0.0
     top_p: float = 1.0

@@ -1,4 +1,4 @@
-"""What the disk says when something fails, in the contract's words."""
+"""What the disk says when something fails, as the protocol's errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlx_sidecar.errors import DestinationInvalid, DiskFull
 
 @contextlib.contextmanager
 def disk_errors(root: Path, elsewhere: str, needed_bytes: Callable[[], int] = lambda: 0) -> Iterator[None]:
-    """What the file system says, in the contract's words. Raises DiskFull or DestinationInvalid."""
+    """What the file system says, as the protocol's errors. Raises DiskFull or DestinationInvalid."""
     try:
         yield
     except OSError as problem:

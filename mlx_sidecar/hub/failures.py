@@ -1,4 +1,4 @@
-"""What the hub and the network say when something fails, in the contract's words."""
+"""What the hub and the network say when something fails, as the protocol's errors."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Completed(Struct, frozen=True, kw_only=True, tag="completed"):
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
-    """It ended without; what came is kept for the next time. `code` is the wire contract's."""
+    """It ended without; what came is kept for the next time. `code` is the protocol's."""
 
     code: str
     message: str

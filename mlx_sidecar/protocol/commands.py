@@ -17,7 +17,7 @@ from mlx_sidecar.protocol.responses import DownloadMeasure, Measure, Result
 
 
 class StartRule(Enum):
-    """When a request may start (contract, section 4). The values stand in the schema."""
+    """When a request may start (protocol.md §4). The values stand in the schema."""
 
     AT_ONCE = "at once"
     """When it is read."""

@@ -1,4 +1,4 @@
-"""Every request of the wire contract as a typed struct. After this there are no inner dicts.
+"""Every request of the protocol as a typed struct. After this there are no inner dicts.
 
 The structs are msgspec's, not dataclasses: making a dataclass costs ten times as much at import. This, and reading
 versions and memory without importlib.metadata and psutil, brought the start from 130 to 80 ms of CPU. (Installed by

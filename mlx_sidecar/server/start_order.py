@@ -1,4 +1,4 @@
-"""Start order: which of the waiting requests may start (contract, section 4)."""
+"""Start order: which of the waiting requests may start (protocol.md §4)."""
 
 from __future__ import annotations
 

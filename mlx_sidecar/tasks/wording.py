@@ -1,7 +1,7 @@
 """The words that models are asked with, as data: instructions, worked examples, and how both are written.
 
 `task_prompts.json` beside this module has them for every model. A model folder may
-bring a file of the same form (protocol.md, "Task prompts"), such as whoever
+bring a file of the same form (protocol.md §14.5), such as whoever
 fine-tunes a tagger writes; what it doesn't say is as it is built in.
 
 One JSON file serves all models. Tags of examples stand after "Tags: ": the first tag then begins with a blank, as

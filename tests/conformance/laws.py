@@ -26,6 +26,7 @@ _TEXTS = {"generate": "text", "summarize": "summary"}
 
 
 MEASURES_A_SECOND = 10
+"""§3.4."""
 _FIRST_LAST_AND_ROUNDING = 3
 
 
@@ -34,7 +35,7 @@ class Deviation(AssertionError):
 
 
 def read_line(raw: bytes) -> Line:
-    """One line of the worker, without its LF. Raises Deviation where it isn't a line of the protocol."""
+    """One line of the worker, without its LF. Raises Deviation where it isn't one (§1.1, §1.8, §3.1, §3.6)."""
     try:
         text = raw.decode("utf-8")
         line = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
@@ -110,7 +111,7 @@ class Book:
             self._open[-1].sent_s = self._clock()
 
     def received(self, line: Line) -> None:
-        """Note a line of the worker."""
+        """Note a line of the worker; none comes after the answer to shutdown (§4.8)."""
         if self._closed:
             raise Deviation(f"a line after the answer to shutdown: {line}")
         request = self._owner(line)
@@ -124,7 +125,7 @@ class Book:
         self._open.remove(request)
 
     def _owner(self, line: Line) -> Request:
-        """The request that a line belongs to."""
+        """The request that a line belongs to (§2.5, §3.2, §4.1)."""
         request_id = line.get("id")
         mine = [each for each in self._open if _is_same(each.id, request_id)]
         if request_id is not None:
@@ -189,7 +190,7 @@ def _is_same(left: str | int | None, right: str | int | None) -> bool:
 
 
 def _check_text(request: Request, line: Line) -> None:
-    """Deltas add up to the text; those of a request that was stopped to its beginning."""
+    """Deltas add up to the text (§3.5); those of a request that was stopped to its beginning (§3.7)."""
     if request.said is None or request.command not in _TEXTS:
         return
     if line["type"] == "response" and line[_TEXTS[request.command]] != request.said:
@@ -200,7 +201,7 @@ def _check_text(request: Request, line: Line) -> None:
 
 
 def _check_tags(request: Request, line: Line) -> None:
-    """At most `max_tags`, no control characters, no two the same but for case, blanks, hyphens and underscores."""
+    """At most `max_tags`, no control characters, no two the same but for case, blanks, hyphens, underscores (§10.1)."""
     if line["type"] != "response" or line["command"] != "generate-tags":
         return
     tags = line["tags"]

@@ -1,4 +1,4 @@
-"""Drives the real worker over real pipes, and holds every line that it writes to the wire contract.
+"""Drives the real worker over real pipes, and holds every line that it writes to the protocol.
 
 `Worker` owns one process, the threads that read its output, and a `Ledger` that knows which requests are open. It
 never sleeps and measures nothing: every wait is for a line or for the end of the process, with a generous deadline that
@@ -33,7 +33,7 @@ RequestId = str | int
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_S = 90.0
 ENDS_WITHIN_S = 2.0
-"""Contract §6, from a signal or the parent's death to the end of the process. Not a measure of speed: a promise."""
+"""§5.8, from a signal or the parent's death to the end of the process. Not a measure of speed: a promise."""
 _RAW_SEPARATORS = {"\u2028": "U+2028", "\u2029": "U+2029", "\u0085": "U+0085", "\r": "CR"}
 _BOM = b"\xef\xbb\xbf"
 _CUT = b"<no LF>"
@@ -92,7 +92,7 @@ def _check_error(line: Line) -> None:
         and isinstance(line.get("data", {}), dict)
     )
     if not well_formed:
-        raise WorkerFailure(f"not an error as the contract has it: {line!r}")
+        raise WorkerFailure(f"not an error as the protocol has it: {line!r}")
 
 
 CODES = frozenset(
@@ -466,7 +466,7 @@ class Worker:
         return _waiting_in(self.process.stdin)
 
     def whole_lines(self) -> list[Line]:
-        """After the end of the process: what it has written, held to the contract, but for a last line that was cut."""
+        """After the end of the process: what it has written, held to the protocol, but for a last line that was cut."""
         self.kill()
         lines: list[Line] = []
         while (raw := self._raw.get(timeout=DEADLINE_S)) is not None:
@@ -551,7 +551,7 @@ def run_cli(*flags: str, env: Mapping[str, str] | None = None) -> subprocess.Com
 
 
 def signalled(worker: Worker, number: signal.Signals, returncode: int | None) -> Finished:
-    """Signal a worker, or its parent, and read to its end, which must come within the time that the contract gives."""
+    """Signal a worker, or its parent, and read to its end, which must come within the time that §5.8 gives."""
     with in_time():
         worker.signal(number)
         return worker.drain(returncode)
@@ -567,7 +567,7 @@ def eventually(holds: Callable[[], bool], again_s: float = 0.01) -> None:
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """Demand that the end comes within the time that the contract gives."""
+    """Demand that the end comes within the time that §5.8 gives."""
     began = time.monotonic()
     yield
     took_s = time.monotonic() - began

@@ -33,7 +33,7 @@ def test_generated_files_are_what_the_registry_makes() -> None:
             assert there == text, path
 
 
-def test_there_is_a_class_for_each_code_of_the_contract_in_its_order() -> None:
+def test_there_is_a_class_for_each_code_in_the_order_of_the_protocol() -> None:
     """And for no other."""
     assert [kind.code for kind in SidecarError.__subclasses__()] == CODES.split()
 

@@ -1,4 +1,4 @@
-"""Contract §4: which request waits for which. Requests are named by their commands, with `#` where they have an id."""
+"""protocol.md §4: which request waits for which. Requests are named by their commands, those with an id with `#`."""
 
 from __future__ import annotations
 
