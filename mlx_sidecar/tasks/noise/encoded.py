@@ -9,7 +9,7 @@ from mlx_sidecar.tasks.condensed import Cut
 from mlx_sidecar.tasks.noise.rule import SYMBOL, Bounds, blocks
 from mlx_sidecar.tasks.task import Pause
 
-_ENCODED = "encoded data"
+ENCODED = "encoded data"
 
 _LONG_TOKEN = re.compile(r"\S{16,}")
 _DATA = re.compile(r"[A-Za-z0-9+/=_%-]+")
@@ -53,7 +53,7 @@ def _block(text: str, lines: list[tuple[int, int]]) -> Iterator[Cut]:
         if len(lines) > 1 and (tail := _DATA_TAIL.match(text, end)):
             end = tail.end()
         if end - start > _LEAST_DATA:
-            yield Cut(start, end, kind=_ENCODED)
+            yield Cut(start, end, kind=ENCODED)
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[Cut]:
@@ -63,9 +63,9 @@ def _pieces(text: str, start: int, end: int) -> Iterator[Cut]:
         until = uri.start() if uri else end
         for piece in _DATA.finditer(text, start, until):
             if len(piece[0]) > _LEAST_DATA and _looks_encoded(piece[0]):
-                yield Cut(*piece.span(), kind=_ENCODED)
+                yield Cut(*piece.span(), kind=ENCODED)
         if uri:
-            yield Cut(*uri.span(), kind=_ENCODED)
+            yield Cut(*uri.span(), kind=ENCODED)
         start = uri.end() if uri else end
 
 

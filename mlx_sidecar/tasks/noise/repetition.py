@@ -1,4 +1,4 @@
-"""Rules of dashes, dotted lines, letters and few signs that come again and again."""
+"""Rules of dashes, dotted lines, letters, few signs and few words that come again and again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from mlx_sidecar.tasks.condensed import Cut
-from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, CONTROLS, INVISIBLE, SYMBOL, Bounds, blocks
+from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, CONTROLS, INVISIBLE, SYMBOL, WORD, Bounds, blocks
 from mlx_sidecar.tasks.task import Pause
 from mlx_sidecar.tasks.words import UNSPACED
 
@@ -18,9 +18,19 @@ _WINDOW, _LONGEST_PERIOD = 32, 16
 
 _KEPT_ROUNDS = 3
 _SIGN_RUN = re.compile(rf"([^\w\s{INVISIBLE}{CONTROLS}]|_)\1{{7,}}")
+_MARKUP = re.compile(r"<[^<>]*(?:>|$)|^[^<>]*>|&#?\w{1,16};")
 _SAID_WORD = re.compile(rf"\s|[{UNSPACED}].|.[{UNSPACED}]")
 _LETTERS, _ROUNDS_OF_LETTERS = 64, 128
 """Characters of the same letter, and of the same few, from which on they are neither a word nor a song."""
+
+_LONGEST_LINE = 256
+_TWO_LINES = 2 * _LONGEST_LINE
+_PAGE, _FEW_WORDS, _LONGEST_WORD = 2000, 3, 16
+"""The same line, or the same few words, for so many characters is no song either; the beginning shows what it is."""
+
+_SHOWN = 400
+_SIGNS_AROUND = re.compile(r"^\W+|\W+$")
+_SPACED, _TOKEN = re.compile(r"\s"), re.compile(r"\S+")
 
 
 def repeated_rounds(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
@@ -29,7 +39,7 @@ def repeated_rounds(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
     for at in range(0, len(text) - _WINDOW + 1, _WINDOW):
         if at and at % CHARS_AT_ONCE == 0:
             yield Pause()
-        if at >= done and (period := _period(text[at : at + _WINDOW])):
+        if at >= done and (period := _period(text[at : at + _WINDOW], _LONGEST_PERIOD)):
             start, end = _run(text, at, period, done)
             unit, done = text[start : start + period], end
             if end - start > _most_of(unit, bounds):
@@ -40,17 +50,17 @@ def repeated_rounds(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
 
 def _most_of(unit: str, bounds: Bounds) -> float:
     """Up to how many characters this may repeat itself. A word that is said again and again is a text."""
-    if not SYMBOL.search(unit):
+    if not SYMBOL.search(_MARKUP.sub("", unit + unit)):
         return bounds.rounds
     if _SAID_WORD.search(unit):
         return math.inf
     return _LETTERS if len(unit) == 1 else _ROUNDS_OF_LETTERS
 
 
-def _period(window: str) -> int:
+def _period(window: str, longest: int) -> int:
     """After how many characters the window repeats itself; 0 where it doesn't, or is blank."""
-    period = window.find(window[:_LONGEST_PERIOD], 1)
-    repeats = 0 < period <= _LONGEST_PERIOD and window[period:] == window[:-period]
+    period = window.find(window[:longest], 1)
+    repeats = 0 < period <= longest and window[period:] == window[:-period]
     return period if repeats and not BLANKS.fullmatch(window) else 0
 
 
@@ -74,3 +84,48 @@ def sign_runs(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
         for found in _SIGN_RUN.finditer(text, start, end):
             if len(found[0]) > bounds.signs:
                 yield Cut(found.start() + _KEPT_ROUNDS, found.end(), kind=_REPEATED)
+
+
+def repeated_words(text: str, _: Bounds) -> Iterator[Cut | Pause]:
+    """The same words for pages: "la la la", a line that every page ends in. The first of them are kept."""
+    done = 0
+    for at in range(0, len(text) - _TWO_LINES + 1, _TWO_LINES):
+        if at and at % CHARS_AT_ONCE == 0:
+            yield Pause()
+        if at < done:
+            continue
+        if period := _period(text[at : at + _TWO_LINES], _LONGEST_LINE):
+            start, end = _run(text, at, period, done)
+        else:
+            start, end = at, _end_of_few_words(text, at)
+        is_said = WORD.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
+        if end - start > (_PAGE if is_said else _TWO_LINES):
+            least = start + (_SHOWN if is_said else _KEPT_ROUNDS * period)
+            shown = _SPACED.search(text, least, end)
+            yield Cut(shown.start() if shown else least, end, kind=_REPEATED)
+        done = max(done, end)
+
+
+def _end_of_few_words(text: str, at: int) -> int:
+    """Up to where there are no more than a few different words, from a place in the text on."""
+    few, end = set[str](), at
+    while (words := _words(text[end : end + _TWO_LINES])) and len(few | words) <= _FEW_WORDS:
+        few |= words
+        end += _TWO_LINES
+    if end == at:
+        return at
+    for token in _TOKEN.finditer(text, text.rfind(" ", at, end) + 1):
+        if _bare(token[0]) not in few:
+            return token.start()
+    return len(text)
+
+
+def _words(stretch: str) -> set[str]:
+    """The different words of a stretch that is full of short ones; those at its ends may not be whole."""
+    tokens = stretch.split()[1:-1]
+    is_full = len(tokens) >= _TWO_LINES // _LONGEST_WORD and max(map(len, tokens)) <= _LONGEST_WORD
+    return set(map(_bare, set(tokens))) if is_full else set()
+
+
+def _bare(token: str) -> str:
+    return _SIGNS_AROUND.sub("", token).casefold()
