@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import gc
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import chain, islice
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgspec
 import orjson
@@ -19,7 +20,7 @@ from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, P
 from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.framing import Line, Oversized, wide_encoding
-from mlx_sidecar.protocol.requests import Generate, Id, Message, Request
+from mlx_sidecar.protocol.requests import Generate, Id, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 from mlx_sidecar.protocol.schema_keywords import schema_warnings
 
@@ -242,12 +243,32 @@ def _lookup(value: Any, path: str) -> Any:
 
 def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ...]:
     found = _unknown(value, ("command", *kind.__struct_fields__))
+    for name, inner in _lists_of_objects(kind).items():
+        found = chain(found, _unknown_within(name, value.get(name) or (), inner.__struct_fields__))
     if kind is Generate:
-        messages = enumerate(value.get("messages") or ())
-        inner = (_unknown(each, Message.__struct_fields__, f"messages[{number}].") for number, each in messages)
         schema = value.get("schema")
-        found = chain(found, chain.from_iterable(inner), schema_warnings(schema) if isinstance(schema, dict) else ())
+        found = chain(found, schema_warnings(schema) if isinstance(schema, dict) else ())
     return tuple(islice(found, _MOST_WARNINGS))
+
+
+@functools.cache
+def _lists_of_objects(kind: type[Request]) -> dict[str, type[Struct]]:
+    """Which of a request's fields are lists that may hold objects, and of what kind these are."""
+    return {field.name: inner for field in msgspec.structs.fields(kind) for inner in _structs_in(field.type)}
+
+
+def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
+    for part in get_args(annotation):
+        if isinstance(part, type) and issubclass(part, Struct):
+            yield part
+        else:
+            yield from _structs_in(part)
+
+
+def _unknown_within(name: str, entries: Iterable[Any], known: Sequence[str]) -> Iterator[str]:
+    for number, each in enumerate(entries):
+        if isinstance(each, dict):
+            yield from _unknown(each, known, f"{name}[{number}].")
 
 
 def _unknown(value: dict[str, Any], known: Sequence[str], path: str = "") -> Iterator[str]:

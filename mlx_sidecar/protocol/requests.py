@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from mlx_sidecar.alike import fold
+
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259, section 6)."""
 
@@ -203,17 +205,20 @@ class Classify(ReceiptRequest, frozen=True, kw_only=True, tag="classify"):
         _refuse_blank(self.content)
         if self.min_score is not None and not self.multi:
             raise ValueError("field 'min_score': needs 'multi' beside it; without it one label is chosen")
-        names, alike = _names_of(self.labels), set[str]()
+        names, alike = _names_of(self.labels), dict[str, str]()
         for name in names:
             if problem := _unfit_as_label(name):
                 raise ValueError(f"field 'labels': {name[:60]!r} {problem}")
-            if name.casefold() in alike:
-                raise ValueError(f"field 'labels': {name[:60]!r} is there twice")
-            alike.add(name.casefold())
+            # Of signs alone nothing may be left.
+            if (other := alike.get(key := fold(name) or name)) is not None:
+                raise ValueError(f"field 'labels': {other[:60]!r} and {name[:60]!r} are alike")
+            alike[key] = name
         for example in _known(self.examples, LabelExample):
             _refuse_blank(example.content, "examples")
             if (example.label is None) == (example.labels is None):
                 raise ValueError("field 'examples': each needs exactly one of 'label' and 'labels'")
+            if not self.multi and len(example.all_labels) > 1:
+                raise ValueError("field 'examples': several 'labels' need 'multi'; without it one is right")
             if unknown := next((each for each in example.all_labels if each not in names), None):
                 raise ValueError(f"field 'examples': {unknown[:60]!r} is none of 'labels'")
 

@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.alike import fold
 from mlx_sidecar.tasks.words import is_stop_word, singulars, stems
 
 MAX_CANDIDATES = 64

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.alike import fold
 from mlx_sidecar.engine.job import Grammar, TextFilter
 from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
 

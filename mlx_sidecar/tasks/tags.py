@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.alike import fold
 from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import cached_property, lru_cache
 
-from mlx_sidecar.engine.alike import fold
+from mlx_sidecar.alike import fold
 from mlx_sidecar.engine.job import LanguageModel
 from mlx_sidecar.tasks.task import Pause
 from mlx_sidecar.tasks.words import stems

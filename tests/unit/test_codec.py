@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlx_sidecar.protocol.codec import Refused, decode
+from mlx_sidecar.protocol.codec import Accepted, Refused, decode
 from mlx_sidecar.protocol.commands import COMMANDS
 
 CONTAINERS = 100_000
@@ -97,3 +97,43 @@ def test_a_refusal_to_the_letter(request_: dict[str, Any], told: str) -> None:
     read = decode(json.dumps({"command": "generate-tags", **request_}).encode())
     assert isinstance(read, Refused)
     assert read.error.message == told
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [
+        ({"command": "generate", "messages": [{"role": "user", "content": "x", "name": "n"}]}, "messages[0].name"),
+        ({"command": "classify", "labels": ["a", {"name": "b", "text": "x"}]}, "labels[1].text"),
+        ({"command": "classify", "labels": ["a", "b"], "examples": [{"content": "x", "label": "a", "x": 1}]}, "[0].x"),
+        ({"command": "generate-tags", "examples": [{"content": "x", "tags": ["a"], "n": 1}]}, "examples[0].n"),
+        ({"command": "summarize", "examples": [{"content": "x", "summary": "a", "n": 1}]}, "examples[0].n"),
+    ],
+)
+def test_an_unknown_field_is_warned_of_wherever_it_stands(fields: dict[str, Any], warned: str) -> None:
+    """In the objects that a request holds, too."""
+    content = {} if "messages" in fields else {"content": "x"}
+    read = decode(json.dumps({**fields, **content}).encode())
+    assert isinstance(read, Accepted)
+    assert [warned in warning for warning in read.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"labels": ["caf\u00e9", "cafe\u0301"]}, "are alike"),
+        ({"labels": ["a-b", "a b"]}, "are alike"),
+        ({"labels": ["A", "a"]}, "are alike"),
+        ({"labels": ["-", "-"]}, "are alike"),
+        ({"labels": ["a", "b"], "examples": [{"content": "x", "labels": ["a", "b"]}]}, "need 'multi'"),
+    ],
+)
+def test_labels_of_which_two_are_alike_are_refused(fields: dict[str, Any], problem: str) -> None:
+    """As two tags would be the same tag; and an example has one label where one is asked for."""
+    read = decode(json.dumps({"command": "classify", "content": "x", **fields}).encode())
+    assert isinstance(read, Refused)
+    assert problem in read.error.message
+
+
+def test_labels_of_signs_alone_are_told_apart() -> None:
+    """Nothing but what no tag is told apart by, and yet two labels."""
+    assert isinstance(decode(b'{"command":"classify","content":"x","labels":["-","_"]}'), Accepted)

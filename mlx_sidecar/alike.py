@@ -1,4 +1,4 @@
-"""When two tags are the same tag."""
+"""When two tags, or two labels, are the same one."""
 
 from __future__ import annotations
 
