@@ -5,6 +5,8 @@
     with Client("demo") as client:
         print(client.tags("Prune the roses in early spring.").tags)
 
+Quotes of `evidence` have their places as Python counts: `content[quote.start : quote.end]`.
+
 `core` says what happens, without any I/O; `blocking` and `aio` are what drives it. Imports neither MLX nor anything
 else that the worker needs, and asyncio only with `AsyncClient`.
 """
@@ -17,7 +19,7 @@ from mlx_sidecar.client.blocking import Client, Stream
 from mlx_sidecar.client.failures import ClientClosed, ClientError, WorkerEnded, WorkerFailed, WorkerNotStarted
 from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.errors import SidecarError
-from mlx_sidecar.protocol.requests import Message, SummaryExample, TagsExample
+from mlx_sidecar.protocol.requests import Label, LabelExample, Message, SummaryExample, TagsExample
 
 if TYPE_CHECKING:
     from mlx_sidecar.client.aio import AsyncClient, AsyncStream
@@ -28,6 +30,8 @@ __all__ = [
     "Client",
     "ClientClosed",
     "ClientError",
+    "Label",
+    "LabelExample",
     "Message",
     "Restarts",
     "SidecarError",

@@ -13,16 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import WorkerEnded, failure
+from mlx_sidecar.client.offsets import in_code_points
 from mlx_sidecar.client.restarts import Life, Restarts
 from mlx_sidecar.client.wire import Ended, Happening, NoLine, Said, decode, encode
 from mlx_sidecar.errors import MessageTooLarge, ModelNotLoaded, SidecarError
 from mlx_sidecar.protocol.commands import command_of
 from mlx_sidecar.protocol.framing import LineSplitter, Oversized
 from mlx_sidecar.protocol.requests import Cancel, LoadModel, Request, UnloadModel
-from mlx_sidecar.protocol.responses import CancelCount, ModelLoaded, ModelUnloaded
+from mlx_sidecar.protocol.responses import CancelCount, ModelLoaded, ModelUnloaded, Result
 
 MAX_LINE_BYTES = 256 * 2**20
 """A longer answer is taken for nonsense, so that a worker that has gone mad can't fill the memory."""
@@ -35,6 +37,12 @@ class _Pending(Struct):
     request: Request
     receiver: Receiver
     size_bytes: int
+
+
+def _as_python_counts(happening: Happening, request: Request) -> Happening:
+    if isinstance(happening, Ended) and isinstance(happening.outcome, Result):
+        return replace(happening, outcome=in_code_points(happening.outcome, request))
+    return happening
 
 
 def _nobody(_: Happening) -> None:
@@ -110,7 +118,8 @@ class Core:
             command = command_of(call.request)
             if command.generates and isinstance(said.happening.outcome, command.result):
                 self._life.answered()
-        return [(call.receiver, happening) for happening in self._of_its_model(call.request, said.happening)]
+        happening = _as_python_counts(said.happening, call.request)
+        return [(call.receiver, each) for each in self._of_its_model(call.request, happening)]
 
     def _unreadable(self, said: Said, line: bytes) -> int:
         """Whose line the worker found too long to read: its id wasn't read either.

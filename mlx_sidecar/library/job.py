@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from mlx_sidecar.client.aio import AsyncClient
 from mlx_sidecar.client.failures import ClientError, WorkerEnded
+from mlx_sidecar.client.offsets import in_code_units
 from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.errors import Internal, SidecarError
 from mlx_sidecar.library.item import Item
@@ -92,7 +93,8 @@ class Job:
                 # Thousands of these mustn't keep the others from their answers.
                 await asyncio.sleep(0)
                 raise item.ask
-            line = answered_line(item.command, await self._client.ask(item.ask), item.warnings)
+            result = in_code_units(await self._client.ask(item.ask), item.ask.request)
+            line = answered_line(item.command, result, item.warnings)
         except WorkerEnded as ended:
             if alone:
                 self._fail(item, ended.code, ended.message, retryable=False)

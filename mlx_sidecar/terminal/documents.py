@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
 from mlx_sidecar.client.ask import Ask, ResultT
+from mlx_sidecar.client.offsets import in_code_units
 from mlx_sidecar.escapes import escaped
 from mlx_sidecar.library.document import read_stream, unreadable
 from mlx_sidecar.library.text import decode
@@ -128,7 +129,8 @@ def _outcome(
         result: Result = client.ask(ask)
     except (SidecarError, ClientError) as failed:
         return failed
-    return result
+    # With --json it is shown as the protocol has it.
+    return in_code_units(result, ask.request)
 
 
 def _print(

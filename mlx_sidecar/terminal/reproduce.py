@@ -11,6 +11,7 @@ import msgspec
 
 from mlx_sidecar.client import Client, ClientError, SidecarError
 from mlx_sidecar.client.ask import Ask
+from mlx_sidecar.client.offsets import in_code_units
 from mlx_sidecar.flags import some_text
 from mlx_sidecar.library.differences import of_answers, of_receipts
 from mlx_sidecar.library.records import Record, again, is_of_a_job, of_a_job, said_and_asked
@@ -83,7 +84,8 @@ class RecordNeedsSource(ClientError):
 
 def _ask_again(client: Client, record: Record, as_json: bool) -> bool:
     """Whether the answer is the same; says so."""
-    answer: dict[str, Any] = msgspec.to_builtins(client.ask(Ask[Any](again(record))))
+    ask = Ask[Any](again(record))
+    answer: dict[str, Any] = msgspec.to_builtins(in_code_units(client.ask(ask), ask.request))
     differing = of_answers(record.answer, answer)
     because = of_receipts(record.receipt, answer["receipt"])
     if as_json:

@@ -11,12 +11,13 @@ from typing import Any, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from mlx_sidecar.client import calls
 from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.core import Core, Delivery
 from mlx_sidecar.client.failures import WorkerEnded, WorkerFailed
+from mlx_sidecar.client.offsets import in_code_units
 from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.client.wire import Ended, Happening
 from mlx_sidecar.errors import Cancelled, Internal, MessageTooLarge, SidecarError
@@ -286,3 +287,43 @@ def test_every_field_of_a_request_can_be_given(command: str) -> None:
         if name not in ("stop", "examples") and not fields[name].required:
             assert parameter.default == fields[name].default, name
     assert "return" in get_type_hints(function)
+
+
+WIDE = "\U0001d400 cat \U0001f600 sat. It slept."
+QUOTED: dict[str, Any] = {"quote": "It slept.", "start": 15, "end": 24}
+MADE = {name: TAGS[name] for name in ("type", "usage", "timing")}
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (calls.tags(WIDE, evidence=True), {"command": "generate-tags", "tags": ["x"], "evidence": [[QUOTED]]}),
+        (
+            calls.classify(WIDE, labels=["x", "y"], evidence=True),
+            {"command": "classify", "label": "x", "scores": [], "calibrated": False, "evidence": [[QUOTED]]},
+        ),
+        (
+            calls.summarize(WIDE, evidence=True).streamed(),
+            {
+                "command": "summarize",
+                "summary": "x",
+                "finish_reason": "stop",
+                "evidence": [{"sentence": "x", "sources": [QUOTED]}],
+            },
+        ),
+    ],
+    ids=lambda value: value["command"] if isinstance(value, dict) else "",
+)
+def test_quotes_stand_where_python_counts(ask: Ask[Any], answer: dict[str, Any]) -> None:
+    """Not in UTF-16 code units, as on the wire; what writes them as on the wire has those again."""
+    units = WIDE.encode("utf-16-le")
+    assert units[2 * QUOTED["start"] : 2 * QUOTED["end"]].decode("utf-16-le") == QUOTED["quote"]
+    core, arrived = running(), list[Happening]()
+    number, _ = core.open(ask, arrived.append)
+    deliver(core.feed(line({**MADE, **answer}, number)))
+    found = outcome(arrived)
+    evidence = found.evidence[0]
+    (quote,) = evidence if isinstance(evidence, list) else evidence.sources
+    assert WIDE[quote.start : quote.end] == quote.quote
+    back = to_builtins(in_code_units(found, ask.request))["evidence"]
+    assert back == answer["evidence"]
