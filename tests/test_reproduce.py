@@ -110,5 +110,20 @@ def test_a_batch_s_results_can_be_asked_again(tmp_path: Path) -> None:
     ]
     requests = record(tmp_path / "requests", *asked)
     assert run("batch", str(requests), "--model", "demo", "--out", "results", cwd=tmp_path).returncode == 0
-    done = run("reproduce", "results", "--from", str(requests), "--model", "demo", cwd=tmp_path)
-    assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["2: same", "a: same"]), done.stderr
+    wide = tmp_path / "wide"
+    wide.write_text(requests.read_text(encoding="utf-8"), encoding="utf-16")
+    for source in (requests, wide):
+        done = run("reproduce", "results", "--from", str(source), "--model", "demo", cwd=tmp_path)
+        assert (done.returncode, sorted(done.stdout.splitlines())) == (0, ["2: same", "a: same"]), done.stderr
+
+
+def test_a_record_may_be_written_in_utf_16(answers: list[dict[str, Any]], tmp_path: Path) -> None:
+    """As PowerShell writes what goes into a file; half of it is refused in a sentence."""
+    plain = record(tmp_path / "record", *ASKED, *answers).read_text(encoding="utf-8")
+    (tmp_path / "wide").write_text(plain, encoding="utf-16")
+    done = run("reproduce", str(tmp_path / "wide"), "--model", "demo")
+    assert (done.returncode, done.stdout.count(": same")) == (0, 2), done.stderr
+    (tmp_path / "torn").write_bytes(plain.encode("utf-16")[:-1])
+    done = run("reproduce", str(tmp_path / "torn"), "--model", "demo")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "save it as UTF-8" in done.stderr

@@ -10,7 +10,15 @@ from pathlib import Path
 from msgspec import Struct
 
 _PIECE_BYTES = 8 * 2**20
-_SETTINGS = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+_SETTINGS = frozenset(
+    {
+        *("config.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    }
+)
+_TOKENIZER_SUFFIXES = frozenset({".model", ".tiktoken"})
+"""SentencePiece's, under any name, and tiktoken's."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -65,10 +73,13 @@ def file_digests(path: Path, adapter_path: Path | None) -> Generator[None, None,
 
 
 def _folder(path: Path) -> Generator[None, None, str]:
-    """Of the names and contents of weights and settings."""
+    """Of the names and contents of all files that change an answer: weights, settings, the tokenizer's.
+
+    But for what has a digest of its own: the chat template, and the words that tasks are asked with.
+    """
     whole = hashlib.sha256()
     for file in sorted(path.iterdir()):
-        if file.suffix == ".safetensors" or file.name in _SETTINGS or file.name == "adapter_config.json":
+        if file.suffix == ".safetensors" or file.suffix in _TOKENIZER_SUFFIXES or file.name in _SETTINGS:
             digest = yield from _file(file)
             whole.update(f"{file.name} {digest}\n".encode())
     return whole.hexdigest()

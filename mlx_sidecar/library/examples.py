@@ -9,11 +9,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.library.text import utf_8_lines
 
 LEAST = 30
 """With fewer a fit says little."""
 
-Names = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
+Names = tuple[Annotated[str, Meta(min_length=1)], ...]
+"""None where nothing is right: that teaches a threshold as much as what is."""
 
 
 class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,9 +42,9 @@ class ExamplesInvalid(ClientError):
 
 
 def read(path: Path) -> list[Example]:
-    """All examples. Raises ExamplesInvalid where there are too few of what there is, and OSError."""
+    """All examples. Raises ExamplesInvalid where there are too few of what there is, NotText, and OSError."""
     found = list[Example]()
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(utf_8_lines(path.read_bytes()), 1):
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line, type=Example))
@@ -53,4 +55,8 @@ def read(path: Path) -> list[Example]:
     for name in ("tags", "label", "labels"):
         if 0 < (many := sum(getattr(each, name) is not None for each in found)) < LEAST:
             raise ExamplesInvalid(f"{path}: {many} examples have '{name}', and it takes {LEAST} or more to fit a curve")
+    for name in ("tags", "labels"):
+        stated = [names for each in found if (names := getattr(each, name)) is not None]
+        if stated and not any(stated):
+            raise ExamplesInvalid(f"{path}: no example has any '{name}', so nothing tells what is right; add some")
     return found

@@ -14,6 +14,7 @@ from msgspec import Struct
 from mlx_sidecar.client.failures import ClientError
 from mlx_sidecar.library.receipts import Run, file_of, runs
 from mlx_sidecar.library.text import decode as text_of
+from mlx_sidecar.library.text import utf_8_lines
 from mlx_sidecar.protocol.codec import Refused, decode
 from mlx_sidecar.protocol.requests import ReceiptRequest
 
@@ -42,10 +43,13 @@ def is_of_a_job(path: Path) -> bool:
 
 
 def said_and_asked(path: Path) -> list[Record]:
-    """Requests, and the responses to them: by their ids, and those without in their order. Raises RecordInvalid."""
+    """Requests, and the responses to them: by their ids, and those without in their order.
+
+    Raises RecordInvalid, NotText.
+    """
     asked: dict[Any, list[tuple[int, bytes]]] = {}
     found = list[Record]()
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
+    for number, raw in enumerate(utf_8_lines(path.read_bytes()), 1):
         if not raw.strip():
             continue
         line = _object(raw, path, number)
@@ -69,7 +73,7 @@ def of_a_job(path: Path, source: Path, only: frozenset[str]) -> Iterator[Record]
         known = runs(path)
     except FileNotFoundError:
         raise RecordInvalid(f"{file_of(path)} is missing, which says what these results depend on") from None
-    lines = dict(enumerate(source.read_bytes().split(b"\n"), 1)) if source.is_file() else {}
+    lines = dict(enumerate(utf_8_lines(source.read_bytes()), 1)) if source.is_file() else {}
     offset = 0
     for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
         begin, offset = offset, offset + len(raw) + 1

@@ -50,6 +50,15 @@ def decode(data: bytes) -> str:
     return text
 
 
+def utf_8_lines(data: bytes) -> list[bytes]:
+    """The lines of a file, in UTF-8 whatever they are written in. Raises NotText where that can't be told.
+
+    A line of a UTF-8 file is left as it is: one that is no text is the fault of that line alone.
+    """
+    encoding, mark_bytes = encoding_of(data)
+    return (data[mark_bytes:] if encoding == UTF_8 else decode(data).encode()).split(b"\n")
+
+
 def encoding_of(data: bytes) -> tuple[str, int]:
     """What this, or the beginning of a file, is written in, and how many bytes its byte order mark has."""
     for mark, encoding in _BOMS:

@@ -74,6 +74,30 @@ def test_a_digest_is_of_weights_and_settings(tmp_path: Path) -> None:
     assert digests(tmp_path, tmp_path).adapter == digests(tmp_path).model
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "tokenizer.model",
+            "spiece.model",
+            "tiktoken.model",
+            "qwen.tiktoken",
+            "vocab.json",
+            "vocab.txt",
+            "merges.txt",
+        ),
+        *("special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer_config.json"),
+    ],
+)
+def test_a_digest_is_of_every_file_that_changes_an_answer(tmp_path: Path, name: str) -> None:
+    """A tokenizer's vocabulary as much as weights."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / name).write_text("{}")
+    first = digests(tmp_path)
+    (tmp_path / name).write_text("{ }")
+    assert digests(tmp_path).model != first.model
+
+
 def test_a_file_of_the_cache_is_named_by_its_digest(tmp_path: Path) -> None:
     """It isn't read again; the digest is that of a plain file."""
     plain, cached = tmp_path / "plain", tmp_path / "cached"
