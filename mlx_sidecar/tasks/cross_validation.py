@@ -57,6 +57,12 @@ class Evaluation(Struct, frozen=True):
     built_in: Quality
     calibrated: Quality
     fitted: Fitted
+    """Without thresholds where the built-in rule chooses better."""
+
+    @property
+    def is_better(self) -> bool:
+        """Whether probabilities come nearer to the truth with what was fitted."""
+        return self.calibrated.calibration_error < self.built_in.calibration_error
 
 
 def evaluate(kind: Kind, examples: Sequence[Scored], param_count: int, max_tags: int) -> Evaluation:
@@ -72,6 +78,8 @@ def evaluate(kind: Kind, examples: Sequence[Scored], param_count: int, max_tags:
         own = _held_out(kind, examples, max_tags, own_thresholds=True)
         if own.rates.f1 >= common.rates.f1:
             calibrated, fitted = own, fit(kind, examples, max_tags, own_thresholds=True)
+        if calibrated.rates.f1 < before.rates.f1:
+            calibrated, fitted = Quality(before.rates, calibrated.calibration_error), Fitted(fitted.curve)
     return Evaluation(kind, len(examples), before, calibrated, fitted)
 
 

@@ -2,7 +2,8 @@
 
 A sentence that has a tag's words is evidence by that. For a tag whose words stand
 nowhere the model is asked: a sentence speaks for it that makes the tag likelier,
-shown alone, than no document at all does. Sentences of a summary are compared by
+shown alone, than no document at all does. All of a document is read for that, of a
+long one passages before sentences. Sentences of a summary are compared by
 their words, names and numbers before all.
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -23,19 +25,28 @@ from mlx_sidecar.protocol.responses import Quote, SentenceEvidence
 from mlx_sidecar.tasks.condensed import Condensed
 from mlx_sidecar.tasks.scorer import Scorer
 from mlx_sidecar.tasks.sentences import sentence_ends
-from mlx_sidecar.tasks.task import Generate, Pause, Wish
-from mlx_sidecar.tasks.words import is_stop_word, stems
+from mlx_sidecar.tasks.task import Pause, Wish, in_slices
+from mlx_sidecar.tasks.words import content_words, light_stem
 
 T = TypeVar("T")
 
 MAX_QUOTES = 3
 _MAX_ASKED = 48
-"""Sentences of a document that the model is asked about."""
+"""About so many sentences of a document the model is asked one by one; of a longer one about passages first."""
+
+_OPENED_PASSAGES = 6
+"""Of so many passages, those that speak most for a tag, the sentences are looked at."""
 
 _READ_BETWEEN_PAUSES = 256
 _MAX_QUOTE_CHARS = 320
 _LEAST_LIFT_NATS = 1.0
 _WITHIN_NATS = 2.0
+_LEAST_SHARE_OF_TAG = 0.5
+"""A sentence with no more of a tag's words speaks for it no better than any other."""
+
+_EVIDENCE_PERCENT = 95.0
+"""How far a request is that only looks for evidence yet."""
+
 _LEAST_SHARE = 0.2
 """A sentence that has less of what a summary's sentence says is no source of it."""
 
@@ -104,21 +115,19 @@ def tag_evidence(
 ) -> Generator[Wish, Any, tuple[list[list[Quote]], list[JobResult]]]:
     """For each tag up to three pieces of the document that it comes from; `scorer` scores these tags, in this order."""
     spans = spans_of(document)
-    read = yield from _each(spans, lambda text: (set(stems(text)), text.casefold()))
-    by_words = list[list[Span]]()
+    words = yield from _each(spans, lambda text: frozenset(map(light_stem, content_words(text))))
+    rarity = _rarity(words)
+    found = list[list[Span]]()
     for tag in tags:
-        by_words.append(_with_words(tag, spans, read))
+        found.append(_with_words(tag, spans, words, rarity))
         yield Pause()
     quoter = Quoter(document)
-    if all(by_words) or not spans:
-        return [quoter.quotes(found) for found in by_words], []
-    asked = spans[:_MAX_ASKED]
-    results = yield Generate([scorer.job(span.text) for span in asked])
-    priors = yield from scorer.priors()
-    found = [
-        named or _likeliest(asked, [result.scores[n] - priors[n] for result in results])
-        for n, named in enumerate(by_words)
-    ]
+    elsewhere = [n for n, named in enumerate(found) if not named]
+    if not elsewhere or not spans:
+        return [quoter.quotes(each) for each in found], []
+    asked, lifts, results = yield from _sentence_lifts(document.text, spans, scorer.of(elsewhere))
+    for place, n in enumerate(elsewhere):
+        found[n] = _likeliest(asked, [of_span[place] for of_span in lifts])
     return [quoter.quotes(each) for each in found], results
 
 
@@ -131,17 +140,66 @@ def _each(spans: Sequence[Span], read: Callable[[str], T]) -> Generator[Pause, o
     return found
 
 
-def _with_words(tag: str, spans: Sequence[Span], read: Sequence[tuple[set[str], str]]) -> list[Span]:
-    """The pieces that have all words of a tag, else those with most of them, in the document's order."""
-    wanted = set(stems(tag))
-    if not wanted:
-        return []
-    folded = tag.casefold()
-    shares = [1.5 if folded in text else len(wanted & words) / len(wanted) for words, text in read]
+def _rarity(words: Sequence[Iterable[str]]) -> dict[str, float]:
+    """What each stem weighs: the fewer pieces of a document have it, the more it says."""
+    counts = Counter(stem for of_span in words for stem in of_span)
+    return {stem: math.log(1 + len(words) / count) for stem, count in counts.items()}
+
+
+def _with_words(
+    tag: str, spans: Sequence[Span], words: Sequence[frozenset[str]], rarity: Mapping[str, float]
+) -> list[Span]:
+    """The pieces that have all words of a tag, in its order before others; else those with most of what they weigh."""
+    wanted, usual = set(map(light_stem, content_words(tag))), max(rarity.values(), default=1.0)
+    weights = {stem: rarity.get(stem, usual) for stem in wanted}
+    total = sum(weights.values()) or 1.0
+    shares = [sum(weights[stem] for stem in wanted & of_span) / total for of_span in words]
+    folded = unicodedata.normalize("NFC", tag).casefold()
+    for n, span in enumerate(spans):
+        if wanted <= words[n]:
+            shares[n] = 2.0 if folded in unicodedata.normalize("NFC", span.text).casefold() else 1.0
     best = max(shares, default=0.0)
-    if best <= 0.5:
+    if best <= _LEAST_SHARE_OF_TAG:
         return []
     return [span for span, share in zip(spans, shares, strict=True) if share == best][:MAX_QUOTES]
+
+
+def _sentence_lifts(
+    content: str, spans: Sequence[Span], scorer: Scorer
+) -> Generator[Wish, Any, tuple[Sequence[Span], list[list[float]], list[JobResult]]]:
+    """How much likelier each tag is after these pieces of a document than after none, and which pieces they are.
+
+    Of a long document the model reads passages, then only what those consist of that speak most for a tag.
+    """
+    priors, results = (yield from scorer.priors()), list[JobResult]()
+    while True:
+        passages = _passages(spans, scorer.most_chars)
+        jobs = (scorer.job(content[passage[0].start : passage[-1].end]) for passage in passages)
+        found = yield from in_slices(jobs, len(passages), begin=_EVIDENCE_PERCENT)
+        results += found
+        lifts = [[score - prior for score, prior in zip(each.scores, priors, strict=True)] for each in found]
+        if len(passages) == len(spans):
+            return spans, lifts, results
+        spans = [span for n in _opened(lifts) for span in passages[n]]
+
+
+def _passages(spans: Sequence[Span], most_chars: int) -> list[Sequence[Span]]:
+    """Neighbouring pieces together, so that there are no more than are asked at once, or none holds more characters."""
+    together = -(-len(spans) // _MAX_ASKED)
+    found, begin = list[Sequence[Span]](), 0
+    for n in range(1, len(spans) + 1):
+        is_full = n == len(spans) or n - begin == together or spans[n].end - spans[begin].start > most_chars
+        if is_full:
+            found.append(spans[begin:n])
+            begin = n
+    return found
+
+
+def _opened(lifts: Sequence[Sequence[float]]) -> list[int]:
+    """The passages that speak most for some tag, the best of each tag first, in the document's order."""
+    ranked = [sorted(range(len(lifts)), key=lambda n: -lifts[n][tag]) for tag in range(len(lifts[0]))]
+    in_turn = dict.fromkeys(number for of_all in zip(*ranked, strict=True) for number in of_all)
+    return sorted(list(in_turn)[: max(_OPENED_PASSAGES, len(ranked))])
 
 
 def _likeliest(spans: Sequence[Span], lifts: Sequence[float]) -> list[Span]:
@@ -156,9 +214,7 @@ def summary_evidence(document: Condensed, summary: str) -> Generator[Wish, Any, 
     """For each sentence of a summary the pieces of the document that it rests on, best first; none is no evidence."""
     spans = spans_of(document)
     words = yield from _each(spans, _weighed)
-    counts = Counter(stem for of_span in words for stem in of_span)
-    quoter = Quoter(document)
-    rarity = {stem: math.log(1 + len(spans) / count) for stem, count in counts.items()}
+    rarity, quoter = _rarity(words), Quoter(document)
     return [
         SentenceEvidence(sentence=sentence.text, sources=quoter.quotes(_sources(sentence.text, spans, words, rarity)))
         for sentence in spans_of(Condensed(summary))
@@ -180,9 +236,8 @@ def _sources(
 def _weighed(text: str) -> dict[str, float]:
     """The stems of a text that say something, with their weights."""
     weights: dict[str, float] = {}
-    for word in re.findall(r"\w+", text):
-        if not is_stop_word(word):
-            for stem in stems(word):
-                telling = word[0].isupper() or word[0].isdigit()
-                weights[stem] = max(weights.get(stem, 0.0), _TELLING if telling else 1.0)
+    for word in content_words(text):
+        telling = word[0].isupper() or word[0].isdigit()
+        stem = light_stem(word)
+        weights[stem] = max(weights.get(stem, 0.0), _TELLING if telling else 1.0)
     return weights

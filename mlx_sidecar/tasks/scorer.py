@@ -17,6 +17,8 @@ from mlx_sidecar.tasks.task import Generate, Wish, in_slices
 
 _PRIOR_SHARE = 0.5
 _MOST_PRIORS = 20_000
+_MOST_TOKENS_PER_CHAR = 4
+"""With room for the question, in a script that the tokenizer knows byte by byte."""
 _AT_ONCE = Continuations((), ()).most
 """Of more texts in one job some are computed to their first token only."""
 
@@ -28,6 +30,15 @@ class Scorer:
 
     def __init__(self, model: LanguageModel, question: Question, texts: Sequence[str]) -> None:
         self._model, self._question, self.texts = model, question, tuple(texts)
+
+    def of(self, numbers: Sequence[int]) -> Scorer:
+        """Asks the same of some of the texts."""
+        return Scorer(self._model, self._question, [self.texts[n] for n in numbers])
+
+    @property
+    def most_chars(self) -> int:
+        """So much of a document fits the context in any script, beside the question."""
+        return self._model.context_length // _MOST_TOKENS_PER_CHAR
 
     def job(self, content: str, weights: Sequence[float] | None = None) -> Job:
         """Score the texts after this document. Of very many, those with the best beginnings and weights."""

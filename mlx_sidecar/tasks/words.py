@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese.
@@ -53,3 +54,52 @@ def singulars(text: str) -> set[str]:
 def stems(text: str) -> list[str]:
     """The words' beginnings, without a plural's s: "compiling" and "compilers" are one, in any language."""
     return [(word.rstrip("s") or word)[:_STEM_CHARS] for word in re.findall(r"\w+", text.casefold())]
+
+
+_ENDINGS = (
+    *((5, "ation"), (4, "ing"), (4, "ed"), (5, "er"), (5, "en"), (5, "em")),
+    *((4, "a"), (4, "e"), (4, "i"), (4, "o")),
+)
+"""Of English, German and Romance words, with how many letters must stand before each."""
+
+_OTHER_ENDINGS = re.compile(
+    "(?<=...)(?:[аеёиоуыэюяйьмхв]{1,3}|[αάεέηήιίοόυύωώς]{1,3})$|(?<=..)[은는이가을를에의도로]{1,2}$"
+)
+"""Of words in Cyrillic, Greek and Korean script."""
+
+_MARKS = "\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0900-\u0963\u0966-\u0dff"
+"""Accents, vowel signs and the like, which belong to a word and are no letters."""
+
+_SEPARATE_WORD = re.compile(rf"[{UNSPACED}]+|(?:[^\W{UNSPACED}]|[{_MARKS}])+[+#]*")
+_UNSPACED_RUN = re.compile(rf"[{UNSPACED}]")
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text as they stand there, without English stop words, or all where there is nothing else.
+
+    Scripts that have no blanks between words give each pair of neighbouring signs.
+    """
+    words = list[str]()
+    for word in _SEPARATE_WORD.findall(unicodedata.normalize("NFC", text)):
+        if _UNSPACED_RUN.match(word) and len(word) > 1:
+            words += [word[at : at + 2] for at in range(len(word) - 1)]
+        else:
+            words.append(word)
+    return [word for word in words if not is_stop_word(word)] or words
+
+
+def light_stem(word: str) -> str:
+    """A word in small letters without its inflection: "pruned" and "pruning" are one, "part" and "party" are two."""
+    stem = unicodedata.normalize("NFKC", word).casefold()
+    if not stem.isalpha():
+        return stem
+    if stem.endswith("ies") and len(stem) > 4:
+        stem = f"{stem[:-3]}y"
+    elif stem.endswith("s") and len(stem) > _SHORT:
+        stem = stem[:-1]
+    for least, ending in _ENDINGS:
+        if stem.endswith(ending) and len(stem) - len(ending) >= least:
+            stem = stem[: -len(ending)]
+            break
+    stem = _OTHER_ENDINGS.sub("", stem)
+    return stem[:-1] if len(stem) > 2 and stem[-1] == stem[-2] else stem

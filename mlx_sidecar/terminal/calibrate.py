@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from mlx_sidecar.alike import fold
 from mlx_sidecar.client import Client, ClientError, calls
 from mlx_sidecar.client.ask import Ask, build_ask
-from mlx_sidecar.engine.alike import fold
 from mlx_sidecar.flags import at_least, some_text
 from mlx_sidecar.library.examples import LEAST, Example, read
 from mlx_sidecar.library.receipts import probe
@@ -23,6 +23,7 @@ from mlx_sidecar.tasks.calibration import Calibration, Kind, built_in
 from mlx_sidecar.tasks.calibration_file import CalibrationFile
 from mlx_sidecar.tasks.cross_validation import FOLDS, Evaluation, Scored, evaluate
 from mlx_sidecar.tasks.fitting import NothingToFit
+from mlx_sidecar.tasks.tag_list import each_once
 from mlx_sidecar.terminal.documents import lines_of
 from mlx_sidecar.terminal.endings import end_with, say
 from mlx_sidecar.terminal.flags import add_model, model_of, parser, print_json
@@ -35,8 +36,9 @@ _EPILOG = (
     f"EXAMPLES has one JSON object a line, {LEAST} or more: `content` with `tags`, `label` or `labels`. Tags are "
     "scored twice, as the model's own and as entries of a vocabulary: all tags of the examples, or --vocabulary. "
     f"Labels are all labels of the examples. The table is of {FOLDS} folds: each fifth is measured with what was "
-    "fitted to the others. The file is for this model, adapter and its words only: `load-model` takes it as "
-    "`calibration_path`, a worker as --calibration-path."
+    "fitted to the others. What is no better than the built-in way there isn't written. Thresholds are for "
+    "`vocabulary_mode: only`; elsewhere ask with the `min_score` that the table names. The file is for this model, "
+    "adapter and its words only: `load-model` takes it as `calibration_path`, a worker as --calibration-path."
 )
 
 
@@ -79,16 +81,37 @@ def _calibrate(wanted: argparse.Namespace) -> int:
             found.append(evaluate(kind, of_kind, model.param_count, wanted.max_tags))
         except NothingToFit as problem:
             say(f"{kind}: the built-in curve stays, there is nothing to fit: {problem}")
-    if not found:
-        raise NotCalibrated("nothing could be fitted to these examples, so no file was written")
-    out = Path(wanted.out or f"{model.model_name.rpartition('/')[2]}.calibration.json")
-    _write(out, _file(receipt, found))
+    better = [each for each in found if each.is_better]
+    out = Path(wanted.out or f"{model.model_name.rpartition('/')[2]}.calibration.json") if better else None
+    if out is not None:
+        _write(out, _file(receipt, better))
     if wanted.json:
-        print_json({"file": str(out), "kinds": [msgspec.to_builtins(each) for each in found]})
+        file = str(out) if out is not None else None
+        kinds = [{**msgspec.to_builtins(each), "is_better": each.is_better} for each in found]
+        print_json({"file": file, "kinds": kinds})
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _table(found)))
+    for each in found:
+        if left_out := _left_out(each):
+            say(left_out)
+    if out is None:
+        raise NotCalibrated("nothing that was fitted to these examples is better, so no file was written")
+    if not wanted.json:
         say(f"written to {out}")
     return 0
+
+
+def _left_out(each: Evaluation) -> str | None:
+    """What of an evaluation isn't in the file, and why."""
+    before, now = each.built_in.calibration_error, each.calibrated.calibration_error
+    if not each.is_better:
+        return (
+            f"{each.kind}: the built-in curve stays: on examples that it wasn't fitted to, the fitted one's "
+            f"calibration error is {now:.3f}, and the built-in one's {before:.3f}"
+        )
+    if each.kind == "vocabulary" and each.fitted.threshold is None:
+        return f"{each.kind}: the built-in choice stays: no threshold chooses better on examples it wasn't fitted to"
+    return None
 
 
 class _Asking:
@@ -109,14 +132,14 @@ class _Asking:
         self._total = 2 * len(tagged) + len(one) + len(several)
         found: dict[Kind, list[Scored]] = {}
         if tagged:
-            entries = list(vocabulary or dict.fromkeys(tag for each in tagged for tag in each.tags or ()))
+            entries = list(vocabulary or each_once([tag for each in tagged for tag in each.tags or ()]))
             found["vocabulary"] = self._each(tagged, lambda example: self._chosen_tags(example, entries))
             found["tags"] = self._each(tagged, self._own_tags)
         if one:
-            labels = list(dict.fromkeys(each.label or "" for each in one))
+            labels = each_once([each.label or "" for each in one])
             found["label"] = self._each(one, lambda example: self._labels(example, labels, multi=False))
         if several:
-            labels = list(dict.fromkeys(name for each in several for name in each.labels or ()))
+            labels = each_once([name for each in several for name in each.labels or ()])
             found["labels"] = self._each(several, lambda example: self._labels(example, labels, multi=True))
         return found
 

@@ -14,7 +14,7 @@ from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer, lines_of
 from mlx_sidecar.terminal.endings import end_with
 from mlx_sidecar.terminal.flags import add_calibration, add_model, check_options, given, parser
-from mlx_sidecar.terminal.scored import label_lines
+from mlx_sidecar.terminal.scored import label_lines, marked_words
 
 
 def classify(arguments: Sequence[str]) -> NoReturn:
@@ -42,7 +42,12 @@ def classify(arguments: Sequence[str]) -> NoReturn:
             return "\n".join([f"{name}:", *lines(result)])
         return f"{name}: {', '.join(lines(result))}"
 
-    question = Question(ask=ask, alone=lambda result: "\n".join(lines(result)), among_others=among_others)
+    question = Question(
+        ask=ask,
+        alone=lambda result: "\n".join(lines(result)),
+        among_others=among_others,
+        marked=marked_words,
+    )
     end_with(lambda: answer(wanted.file, question, wanted))
 
 

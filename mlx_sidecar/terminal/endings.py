@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import ClientError, SidecarError, WorkerEnded
+from mlx_sidecar.tasks.words import UNSPACED
 
 _BAD_USAGE = 2
 _INTERRUPTED = 130
@@ -22,6 +23,9 @@ _CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHAR
 """What could move the cursor, or tell the terminal something else than text."""
 
 _CONTROLS_BUT_LINES = {number: sign for number, sign in _CONTROLS.items() if chr(number) not in "\n\t"}
+
+
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def say(message: str) -> None:
@@ -44,8 +48,15 @@ def _in_colour(text: str, words: Sequence[str]) -> str:
     """As the terminal is told, unless NO_COLOR asks for none (no-color.org)."""
     if not words or os.environ.get("NO_COLOR"):
         return text
-    some = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    return re.sub(rf"\b(?:{some})", "\x1b[1;36m\\g<0>\x1b[0m", text, flags=re.IGNORECASE)
+    some = "|".join(_as_a_word(word) for word in sorted(words, key=len, reverse=True))
+    return re.sub(some, "\x1b[1;36m\\g<0>\x1b[0m", text, flags=re.IGNORECASE)
+
+
+def _as_a_word(word: str) -> str:
+    """Not within another word, but for scripts that have no blanks between words; any blanks stand for one."""
+    found = r"\s+".join(map(re.escape, word.split()))
+    before = r"(?<!\w)" if not _UNSPACED.match(word) else ""
+    return f"{before}{found}" + (r"(?!\w)" if not _UNSPACED.match(word[-1]) else "")
 
 
 def let_signals_through() -> None:

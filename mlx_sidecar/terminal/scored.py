@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from mlx_sidecar.protocol.responses import Classified, Quote, SentenceEvidence, Tags
+from mlx_sidecar.protocol.responses import Classified, Quote, SentenceEvidence, Summary, Tags
+from mlx_sidecar.tasks.words import content_words, light_stem
 
 _NOTHING = "nothing in the document"
 
@@ -22,7 +23,7 @@ def tag_lines(result: Tags) -> list[str]:
 
 def label_lines(result: Classified, *, with_scores: bool) -> list[str]:
     """The labels that fit, or with scores all of them; below each that fits what it comes from, where that is known."""
-    fitting = result.labels if isinstance(result.labels, list) else [str(result.label)]
+    fitting = _fitting(result)
     quotes = dict(zip(fitting, result.evidence, strict=True)) if isinstance(result.evidence, list) else {}
     scores = {each.label: each.score for each in result.scores}
     lines = list[str]()
@@ -41,3 +42,26 @@ def sentence_lines(evidence: Sequence[SentenceEvidence]) -> list[str]:
 def quote_lines(quotes: Sequence[Quote]) -> list[str]:
     """Quotes, each in a line of its own."""
     return [f"    “{' '.join(each.quote.split())}”" for each in quotes] or [f"    ({_NOTHING})"]
+
+
+def marked_words(result: Tags | Classified | Summary) -> list[str]:
+    """What a terminal shows in colour: the words of quotes that are those of the tag, label or sentence they speak for.
+
+    And the tags and labels themselves.
+    """
+    if not isinstance(result.evidence, list):
+        return []
+    if isinstance(result, Summary):
+        return sorted({word for each in result.evidence for word in _shared(each.sentence, each.sources)})
+    named = result.tags if isinstance(result, Tags) else _fitting(result)
+    shared = {word for name, quotes in zip(named, result.evidence, strict=True) for word in _shared(name, quotes)}
+    return sorted({*named, *shared})
+
+
+def _shared(text: str, quotes: Iterable[Quote]) -> set[str]:
+    wanted = {light_stem(word) for word in content_words(text)}
+    return {word for each in quotes for word in content_words(each.quote) if light_stem(word) in wanted}
+
+
+def _fitting(result: Classified) -> list[str]:
+    return result.labels if isinstance(result.labels, list) else [str(result.label)]

@@ -14,7 +14,7 @@ from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer
 from mlx_sidecar.terminal.endings import end_with
 from mlx_sidecar.terminal.flags import add_model, add_sampling, check_options, given, parser
-from mlx_sidecar.terminal.scored import sentence_lines
+from mlx_sidecar.terminal.scored import marked_words, sentence_lines
 
 
 def summarize(arguments: Sequence[str]) -> NoReturn:
@@ -34,6 +34,7 @@ def summarize(arguments: Sequence[str]) -> NoReturn:
         alone=_alone,
         among_others=lambda name, result: f"==> {name} <==\n{_alone(result)}\n",
         streams=not wanted.evidence,
+        marked=marked_words,
     )
     end_with(lambda: answer(wanted.file, question, wanted))
 

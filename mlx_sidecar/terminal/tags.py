@@ -14,7 +14,7 @@ from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer, lines_of
 from mlx_sidecar.terminal.endings import end_with
 from mlx_sidecar.terminal.flags import add_calibration, add_model, add_sampling, check_options, given, parser
-from mlx_sidecar.terminal.scored import tag_lines
+from mlx_sidecar.terminal.scored import marked_words, tag_lines
 
 
 def tags(arguments: Sequence[str]) -> NoReturn:
@@ -37,7 +37,7 @@ def tags(arguments: Sequence[str]) -> NoReturn:
         ask=ask,
         alone=lambda result: "\n".join(tag_lines(result)),
         among_others=_among_others,
-        marked=lambda result: result.tags if wanted.evidence else (),
+        marked=marked_words,
     )
     end_with(lambda: answer(wanted.file, question, wanted))
 

@@ -237,7 +237,6 @@ def test_a_file_is_for_one_model_adapter_and_wording() -> None:
         ("nonsense", "line 31"),
         ('{"content": " ", "tags": ["a"]}', "blank"),
         ('{"content": "x"}', "none of"),
-        ('{"content": "x", "tags": []}', "line 31"),
         ('{"content": "x", "label": "a", "labels": ["b"]}', "not both"),
         ('{"content": "x", "label": "a"}', "1 examples have 'label'"),
         ('{"content": "x", "tag": ["a"]}', "line 31"),
@@ -253,5 +252,22 @@ def test_examples_are_checked(tmp_path: Path, line: str, problem: str) -> None:
     file.write_text(good * 29, encoding="utf-8")
     with pytest.raises(ExamplesInvalid, match="29 examples have 'tags'"):
         examples.read(file)
-    file.write_text(good * 30, encoding="utf-8")
-    assert len(examples.read(file)) == 30
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text(good * 30 + '{"content": "x", "tags": []}\n', encoding=encoding)
+        assert len(examples.read(file)) == 31
+    file.write_text('{"content": "x", "tags": []}\n' * 30, encoding="utf-8")
+    with pytest.raises(ExamplesInvalid, match="no example has any 'tags'"):
+        examples.read(file)
+
+
+def test_a_fit_that_is_no_better_is_told_and_left_out() -> None:
+    """Of scores that the built-in curve describes exactly; and no threshold where the built-in rule chooses better."""
+    curve, numbers, found = built_in("vocabulary", SMALL), random.Random(3), list[Scored]()
+    for _ in range(30):
+        nats = {f"tag {n}": numbers.uniform(-6, 6) for n in range(4)}
+        right = frozenset(name for name, score in nats.items() if numbers.random() < curve.each([score])[0])
+        found.append(Scored(nats, right, len(right), tuple(right)))
+    made = evaluate("vocabulary", found, SMALL, 4)
+    assert not made.is_better
+    assert made.built_in.rates.f1 == made.calibrated.rates.f1 == 1
+    assert (made.fitted.threshold, made.fitted.thresholds) == (None, {})

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from mlx_sidecar.engine.job import JobResult
+from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
 from mlx_sidecar.tasks.condensed import Condensed
-from mlx_sidecar.tasks.evidence import Quoter, spans_of, summary_evidence
+from mlx_sidecar.tasks.evidence import Quoter, spans_of, summary_evidence, tag_evidence
+from mlx_sidecar.tasks.prompts import TagsWanted, tags_question
+from mlx_sidecar.tasks.scorer import Scorer
 from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Generate, Task
 from tests.unit.test_tasks import WordModel
 
+NEEDLE = "needle" * 5
+WANTED = TagsWanted()
 DOCUMENT = """The council met on Monday 😀. It voted 7 to 4 against the ferry.
 
 Prices stay as they are
@@ -46,7 +51,7 @@ def tagged(answer: str, *scored: list[float]) -> Tags:
     asked = [JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=tuple(each)) for each in scored]
     priors = [JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=(-9.0,) * len(scored[0]))] * 3 if scored else []
     task: Task = generate_tags(GenerateTags(content=DOCUMENT, evidence=True), WordModel(4000), 0.0)
-    response: Tags = finished(task, [listed], asked, priors)
+    response: Tags = finished(task, [listed], priors, asked)
     return response
 
 
@@ -89,6 +94,60 @@ def test_a_tag_in_other_words() -> None:
     found = tagged("education", [-9.0], [-9.5], [-8.5], [-2.0])
     assert isinstance(found.evidence, list)
     assert [check(each) for each in found.evidence] == [["The island's school closes in May; nobody protested."]]
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "quotes"),
+    [
+        ("art", "The party was loud. Modern art hung there.", ["Modern art hung there."]),
+        ("internet", "The interest fell. We have no internet here.", ["We have no internet here."]),
+        ("state of the art", "The end of the day. It is the art of a state.", ["It is the art of a state."]),
+        ("pruning", "Roses were pruned in May. It rains.", ["Roses were pruned in May."]),
+        ("rent increase", "An increase in rent. A rent increase. Rent.", ["A rent increase."]),
+        ("C++", "C is old. C++ is young.", ["C++ is young."]),
+        ("旅館休業", "旅館「松の湯」が休業となった。晴れた。", ["旅館「松の湯」が休業となった。"]),
+        ("cafe\u0301", "Das Café ist zu. Das Haus nicht.", ["Das Café ist zu."]),
+    ],
+)
+def test_words_speak_for_a_tag_and_parts_of_words_do_not(tag: str, text: str, quotes: list[str]) -> None:
+    """In another inflection, too; stop words say nothing; a sentence with the tag as it is goes before others."""
+    model = WordModel(4000)
+    task = tag_evidence(Condensed(text), [tag], Scorer(model, tags_question(model, WANTED, "x"), [tag]))
+    found, results = finished(task)
+    assert (check(found[0], text), results) == (quotes, [])
+
+
+def test_every_sentence_of_a_long_document_has_a_chance() -> None:
+    """Of 2,000 the model finds one in the middle, and reads little more than all of them once."""
+    text = " ".join(f"Sentence {NEEDLE if n == 1234 else 'hay'} {n}." for n in range(2000))
+    model = WordModel(8000)
+    scorer = Scorer(model, tags_question(model, WANTED, "x"), ["sewing"])
+    asked = list[Job]()
+
+    def answered(jobs: Sequence[Job]) -> list[JobResult]:
+        asked.extend(jobs)
+        scores = [-2.0 if _has(job, NEEDLE) else -9.0 for job in jobs]
+        return [JobResult("", "length", 1, 0, 1, 1.0, 1.5, 2.0, scores=(score,)) for score in scores]
+
+    ((found,), _) = answering(tag_evidence(Condensed(text), ["sewing"], scorer), answered)
+    assert check(found, text) == [f"Sentence {NEEDLE} 1234."]
+    assert len(asked) < 200
+
+
+def answering(task: Any, answer: Callable[[Sequence[Job]], list[JobResult]]) -> Any:
+    """What a task returns whose jobs are answered so."""
+    results = None
+    try:
+        while True:
+            wish = task.send(results)
+            results = answer(wish.jobs) if isinstance(wish, Generate) else None
+    except StopIteration as ended:
+        return ended.value
+
+
+def _has(job: Job, word: str) -> bool:
+    """Whether the document of a job has this word, by its length: the tests' model knows no more of words."""
+    return len(word) in list(job.prompt.tokens)
 
 
 def test_a_tag_that_rests_on_nothing() -> None:
