@@ -145,7 +145,7 @@ class Versions(Struct, frozen=True, kw_only=True):
 class Receipt(Struct, frozen=True, kw_only=True):
     """What an answer depends on. Digests are SHA-256; none of the request's text is in here."""
 
-    model_digest: Annotated[str, Meta(description="of weights and settings, file by file")]
+    model_digest: Annotated[str, Meta(description="of weights, settings and the tokenizer's files")]
     adapter_digest: str | UnsetType = UNSET
     template_digest: Annotated[str, Meta(description="of the chat template")]
     calibration_digest: Annotated[str | UnsetType, Meta(description="of the file of `calibration_path`")] = UNSET

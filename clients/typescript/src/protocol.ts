@@ -321,7 +321,7 @@ export interface Quote {
 
 /** What an answer depends on. Digests are SHA-256; none of the request's text is in here. */
 export interface Receipt {
-  /** of weights and settings, file by file */
+  /** of weights, settings and the tokenizer's files */
   model_digest: string;
   adapter_digest?: string;
   /** of the chat template */
