@@ -174,8 +174,8 @@ class TextStream:
 
     @property
     def ended(self) -> FinishReason | None:
-        """What the first filter says that takes the text for complete."""
-        return next((each.ended for each in self._filters if each.ended), None)
+        """What the last filter says that takes the text for complete: it may cut what one before it ended."""
+        return next((each.ended for each in reversed(self._filters) if each.ended), None)
 
     def feed(self, token: int) -> str:
         """The text that is certain with this token."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.job import TextFilter
+from mlx_sidecar.tasks.clauses import WORDS_AHEAD, cut_sentence
 from mlx_sidecar.tasks.sentences import sentence_ends
 from mlx_sidecar.tasks.words import UNSPACED
 
@@ -41,6 +42,7 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _ORDINAL = re.compile(r"(?<!\d)\d{1,2}\.$")
 _MAY_END = re.compile(r"[.!?…]?[\"'”’)\]]*\s*$")
 _QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "«": "»", "„": "“", "「": "」"}
+_HAS_WORD = re.compile(rf"[^\W\d_]{{2}}|[{UNSPACED}]")
 _SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
 _BULLET = re.compile(r"^\s*(?:(?:[-*•‣–—·]|\d{1,2}[.)])\s+|[-•‣](?=[^\W\d_]))")
@@ -220,7 +222,7 @@ class Bullets(TextFilter):
 
 
 class WordLimit(TextFilter):
-    """Lets whole sentences through while they fit; only a first sentence that is too long is cut."""
+    """Lets whole sentences through while they fit; only a first sentence that is too long is cut, at a clause."""
 
     def __init__(self, max_words: int) -> None:
         self._left, self._held = max_words, ""
@@ -233,7 +235,8 @@ class WordLimit(TextFilter):
         while not self.ended and (end := self._sentence_end()):
             given += self._take(end)
         words = self._held.split()
-        if not self.ended and len(words) > self._left + _is_lone_dash(words[: self._left]):
+        # The last one may not be whole, and those behind the limit tell where a clause ends.
+        if not self.ended and len(words) > self._left + WORDS_AHEAD + _is_lone_dash(words[: self._left]):
             given += self._take(len(self._held))
         return given
 
@@ -251,8 +254,8 @@ class WordLimit(TextFilter):
         return self._take(len(self._held)).rstrip()
 
     def _sentence_end(self) -> int:
-        """Where the first sentence ends; 0 where that isn't known yet."""
-        return next((end for end in sentence_ends(self._held) if self._held[:end].strip()), 0)
+        """Where the first sentence ends; 0 where that isn't known yet. The number of a point is none."""
+        return next((end for end in sentence_ends(self._held) if _HAS_WORD.search(self._held, 0, end)), 0)
 
     def _take(self, end: int) -> str:
         sentence, self._held = self._held[:end], self._held[end:]
@@ -265,10 +268,8 @@ class WordLimit(TextFilter):
         self.ended, self._held = "stop" if self._begun else "length", ""
         if self._begun:
             return ""
-        kept = words[: self._left]
-        kept = words[1:2] if _is_lone_dash(kept) else kept
-        text = " ".join(kept)
-        return text if _SENTENCE_AT_END.search(text) else text.rstrip(",;:") + "…"
+        words = words[1:] if _is_lone_dash(words[: self._left]) else words
+        return cut_sentence(words, self._left)
 
 
 def _is_lone_dash(words: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from mlx_sidecar.engine.job import TextFilter
+from mlx_sidecar.tasks.clauses import COORDINATING, DANGLING
 from mlx_sidecar.tasks.sentences import ABBREVIATION_CHARS, sentence_ends
 from mlx_sidecar.tasks.words import UNSPACED
 
@@ -37,23 +38,6 @@ _CLAUSE_END = re.compile(r"[,;:][\"'”’)\]]*\s|\s[-–]\s|[—、，；：،�
 _CLOSING = re.compile(r"[.!?…。！？]?[\"'”’)\]」』]*")
 _AFTER_NUMBER = re.compile(r"[.)]\s").match
 _NEW_LINE = re.compile(r"\s*\n\s*(?:- )?")
-_COORDINATING = {
-    *("and", "or", "but", "nor"),
-    *("und", "oder", "aber"),
-    *("et", "ou", "mais"),
-    *("y", "o", "pero", "e", "ma"),
-}
-# No text ends in one of these.
-_DANGLING = {
-    *_COORDINATING,
-    *("a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "from", "with", "as", "than"),
-    *("that", "which", "who", "is", "are", "was", "were", "be"),
-    *("der", "die", "das", "den", "dem", "des", "ein", "eine", "einer", "eines", "einem", "einen", "von", "zu"),
-    *("im", "am", "mit", "für", "als", "dass", "ist", "sind"),
-    *("le", "la", "les", "un", "une", "des", "de", "du", "à", "au", "aux", "en", "par", "pour", "avec", "que", "qui"),
-    *("est", "sont", "el", "los", "las", "una", "del", "al", "con", "por"),
-    *"とやのをがはにでも和与及或的",
-}
 
 # Weights are in half words.
 _CLAUSE_WEIGHT = 12
@@ -265,7 +249,7 @@ class _Sentence:
     def add(self, unit: str, word: str) -> str:
         """Take a word and the text that it comes in; gives the text that can't be a repetition any more."""
         place = len(self.words)
-        if word in _COORDINATING and self._clause == place:
+        if word in COORDINATING and self._clause == place:
             self._clause = place + 1
         self._units.append(unit)
         self.words.append(word)
@@ -327,7 +311,7 @@ class _Sentence:
 
     def trimmed(self, end: int) -> int:
         """The words before `end`, less those that no text ends in."""
-        while end and self.words[end - 1] in _DANGLING:
+        while end and self.words[end - 1] in DANGLING:
             end -= 1
         return end
 

@@ -130,6 +130,47 @@ def test_half_a_sentence_is_left_out_where_there_is_a_whole_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "limit", "kept"),
+    [
+        ("The trip has changed, the train has changed, and so on.", 9, "The trip has changed, the train has changed."),
+        ("It's not the heater, it's the new pump, and the rest is fine.", 8, "It's not the heater, it's the new pump."),
+        ("The contract ends in May and is subject to a yearly renewal.", 7, "The contract ends in May."),
+        ("The river rose because it had rained for six days and nights.", 7, "The river rose."),
+        (
+            "The church (a small one, of stone, near the river) was closed.",
+            8,
+            "The church (a small one, of stone, near…",
+        ),
+        ("The list was long (salt, pepper, oil and some more) that day.", 6, "The list was long."),
+        ('She said "come, all of you, and sing with us tonight" to them.', 6, 'She said "come, all of you…'),
+        (
+            "After the storm, which had lasted for days, the town was quiet.",
+            10,
+            "After the storm, which had lasted for days, the town…",
+        ),
+        ("They sell salt and pepper and oil and many other good things.", 6, "They sell salt and pepper…"),
+        (
+            "One, two words and then no clause that ends anywhere near here.",
+            10,
+            "One, two words and then no clause that ends anywhere…",
+        ),
+        ("Der Fluss stieg, weil es sechs Tage lang ohne Pause geregnet hatte.", 7, "Der Fluss stieg."),
+        ("Le train a changé, mais le concert aura lieu comme prévu ce soir.", 7, "Le train a changé."),
+        ("- The pump is broken, so all of the water is gone now.\n- Two.", 8, "- The pump is broken."),
+        ("1. Minutes were approved, with one correction of the quote, and more.", 8, "1. Minutes were approved."),
+        ("1. Minutes were approved.", 4, "1. Minutes were approved."),
+    ],
+)
+def test_a_first_sentence_that_is_too_long_ends_at_a_clause(written: str, limit: int, kept: str) -> None:
+    """At one that can stand alone and says enough; else behind a word, with dots that say so, and none that dangles."""
+    text, ended = through(lambda: WordLimit(limit), written), WordLimit(limit)
+    assert text == kept
+    ended.feed(written)
+    ended.finish()
+    assert ended.ended == ("stop" if kept == written else "length")
+
+
+@pytest.mark.parametrize(
     ("written", "summary"),
     [
         ("The text is about a licence of photographs.", "A licence of photographs."),
