@@ -180,7 +180,7 @@ def test_a_worker_that_does_not_read_holds_nobody_up() -> None:
     with Client(command=["sleep", "1000"]) as client:
         with pytest.raises(TimedOut):
             client.tags("x" * 5_000_000, timeout_s=0.05)
-        client._exchange.kill()
+        client._session.kill()
 
 
 def test_an_asyncio_worker_that_does_not_read_holds_nobody_up() -> None:
@@ -190,6 +190,6 @@ def test_an_asyncio_worker_that_does_not_read_holds_nobody_up() -> None:
         async with AsyncClient(command=["sleep", "1000"]) as client:
             with pytest.raises(TimedOut):
                 await client.tags("x" * 5_000_000, timeout_s=0.05)
-            client._exchange.kill()
+            client._session.kill()
 
     asyncio.run(main())

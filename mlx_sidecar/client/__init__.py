@@ -1,4 +1,4 @@
-"""The Python client: a worker of one's own, for threads (`Client`) and for asyncio (`AsyncClient`).
+"""The Python client: a client with its own worker, for threads (`Client`) and for asyncio (`AsyncClient`).
 
     from mlx_sidecar.client import Client
 
@@ -7,8 +7,8 @@
 
 Quotes of `evidence` have their places as Python counts: `content[quote.start : quote.end]`.
 
-`core` says what happens, without any I/O; `blocking` and `aio` are what drives it. Imports neither MLX nor anything
-else that the worker needs, and asyncio only with `AsyncClient`.
+`core` is sans-I/O; `blocking` and `aio` drive it. This package imports neither MLX nor anything else that only the
+worker needs, and asyncio only with `AsyncClient`.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.aio_pipes import Exchange
-from mlx_sidecar.client.ask import Ask, ResultT, build_ask, introduce
+from mlx_sidecar.client.aio_pipes import WorkerSession
 from mlx_sidecar.client.failures import ClientClosed
 from mlx_sidecar.client.launch import LATE_S, launch
+from mlx_sidecar.client.prepared_request import PreparedRequest, ResultT, copy_signature, prepare
 from mlx_sidecar.client.restarts import Restarts
-from mlx_sidecar.client.wire import Ended, Happening
+from mlx_sidecar.client.wire import CallEvent, Ended
 from mlx_sidecar.errors import TimedOut
 from mlx_sidecar.protocol.responses import Delta
 
@@ -28,13 +28,13 @@ Self = TypeVar("Self", bound="AsyncClient")
 
 
 class _Call:
-    """One request that was sent, on the side of the task that waits for it."""
+    """One request, as seen by the task that waits for it."""
 
-    def __init__(self, exchange: Exchange, ask: Ask[Any]) -> None:
-        self._exchange, self._ask = exchange, ask
-        self._arrived: asyncio.Queue[Happening] = asyncio.Queue()
-        timeout_s = ask.request.timeout_s
-        self._give_up_at = None if timeout_s is None else time.monotonic() + timeout_s + LATE_S
+    def __init__(self, session: WorkerSession, prepared: PreparedRequest[Any]) -> None:
+        self._session, self._ask = session, prepared
+        self._arrived: asyncio.Queue[CallEvent] = asyncio.Queue()
+        timeout_s = prepared.request.timeout_s
+        self._deadline_at = None if timeout_s is None else time.monotonic() + timeout_s + LATE_S
         self._loop: asyncio.AbstractEventLoop | None = None
         self.number: int | None = None
         self.over = False
@@ -42,46 +42,46 @@ class _Call:
     async def send(self) -> None:
         """Send it, and wait until there is room for others, or its time is up."""
         self._loop = asyncio.get_running_loop()
-        self.number = await self._exchange.open(self._ask, self._arrived.put_nowait)
+        self.number = await self._session.open(self._ask, self._arrived.put_nowait)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._exchange.room(), self._left_s())
+            await asyncio.wait_for(self._session.room(), self._left_s())
 
     async def next(self) -> str | Ended:
         """The next piece of text, or the end; reports the rest. Raises TimedOut, and what a callback does."""
         while True:
-            happening = await self._take()
-            if isinstance(happening, Ended):
+            event = await self._take()
+            if isinstance(event, Ended):
                 self.over = True
-                return happening
-            if isinstance(happening, Delta):
-                return happening.delta
+                return event
+            if isinstance(event, Delta):
+                return event.delta
             if self._ask.on_progress is not None:
-                self._ask.on_progress(happening)
+                self._ask.on_progress(event)
 
-    async def _take(self) -> Happening:
+    async def _take(self) -> CallEvent:
         try:
             return await asyncio.wait_for(self._arrived.get(), self._left_s())
         except asyncio.TimeoutError:
-            raise TimedOut("the worker doesn't answer, not even that the time is up") from None
+            raise TimedOut("the worker didn't answer in time, not even with `timeout`") from None
 
     def _left_s(self) -> float | None:
-        return None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
+        return None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
 
-    def let_go(self) -> None:
-        """Close it from wherever the garbage collector runs."""
+    def release(self) -> None:
+        """Close it from the garbage collector, which may run on any thread."""
         if self._loop is None or self._loop is asyncio._get_running_loop():
             self.close()
         else:
-            # A loop that is closed has taken the worker with it.
+            # The loop is closed, and so is the worker.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self.close)
 
     def close(self) -> None:
-        """Cancel it where it has no ending yet."""
+        """Cancel the call if it hasn't ended."""
         if not self.over:
             self.over = True
             if self.number is not None:
-                self._exchange.abandon(self.number)
+                self._session.abandon(self.number)
 
 
 class AsyncStream(Generic[ResultT]):
@@ -90,9 +90,9 @@ class AsyncStream(Generic[ResultT]):
     Closing it, letting go of it, or cancelling the task that waits for it cancels the request.
     """
 
-    def __init__(self, client: AsyncClient, ask: Ask[ResultT]) -> None:
-        # The client lives as long as this: without one there is no worker.
-        self._client, self._call = client, _Call(client._exchange, ask)
+    def __init__(self, client: AsyncClient, prepared: PreparedRequest[ResultT]) -> None:
+        # Keeps the client alive: a client that is collected kills its worker.
+        self._client, self._call = client, _Call(client._session, prepared)
         self._ended: Ended | None = None
 
     @property
@@ -110,10 +110,10 @@ class AsyncStream(Generic[ResultT]):
             if self._call.number is None:
                 await self._call.send()
             found = await self._call.next()
-        except BaseException as problem:
+        except BaseException as error:
             self.close()
-            if isinstance(problem, Exception):
-                self._ended = Ended(problem)
+            if isinstance(error, Exception):
+                self._ended = Ended(error)
             raise
         if isinstance(found, str):
             return found
@@ -122,7 +122,7 @@ class AsyncStream(Generic[ResultT]):
         raise StopAsyncIteration
 
     async def result(self) -> ResultT:
-        """The answer, once the text is through; what of it nobody has taken yet is skipped."""
+        """The result, after the end of the text; skips the pieces that weren't taken."""
         async for _ in self:
             pass
         if self._ended is None:
@@ -130,7 +130,7 @@ class AsyncStream(Generic[ResultT]):
         return cast("ResultT", self._ended.result())
 
     def close(self) -> None:
-        """Cancel the request, if it isn't through."""
+        """Cancel the request, if it hasn't ended."""
         self._call.close()
 
     async def __aenter__(self) -> AsyncStream[ResultT]:
@@ -142,33 +142,35 @@ class AsyncStream(Generic[ResultT]):
         self.close()
 
     def __del__(self) -> None:
-        self._call.let_go()
+        self._call.release()
 
 
 def _answered(
-    describe: Callable[P, Ask[ResultT]],
+    describe: Callable[P, PreparedRequest[ResultT]],
 ) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, ResultT]]:
     async def call(client: AsyncClient, /, *args: P.args, **options: P.kwargs) -> ResultT:
-        return await client.ask(build_ask(describe, *args, **options))
+        return await client.ask(prepare(describe, *args, **options))
 
-    introduce(call, describe, describe.__name__, "{}")
+    copy_signature(call, describe, describe.__name__, "{}")
     return call
 
 
-def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[AsyncClient, P], AsyncStream[ResultT]]:
+def _streamed(
+    describe: Callable[P, PreparedRequest[ResultT]],
+) -> Callable[Concatenate[AsyncClient, P], AsyncStream[ResultT]]:
     def stream(client: AsyncClient, /, *args: P.args, **options: P.kwargs) -> AsyncStream[ResultT]:
-        return client.stream(build_ask(describe, *args, **options))
+        return client.stream(prepare(describe, *args, **options))
 
-    introduce(stream, describe, f"{describe.__name__}_stream", "AsyncStream[{}]")
+    copy_signature(stream, describe, f"{describe.__name__}_stream", "AsyncStream[{}]")
     stream.__doc__ = f"{describe.__doc__} Piece by piece."
     return stream
 
 
 class AsyncClient:
-    """A worker of one's own. Starts with the first call or with `async with`, and is started again after a crash.
+    """A client and its worker, which starts with the first call or with `async with`, and again after a crash.
 
-    Every call raises what the worker says of it (`mlx_sidecar.errors.SidecarError`, a class for each code), or a
-    `ClientError` where the worker didn't get to say anything.
+    Every call raises the worker's error (`mlx_sidecar.errors.SidecarError`, a class for each code), or a
+    `ClientError` where the worker gave no answer.
     """
 
     def __init__(
@@ -182,27 +184,27 @@ class AsyncClient:
         restarts: Restarts = Restarts(),  # noqa: B008 - frozen
     ) -> None:
         """`model` and `flags` go to the worker's command line, `environment` and `folder` replace this process's."""
-        self._exchange = Exchange(launch(model, flags, command, environment, folder), restarts)
-        # Who lets go of a client, or ends, without closing it leaves no process.
-        weakref.finalize(self, self._exchange.kill)
+        self._session = WorkerSession(launch(model, flags, command, environment, folder), restarts)
+        # A client that is dropped without `close` leaves no process.
+        weakref.finalize(self, self._session.kill)
 
     async def start(self) -> None:
         """Start the worker now, if none runs. Raises WorkerNotStarted where the command can't be run."""
-        await self._exchange.start()
+        await self._session.start()
 
     @property
     def pid(self) -> int | None:
         """The worker's process, once one was started."""
-        return self._exchange.worker.process.pid if self._exchange.worker is not None else None
+        return self._session.worker.process.pid if self._session.worker is not None else None
 
     @property
     def stderr_tail(self) -> str:
         """The end of what the worker wrote to its log."""
-        return self._exchange.worker.tail.text if self._exchange.worker is not None else ""
+        return self._session.worker.tail.text if self._session.worker is not None else ""
 
-    async def ask(self, ask: Ask[ResultT]) -> ResultT:
-        """Send a request and wait for its answer. Whatever ends the waiting early cancels the request."""
-        call = _Call(self._exchange, ask)
+    async def ask(self, prepared: PreparedRequest[ResultT]) -> ResultT:
+        """Send a request and wait for its result. An exception while waiting cancels the request."""
+        call = _Call(self._session, prepared)
         try:
             await call.send()
             while not isinstance(found := await call.next(), Ended):
@@ -211,9 +213,9 @@ class AsyncClient:
             call.close()
         return cast("ResultT", found.result())
 
-    def stream(self, ask: Ask[ResultT]) -> AsyncStream[ResultT]:
+    def stream(self, prepared: PreparedRequest[ResultT]) -> AsyncStream[ResultT]:
         """A request whose text comes piece by piece."""
-        return AsyncStream(self, ask.streamed())
+        return AsyncStream(self, prepared.streamed())
 
     # written by protocol/generate.py: begin
     check_availability = _answered(calls.check_availability)
@@ -241,7 +243,7 @@ class AsyncClient:
 
         What other tasks asked for before has `grace_s` to finish, then it is `cancelled`. Closing twice is harmless.
         """
-        await self._exchange.close(grace_s)
+        await self._session.close(grace_s)
 
     async def __aenter__(self: Self) -> Self:
         await self.start()

@@ -14,29 +14,38 @@ import time
 from typing import Any
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.core import Core, Delivery, Receiver
 from mlx_sidecar.client.failures import ClientClosed
-from mlx_sidecar.client.launch import LINGER_S, READ_BYTES, Launch, Step, Tail, closed, kill_group, steps
+from mlx_sidecar.client.launch import (
+    LINGER_S,
+    READ_BYTES,
+    Launch,
+    ShutdownStep,
+    Tail,
+    closed,
+    kill_group,
+    shutdown_steps,
+)
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.client.restarts import Restarts
 
 
-class Worker:
+class WorkerProcess:
     """One process, and the tasks that wait for its pipes."""
 
-    def __init__(self, process: asyncio.subprocess.Process, exchange: Exchange) -> None:
-        self.process, self._exchange = process, exchange
+    def __init__(self, process: asyncio.subprocess.Process, session: WorkerSession) -> None:
+        self.process, self._session = process, session
         self._loop = asyncio.get_running_loop()
         self.tail, self.over = Tail(), asyncio.Event()
-        self._draining = asyncio.create_task(self._keep_the_tail())
+        self._stderr_reader = asyncio.create_task(self._keep_tail())
         self._reading = asyncio.create_task(self._read())
-        self._clearing_up = asyncio.create_task(self._clear_up())
-        for task in (self._draining, self._reading, self._clearing_up):
-            # A loop that is left or closed takes them with it, and nobody needs to hear of that.
+        self._killing_orphans = asyncio.create_task(self._kill_orphans())
+        for task in (self._stderr_reader, self._reading, self._killing_orphans):
+            # A loop that is left or closed drops them; asyncio would warn of that.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     def send(self, line: bytes) -> None:
-        """Write this when there is room; never waits."""
+        """Queue a line for stdin; never waits."""
         assert self.process.stdin is not None
         if not self.process.stdin.is_closing():
             self.process.stdin.write(line)
@@ -44,28 +53,28 @@ class Worker:
     async def room(self) -> None:
         """Wait until the worker has taken most of what was sent."""
         assert self.process.stdin is not None
-        # Where it doesn't read any more, the end of its stdout says the rest.
+        # Where the worker closed its stdin, the end of its stdout ends the calls.
         with contextlib.suppress(ConnectionError):
             await self.process.stdin.drain()
 
-    def take(self, step: Step) -> None:
-        """Make it end, one way or another."""
+    def end_by(self, step: ShutdownStep) -> None:
+        """Do one step of the escalation that ends it."""
         assert self.process.stdin is not None
-        if step is Step.END_OF_INPUT:
+        if step is ShutdownStep.END_OF_INPUT:
             self.process.stdin.close()
-        elif step is Step.TERMINATE:
+        elif step is ShutdownStep.TERMINATE:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
-        elif step is Step.KILL:
+        elif step is ShutdownStep.KILL:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill its process group."""
         if self.process.returncode is None:
             kill_group(self.process.pid)
 
-    def let_go(self) -> None:
-        """End it from wherever the garbage collector runs, or as the program ends, whatever became of the loop."""
+    def release(self) -> None:
+        """End it, from the garbage collector on any thread or at the program's end, also where the loop is closed."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
             if self._loop.is_running() and asyncio._get_running_loop() is not self._loop:
                 self._loop.call_soon_threadsafe(self._close_transport)
@@ -74,42 +83,42 @@ class Worker:
         self.kill()
 
     def _close_transport(self) -> None:
-        # asyncio closes it when it is collected, where it is still open, and complains where the loop is gone by then.
+        # asyncio closes an open transport when it is collected, and warns if the loop is closed by then.
         self.process._transport.close()  # type: ignore[attr-defined]
 
     async def _read(self) -> None:
         try:
-            await self._read_to_the_end()
+            await self._read_to_end()
         except GeneratorExit:
-            # It is collected: its loop is gone, and nobody waits.
-            self.let_go()
+            # The task is collected: its loop is closed, and no call waits.
+            self.release()
             raise
         except BaseException:
             # A loop that ends cancels all its tasks.
-            self._say_that_it_ended()
-            self.let_go()
+            self._report_end()
+            self.release()
             raise
-        self._say_that_it_ended()
-        # What went wrong with its stdin is known by now; asyncio would complain that nobody asked.
+        self._report_end()
+        # Fetch the error of its stdin, if any; asyncio would warn of an exception that was never retrieved.
         assert self.process.stdin is not None
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(self.process.stdin.wait_closed(), LINGER_S)
 
-    def _say_that_it_ended(self) -> None:
-        """Whatever happened: nobody waits for ever."""
-        self._clearing_up.cancel()
-        self.take(Step.END_OF_INPUT)
-        self._exchange.ended(self)
+    def _report_end(self) -> None:
+        """In every case, so that no call waits for ever."""
+        self._killing_orphans.cancel()
+        self.end_by(ShutdownStep.END_OF_INPUT)
+        self._session.ended(self)
         self.over.set()
 
-    async def _read_to_the_end(self) -> None:
+    async def _read_to_end(self) -> None:
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.read(READ_BYTES):
-            self._exchange.said(self, chunk)
+            self._session.received(self, chunk)
         if not await self._has_ended():
             self.kill()
             await self._has_ended()
-        await asyncio.wait([self._draining], timeout=LINGER_S)
+        await asyncio.wait([self._stderr_reader], timeout=LINGER_S)
 
     async def _has_ended(self) -> bool:
         try:
@@ -118,31 +127,31 @@ class Worker:
             return False
         return True
 
-    async def _clear_up(self) -> None:
-        # asyncio's own wait may wait for the pipes as well.
+    async def _kill_orphans(self) -> None:
+        # asyncio's own `wait` may wait for the pipes as well.
         while self.process.returncode is None:
             await asyncio.sleep(LINGER_S)
-        # What it started and left behind may hold its stdout open, and then its end would never show there.
+        # A process that it started and left behind may hold its stdout open, which then never ends.
         kill_group(self.process.pid)
 
-    async def _keep_the_tail(self) -> None:
+    async def _keep_tail(self) -> None:
         assert self.process.stderr is not None
         while chunk := await self.process.stderr.read(READ_BYTES):
             self.tail.add(chunk)
 
 
-class Exchange:
-    """The core and the worker that runs. What the tasks know; the client isn't."""
+class WorkerSession:
+    """The core and the running worker. Tasks hold this, so the client can be collected."""
 
     def __init__(self, what: Launch, restarts: Restarts) -> None:
         self._launch, self._core = what, Core(restarts)
         self._starting = asyncio.Lock()
         self._closing = asyncio.Event()
         self._owner = os.getpid()
-        self.worker: Worker | None = None
+        self.worker: WorkerProcess | None = None
 
     async def start(self) -> None:
-        """See that a worker runs, once it may. Raises ClientClosed, WorkerFailed, WorkerNotStarted."""
+        """Start a worker if none runs, when it may. Raises ClientClosed, WorkerFailed, WorkerNotStarted."""
         async with self._starting:
             while not self._core.running:
                 self._check()
@@ -162,12 +171,12 @@ class Exchange:
                 env=self._launch.environment,
                 cwd=self._launch.folder,
                 limit=READ_BYTES,
-                # Ctrl-C in a terminal is for the one who started it.
+                # Ctrl-C in a terminal reaches the program only.
                 start_new_session=True,
             )
-        except OSError as problem:
-            raise self._launch.not_started(problem) from None
-        self.worker = Worker(process, self)
+        except OSError as error:
+            raise self._launch.not_started(error) from None
+        self.worker = WorkerProcess(process, self)
         if first := self._core.started(time.monotonic()):
             self.worker.send(first)
 
@@ -177,13 +186,13 @@ class Exchange:
         if os.getpid() != self._owner:
             raise ClientClosed("this process was forked from the one that has the client; make another one here")
 
-    async def open(self, ask: Ask[Any], receiver: Receiver) -> int:
-        """Send a request; gives its id."""
+    async def open(self, prepared: PreparedRequest[Any], receiver: Receiver) -> int:
+        """Send a request; returns its id."""
         self._check()
         while not self._core.running:
             await self.start()
         assert self.worker is not None
-        number, line = self._core.open(ask, receiver)
+        number, line = self._core.open(prepared, receiver)
         self.worker.send(line)
         return number
 
@@ -200,7 +209,7 @@ class Exchange:
                 self.worker.send(line)
 
     async def close(self, grace_s: float) -> None:
-        """End the worker, whatever it takes; calls that are pending get their endings."""
+        """End the worker, by SIGKILL if need be; pending calls end."""
         self._closing.set()
         async with self._starting:
             worker = self.worker
@@ -209,30 +218,30 @@ class Exchange:
             if self._core.running:
                 _, line = self._core.open(calls.shutdown(grace_s=grace_s), lambda _: None)
                 worker.send(line)
-        for step, wait_s in steps(grace_s):
-            worker.take(step)
+        for step, wait_s in shutdown_steps(grace_s):
+            worker.end_by(step)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(worker.over.wait(), wait_s)
                 return
 
     def kill(self) -> None:
-        """Leave no process."""
+        """Kill the worker."""
         if self.worker is not None and os.getpid() == self._owner:
-            self.worker.let_go()
+            self.worker.release()
 
     # In the tasks of the worker
 
-    def said(self, worker: Worker, chunk: bytes) -> None:
-        """The worker wrote this."""
+    def received(self, worker: WorkerProcess, chunk: bytes) -> None:
+        """Take what the worker wrote."""
         _deliver(self._core.feed(chunk))
         if self._core.broken is not None:
             worker.kill()
 
-    def ended(self, worker: Worker) -> None:
-        """The worker is gone."""
+    def ended(self, worker: WorkerProcess) -> None:
+        """The worker ended."""
         _deliver(self._core.ended(time.monotonic(), worker.process.returncode, worker.tail.text))
 
 
 def _deliver(deliveries: list[Delivery]) -> None:
-    for receiver, happening in deliveries:
-        receiver(happening)
+    for receiver, event in deliveries:
+        receiver(event)

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask, ResultT, build_ask, introduce
-from mlx_sidecar.client.blocking_pipes import Exchange
+from mlx_sidecar.client.blocking_pipes import WorkerSession
 from mlx_sidecar.client.failures import ClientClosed
 from mlx_sidecar.client.launch import LATE_S, launch
+from mlx_sidecar.client.prepared_request import PreparedRequest, ResultT, copy_signature, prepare
 from mlx_sidecar.client.restarts import Restarts
-from mlx_sidecar.client.wire import Ended, Happening
+from mlx_sidecar.client.wire import CallEvent, Ended
 from mlx_sidecar.errors import TimedOut
 from mlx_sidecar.protocol.responses import Delta
 
@@ -28,48 +28,48 @@ Self = TypeVar("Self", bound="Client")
 
 
 class _Call:
-    """One request that was sent, on the side of the thread that waits for it."""
+    """One request, as seen by the thread that waits for it."""
 
-    def __init__(self, exchange: Exchange, ask: Ask[Any]) -> None:
-        self._exchange, self._ask = exchange, ask
-        self._arrived: queue.SimpleQueue[Happening] = queue.SimpleQueue()
-        self.number = exchange.open(ask, self._arrived.put)
-        timeout_s = ask.request.timeout_s
-        self._give_up_at = None if timeout_s is None else time.monotonic() + timeout_s + LATE_S
+    def __init__(self, session: WorkerSession, prepared: PreparedRequest[Any]) -> None:
+        self._session, self._ask = session, prepared
+        self._arrived: queue.SimpleQueue[CallEvent] = queue.SimpleQueue()
+        self.number = session.open(prepared, self._arrived.put)
+        timeout_s = prepared.request.timeout_s
+        self._deadline_at = None if timeout_s is None else time.monotonic() + timeout_s + LATE_S
         self.over = False
 
     def next(self) -> str | Ended:
         """The next piece of text, or the end; reports the rest. Raises TimedOut, and what a callback does."""
         while True:
-            happening = self._take()
-            if isinstance(happening, Ended):
+            event = self._take()
+            if isinstance(event, Ended):
                 self.over = True
-                return happening
-            if isinstance(happening, Delta):
-                return happening.delta
+                return event
+            if isinstance(event, Delta):
+                return event.delta
             if self._ask.on_progress is not None:
-                self._ask.on_progress(happening)
+                self._ask.on_progress(event)
 
-    def _take(self) -> Happening:
-        left_s = None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
+    def _take(self) -> CallEvent:
+        left_s = None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
         try:
-            # What is longer than a lock can wait is for ever.
+            # A lock can wait no longer than TIMEOUT_MAX.
             return self._arrived.get(timeout=None if left_s is None else min(left_s, threading.TIMEOUT_MAX))
         except queue.Empty:
-            raise TimedOut("the worker doesn't answer, not even that the time is up") from None
+            raise TimedOut("the worker didn't answer in time, not even with `timeout`") from None
 
     def close(self) -> None:
-        """Cancel it where it has no ending yet."""
+        """Cancel the call if it hasn't ended."""
         if not self.over:
             self.over = True
-            self._exchange.abandon(self.number)
+            self._session.abandon(self.number)
 
 
 class Stream(Generic[ResultT]):
     """The text of a request, piece by piece as it comes. Closing it, or letting go of it, cancels the request."""
 
     def __init__(self, client: Client, call: _Call) -> None:
-        # The client lives as long as this: without one there is no worker.
+        # Keeps the client alive: a client that is collected kills its worker.
         self._client, self._call = client, call
         self._ended: Ended | None = None
 
@@ -86,10 +86,10 @@ class Stream(Generic[ResultT]):
             raise StopIteration
         try:
             found = self._call.next()
-        except BaseException as problem:
+        except BaseException as error:
             self.close()
-            if isinstance(problem, Exception):
-                self._ended = Ended(problem)
+            if isinstance(error, Exception):
+                self._ended = Ended(error)
             raise
         if isinstance(found, str):
             return found
@@ -98,7 +98,7 @@ class Stream(Generic[ResultT]):
         raise StopIteration
 
     def result(self) -> ResultT:
-        """The answer, once the text is through; what of it nobody has taken yet is skipped."""
+        """The result, after the end of the text; skips the pieces that weren't taken."""
         for _ in self:
             pass
         if self._ended is None:
@@ -106,7 +106,7 @@ class Stream(Generic[ResultT]):
         return cast("ResultT", self._ended.result())
 
     def close(self) -> None:
-        """Cancel the request, if it isn't through."""
+        """Cancel the request, if it hasn't ended."""
         self._call.close()
 
     def __enter__(self) -> Stream[ResultT]:
@@ -119,28 +119,28 @@ class Stream(Generic[ResultT]):
         self.close()
 
 
-def _answered(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Client, P], ResultT]:
+def _answered(describe: Callable[P, PreparedRequest[ResultT]]) -> Callable[Concatenate[Client, P], ResultT]:
     def call(client: Client, /, *args: P.args, **options: P.kwargs) -> ResultT:
-        return client.ask(build_ask(describe, *args, **options))
+        return client.ask(prepare(describe, *args, **options))
 
-    introduce(call, describe, describe.__name__, "{}")
+    copy_signature(call, describe, describe.__name__, "{}")
     return call
 
 
-def _streamed(describe: Callable[P, Ask[ResultT]]) -> Callable[Concatenate[Client, P], Stream[ResultT]]:
+def _streamed(describe: Callable[P, PreparedRequest[ResultT]]) -> Callable[Concatenate[Client, P], Stream[ResultT]]:
     def stream(client: Client, /, *args: P.args, **options: P.kwargs) -> Stream[ResultT]:
-        return client.stream(build_ask(describe, *args, **options))
+        return client.stream(prepare(describe, *args, **options))
 
-    introduce(stream, describe, f"{describe.__name__}_stream", "Stream[{}]")
+    copy_signature(stream, describe, f"{describe.__name__}_stream", "Stream[{}]")
     stream.__doc__ = f"{describe.__doc__} Piece by piece."
     return stream
 
 
 class Client:
-    """A worker of one's own. Starts with the first call or with `with`, and is started again after a crash.
+    """A client and its worker, which starts with the first call or with `with`, and again after a crash.
 
-    Every call raises what the worker says of it (`mlx_sidecar.errors.SidecarError`, a class for each code), or a
-    `ClientError` where the worker didn't get to say anything.
+    Every call raises the worker's error (`mlx_sidecar.errors.SidecarError`, a class for each code), or a
+    `ClientError` where the worker gave no answer.
     """
 
     def __init__(
@@ -154,27 +154,27 @@ class Client:
         restarts: Restarts = Restarts(),  # noqa: B008 - frozen
     ) -> None:
         """`model` and `flags` go to the worker's command line, `environment` and `folder` replace this process's."""
-        self._exchange = Exchange(launch(model, flags, command, environment, folder), restarts)
-        # Who lets go of a client, or ends, without closing it leaves no process.
-        weakref.finalize(self, self._exchange.kill)
+        self._session = WorkerSession(launch(model, flags, command, environment, folder), restarts)
+        # A client that is dropped without `close` leaves no process.
+        weakref.finalize(self, self._session.kill)
 
     def start(self) -> None:
         """Start the worker now, if none runs. Raises WorkerNotStarted where the command can't be run."""
-        self._exchange.start()
+        self._session.start()
 
     @property
     def pid(self) -> int | None:
         """The worker's process, once one was started."""
-        return self._exchange.worker.process.pid if self._exchange.worker is not None else None
+        return self._session.worker.process.pid if self._session.worker is not None else None
 
     @property
     def stderr_tail(self) -> str:
         """The end of what the worker wrote to its log."""
-        return self._exchange.worker.tail.text if self._exchange.worker is not None else ""
+        return self._session.worker.tail.text if self._session.worker is not None else ""
 
-    def ask(self, ask: Ask[ResultT]) -> ResultT:
-        """Send a request and wait for its answer. Whatever ends the waiting early cancels the request."""
-        call = _Call(self._exchange, ask)
+    def ask(self, prepared: PreparedRequest[ResultT]) -> ResultT:
+        """Send a request and wait for its result. An exception while waiting cancels the request."""
+        call = _Call(self._session, prepared)
         try:
             while not isinstance(found := call.next(), Ended):
                 pass
@@ -182,9 +182,9 @@ class Client:
             call.close()
         return cast("ResultT", found.result())
 
-    def stream(self, ask: Ask[ResultT]) -> Stream[ResultT]:
+    def stream(self, prepared: PreparedRequest[ResultT]) -> Stream[ResultT]:
         """Send a request whose text comes piece by piece."""
-        return Stream(self, _Call(self._exchange, ask.streamed()))
+        return Stream(self, _Call(self._session, prepared.streamed()))
 
     # written by protocol/generate.py: begin
     check_availability = _answered(calls.check_availability)
@@ -212,7 +212,7 @@ class Client:
 
         What other threads asked for before has `grace_s` to finish, then it is `cancelled`. Closing twice is harmless.
         """
-        self._exchange.close(grace_s)
+        self._session.close(grace_s)
 
     def __enter__(self: Self) -> Self:
         self.start()

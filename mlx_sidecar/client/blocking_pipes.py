@@ -16,18 +16,27 @@ import time
 from typing import Any
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.core import Core, Delivery, Receiver
 from mlx_sidecar.client.failures import ClientClosed
-from mlx_sidecar.client.launch import LINGER_S, READ_BYTES, Launch, Step, Tail, closed, kill_group, steps
+from mlx_sidecar.client.launch import (
+    LINGER_S,
+    READ_BYTES,
+    Launch,
+    ShutdownStep,
+    Tail,
+    closed,
+    kill_group,
+    shutdown_steps,
+)
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.write_all import write_all
 
 
-class Worker:
+class WorkerProcess:
     """One process, and the threads that wait for its pipes."""
 
-    def __init__(self, what: Launch, exchange: Exchange) -> None:
+    def __init__(self, what: Launch, session: WorkerSession) -> None:
         try:
             self.process = subprocess.Popen(
                 what.command,
@@ -37,107 +46,107 @@ class Worker:
                 env=what.environment,
                 cwd=what.folder,
                 bufsize=0,
-                # Ctrl-C in a terminal is for the one who started it.
+                # Ctrl-C in a terminal reaches the program only.
                 start_new_session=True,
             )
-        except OSError as problem:
-            raise what.not_started(problem) from None
+        except OSError as error:
+            raise what.not_started(error) from None
         self.tail, self.over = Tail(), threading.Event()
-        self._exchange = exchange
+        self._session = session
         self._outbox: queue.SimpleQueue[bytes | int | None] = queue.SimpleQueue()
-        self._drain = threading.Thread(target=self._keep_the_tail, name="sidecar stderr", daemon=True)
-        # In this order: the one that waits for the end waits for the others, too.
+        self._stderr_reader = threading.Thread(target=self._keep_tail, name="sidecar stderr", daemon=True)
+        # In this order: `kill_orphans` waits for the end of the process, and the reader for the stderr thread.
         self._threads = [
-            self._drain,
+            self._stderr_reader,
             threading.Thread(target=self._write, name="sidecar stdin", daemon=True),
             threading.Thread(target=self._read, name="sidecar stdout", daemon=True),
-            threading.Thread(target=self._clear_up, name="sidecar end", daemon=True),
+            threading.Thread(target=self._kill_orphans, name="sidecar end", daemon=True),
         ]
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def send(self, line: bytes) -> None:
-        """Write this when there is room; never blocks."""
+        """Queue a line for stdin; never blocks."""
         self._outbox.put(line)
 
     def cancel(self, number: int) -> None:
-        """Cancel a call. Takes no lock, so that the garbage collector may call it in the middle of anything."""
+        """Cancel a call. Takes no lock: the garbage collector may call this at any point of the code."""
         self._outbox.put(number)
 
-    def take(self, step: Step) -> None:
-        """Make it end, one way or another."""
-        if step is Step.END_OF_INPUT:
+    def end_by(self, step: ShutdownStep) -> None:
+        """Do one step of the escalation that ends it."""
+        if step is ShutdownStep.END_OF_INPUT:
             self._outbox.put(None)
-        elif step is Step.TERMINATE:
+        elif step is ShutdownStep.TERMINATE:
             self.process.terminate()
-        elif step is Step.KILL:
+        elif step is ShutdownStep.KILL:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill its process group."""
         if self.process.poll() is None:
             kill_group(self.process.pid)
 
     def _write(self) -> None:
         assert self.process.stdin is not None
         with self.process.stdin as pipe:
-            while (said := self._outbox.get()) is not None:
-                line = self._exchange.cancelling(said) if isinstance(said, int) else said
+            while (entry := self._outbox.get()) is not None:
+                line = self._session.cancelling(entry) if isinstance(entry, int) else entry
                 try:
                     write_all(pipe.fileno(), line)
                 except OSError:
-                    # Nobody reads any more: the end of stdout says the rest.
+                    # The worker closed its stdin; the end of its stdout ends the calls.
                     return
 
     def _read(self) -> None:
         try:
-            self._read_to_the_end()
+            self._read_to_end()
         finally:
-            # Whatever happened: nobody waits for ever.
+            # In every case, so that no call waits for ever.
             self._outbox.put(None)
-            self._exchange.ended(self)
+            self._session.ended(self)
             self.over.set()
 
-    def _read_to_the_end(self) -> None:
+    def _read_to_end(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as pipe:
             while chunk := os.read(pipe.fileno(), READ_BYTES):
-                self._exchange.said(self, chunk)
+                self._session.received(self, chunk)
         try:
             self.process.wait(LINGER_S)
         except subprocess.TimeoutExpired:
             self.kill()
             self.process.wait()
-        # Something else may hold its stderr open; what it said last is there by now.
-        self._drain.join(LINGER_S)
+        # Another process may hold its stderr open; the worker's last words have arrived by now.
+        self._stderr_reader.join(LINGER_S)
 
-    def _clear_up(self) -> None:
+    def _kill_orphans(self) -> None:
         self.process.wait()
-        # What it started and left behind may hold its stdout open, and then its end would never show there.
+        # A process that it started and left behind may hold its stdout open, which then never ends.
         kill_group(self.process.pid)
 
-    def _keep_the_tail(self) -> None:
+    def _keep_tail(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as pipe:
             while chunk := os.read(pipe.fileno(), READ_BYTES):
                 self.tail.add(chunk)
 
 
-class Exchange:
-    """The core, the worker that runs, and the lock around both. What the threads know; the client isn't."""
+class WorkerSession:
+    """The core, the running worker, and the lock around both. Threads hold this, so the client can be collected."""
 
     def __init__(self, what: Launch, restarts: Restarts) -> None:
         self._launch, self._core = what, Core(restarts)
         self._lock, self._starting = threading.Lock(), threading.Lock()
         self._closing = threading.Event()
         self._owner = os.getpid()
-        self.worker: Worker | None = None
+        self.worker: WorkerProcess | None = None
 
     def start(self) -> None:
-        """See that a worker runs, once it may. Raises ClientClosed, WorkerFailed, WorkerNotStarted."""
+        """Start a worker if none runs, when it may. Raises ClientClosed, WorkerFailed, WorkerNotStarted."""
         with self._starting:
             while not self._core.running:
                 self._check()
@@ -147,7 +156,7 @@ class Exchange:
                     self._spawn()
 
     def _spawn(self) -> None:
-        worker = Worker(self._launch, self)
+        worker = WorkerProcess(self._launch, self)
         with self._lock:
             self.worker = worker
             if first := self._core.started(time.monotonic()):
@@ -160,14 +169,14 @@ class Exchange:
         if os.getpid() != self._owner:
             raise ClientClosed("this process was forked from the one that has the client; make another one here")
 
-    def open(self, ask: Ask[Any], receiver: Receiver) -> int:
-        """Send a request; gives its id."""
+    def open(self, prepared: PreparedRequest[Any], receiver: Receiver) -> int:
+        """Send a request; returns its id."""
         while True:
             self._check()
             self.start()
             with self._lock:
                 if self._core.running and self.worker is not None:
-                    number, line = self._core.open(ask, receiver)
+                    number, line = self._core.open(prepared, receiver)
                     self.worker.send(line)
                     return number
 
@@ -177,7 +186,7 @@ class Exchange:
             self.worker.cancel(number)
 
     def close(self, grace_s: float) -> None:
-        """End the worker, whatever it takes; calls that are pending get their endings."""
+        """End the worker, by SIGKILL if need be; pending calls end."""
         self._closing.set()
         with self._starting, self._lock:
             worker = self.worker
@@ -186,25 +195,25 @@ class Exchange:
             if self._core.running:
                 _, line = self._core.open(calls.shutdown(grace_s=grace_s), lambda _: None)
                 worker.send(line)
-        for step, wait_s in steps(grace_s):
-            worker.take(step)
+        for step, wait_s in shutdown_steps(grace_s):
+            worker.end_by(step)
             if worker.over.wait(wait_s):
                 return
 
     def kill(self) -> None:
-        """Leave no process."""
+        """Kill the worker."""
         if self.worker is not None and os.getpid() == self._owner:
             self.worker.kill()
 
     # On the threads of the worker
 
     def cancelling(self, number: int) -> bytes:
-        """The line that cancels a call; nothing if it has ended."""
+        """The line that cancels a call; empty if it has ended."""
         with self._lock:
             return self._core.abandon(number)
 
-    def said(self, worker: Worker, chunk: bytes) -> None:
-        """The worker wrote this."""
+    def received(self, worker: WorkerProcess, chunk: bytes) -> None:
+        """Take what the worker wrote."""
         with self._lock:
             deliveries = self._core.feed(chunk)
             broken = self._core.broken is not None
@@ -212,13 +221,13 @@ class Exchange:
         if broken:
             worker.kill()
 
-    def ended(self, worker: Worker) -> None:
-        """The worker is gone."""
+    def ended(self, worker: WorkerProcess) -> None:
+        """The worker ended."""
         with self._lock:
             deliveries = self._core.ended(time.monotonic(), worker.process.returncode, worker.tail.text)
         _deliver(deliveries)
 
 
 def _deliver(deliveries: list[Delivery]) -> None:
-    for receiver, happening in deliveries:
-        receiver(happening)
+    for receiver, event in deliveries:
+        receiver(event)

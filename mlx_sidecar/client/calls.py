@@ -1,15 +1,15 @@
-"""What can be asked: one function per command, the same for both clients.
+"""One function for each command, which makes its `PreparedRequest`; both clients turn these into methods.
 
-Each makes an `Ask`. Options that aren't given are left to the worker. `timeout_s` counts from the moment that the
-worker has read the request, waiting included; `on_progress` is called where the call is made, never on a thread of the
-client's own. Written by protocol/generate.py.
+Options that aren't given are left to the worker. `timeout_s` counts from the moment when the worker read the request,
+waiting included; the client calls `on_progress` where the call is made, never on a thread of its own. Written by
+protocol/generate.py.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from mlx_sidecar.client.ask import Ask, OnDownload, OnProgress, StrPath, text_of
+from mlx_sidecar.client.prepared_request import OnDownload, OnProgress, PreparedRequest, StrPath, text_of
 from mlx_sidecar.protocol import requests
 from mlx_sidecar.protocol.responses import (
     Availability,
@@ -31,9 +31,9 @@ from mlx_sidecar.protocol.responses import (
 def check_availability(
     *,
     timeout_s: float | None = None,
-) -> Ask[Availability]:
+) -> PreparedRequest[Availability]:
     """Whether models can run here, and with what. Never an error."""
-    return Ask(requests.CheckAvailability(timeout_s=timeout_s))
+    return PreparedRequest(requests.CheckAvailability(timeout_s=timeout_s))
 
 
 def load_model(
@@ -45,9 +45,9 @@ def load_model(
     calibration_path: StrPath | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
-) -> Ask[ModelLoaded]:
+) -> PreparedRequest[ModelLoaded]:
     """Load a model, replacing the one that is loaded."""
-    return Ask(
+    return PreparedRequest(
         requests.LoadModel(
             model_path=text_of(model_path),
             repo_id=repo_id,
@@ -83,9 +83,9 @@ def tags(
     seed: int | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
-) -> Ask[Tags]:
+) -> PreparedRequest[Tags]:
     """Tags for a document."""
-    return Ask(
+    return PreparedRequest(
         requests.GenerateTags(
             content=content,
             max_tags=max_tags,
@@ -128,9 +128,9 @@ def summarize(
     seed: int | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
-) -> Ask[Summary]:
+) -> PreparedRequest[Summary]:
     """A summary of a document."""
-    return Ask(
+    return PreparedRequest(
         requests.Summarize(
             content=content,
             style=style,
@@ -162,9 +162,9 @@ def classify(
     receipt: bool = False,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
-) -> Ask[Classified]:
+) -> PreparedRequest[Classified]:
     """Which of these labels fits a document, with probabilities."""
-    return Ask(
+    return PreparedRequest(
         requests.Classify(
             content=content,
             labels=labels,
@@ -187,9 +187,9 @@ def download_model(
     allow_patterns: list[str] | None = None,
     timeout_s: float | None = None,
     on_progress: OnDownload | None = None,
-) -> Ask[Downloaded]:
+) -> PreparedRequest[Downloaded]:
     """Fetch a model from the Hugging Face Hub."""
-    return Ask(
+    return PreparedRequest(
         requests.DownloadModel(
             repo_id=repo_id,
             destination=text_of(destination),
@@ -204,18 +204,18 @@ def download_model(
 def model_info(
     *,
     timeout_s: float | None = None,
-) -> Ask[ModelDescription]:
+) -> PreparedRequest[ModelDescription]:
     """What is loaded."""
-    return Ask(requests.ModelInfo(timeout_s=timeout_s))
+    return PreparedRequest(requests.ModelInfo(timeout_s=timeout_s))
 
 
 def shutdown(
     grace_s: float = 5.0,
     *,
     timeout_s: float | None = None,
-) -> Ask[ShutDown]:
+) -> PreparedRequest[ShutDown]:
     """Finish the requests before this one, answer it last, and end."""
-    return Ask(requests.Shutdown(grace_s=grace_s, timeout_s=timeout_s))
+    return PreparedRequest(requests.Shutdown(grace_s=grace_s, timeout_s=timeout_s))
 
 
 def generate(
@@ -242,9 +242,9 @@ def generate(
     seed: int | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
-) -> Ask[Generated]:
+) -> PreparedRequest[Generated]:
     """Free generation, or generation held to a JSON Schema or to a list of choices."""
-    return Ask(
+    return PreparedRequest(
         requests.Generate(
             prompt=prompt,
             messages=messages,
@@ -276,31 +276,31 @@ def cancel(
     target: str | int | None = None,
     *,
     timeout_s: float | None = None,
-) -> Ask[CancelCount]:
+) -> PreparedRequest[CancelCount]:
     """End requests before their time."""
-    return Ask(requests.Cancel(target=target, timeout_s=timeout_s))
+    return PreparedRequest(requests.Cancel(target=target, timeout_s=timeout_s))
 
 
 def status(
     *,
     timeout_s: float | None = None,
-) -> Ask[WorkerStatus]:
+) -> PreparedRequest[WorkerStatus]:
     """What the worker is doing."""
-    return Ask(requests.Status(timeout_s=timeout_s))
+    return PreparedRequest(requests.Status(timeout_s=timeout_s))
 
 
 def unload_model(
     *,
     timeout_s: float | None = None,
-) -> Ask[ModelUnloaded]:
+) -> PreparedRequest[ModelUnloaded]:
     """Let the loaded model go."""
-    return Ask(requests.UnloadModel(timeout_s=timeout_s))
+    return PreparedRequest(requests.UnloadModel(timeout_s=timeout_s))
 
 
 def list_models(
     folder: StrPath | None = None,
     *,
     timeout_s: float | None = None,
-) -> Ask[ModelList]:
+) -> PreparedRequest[ModelList]:
     """The models on this machine."""
-    return Ask(requests.ListModels(folder=text_of(folder), timeout_s=timeout_s))
+    return PreparedRequest(requests.ListModels(folder=text_of(folder), timeout_s=timeout_s))

@@ -1,6 +1,6 @@
-"""What can go wrong on the client's own side: the worker didn't start, ended, or spoke nonsense.
+"""The client's own errors: the worker didn't start, ended, or violated the protocol.
 
-What the worker itself says of a request is raised as the classes of `mlx_sidecar.errors`.
+A worker's error line is raised as a class of `mlx_sidecar.errors`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SHOWN_CHARS = 300
 
 
 class ClientError(Exception):
-    """A call failed without an answer of the worker. Has what a `SidecarError` has."""
+    """A call failed without an answer of the worker. Has the attributes of a `SidecarError`."""
 
     code: ClassVar[str]
     retryable: ClassVar[bool] = False
@@ -37,16 +37,16 @@ class WorkerEnded(ClientError):
     retryable = True
 
     def __init__(self, exit_code: int | None, stderr_tail: str, broken: str | None = None) -> None:
-        """`exit_code` is negative for a signal, as in `subprocess`; `broken` is what was no line of the protocol."""
+        """`exit_code` is negative for a signal, as in `subprocess`; `broken` is output that violated the protocol."""
         self.exit_code, self.stderr_tail, self.broken = exit_code, stderr_tail, broken
         data = {"exit_code": exit_code, "stderr_tail": stderr_tail}
-        super().__init__(_obituary(exit_code, stderr_tail, broken), data)
+        super().__init__(_exit_message(exit_code, stderr_tail, broken), data)
 
 
 class WorkerFailed(ClientError):
-    """The worker ended again and again, so it isn't started any more; make a new client to try once more."""
+    """The worker ended too often in a row and isn't restarted; make a new client to try again."""
 
-    # As the TypeScript client has it: to a program both say that there is no worker.
+    # The same code as in the TypeScript client: to a program both mean that there is no worker.
     code = "worker_not_started"
 
     def __init__(self, times: int, last: WorkerEnded) -> None:
@@ -61,14 +61,14 @@ class ClientClosed(ClientError):
 
 
 def failure(code: str, message: str, retryable: bool, data: dict[str, Any]) -> SidecarError:
-    """The exception that stands for an error line. A code of a later version is a kind of `Internal`."""
+    """The exception for an error line. A code of a later version is a subclass of `Internal`."""
     kind = KIND_OF_CODE.get(code)
     if kind is None:
         kind = type("Unfamiliar", (Internal,), {"code": code, "retryable": retryable})
     return kind(message, data)
 
 
-def _obituary(exit_code: int | None, stderr_tail: str, broken: str | None) -> str:
+def _exit_message(exit_code: int | None, stderr_tail: str, broken: str | None) -> str:
     if broken is not None:
         return f"the worker said something that is no line of the protocol, and was ended: {broken}"
     how = "ended"

@@ -1,7 +1,7 @@
-"""How a worker is started, and the steps by which it is ended: what both clients have in common about the process.
+"""Starting a worker and ending it, for both clients.
 
-The worker leads a session of its own, so Ctrl-C is for the program, and what can't be ended politely is killed with
-all that it started. A client that is forgotten kills its worker when it is collected, or at the interpreter's end.
+The worker leads a process group of its own, so Ctrl-C reaches the program only, and SIGKILL reaches all that the
+worker started. A client that is dropped kills its worker when it is collected, or when the interpreter ends.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from mlx_sidecar.client.failures import ClientClosed, WorkerNotStarted
 
 READ_BYTES = 256 * 1024
 LATE_S = 1.0
-"""How much later than its `timeout_s` a call gives up by itself: the worker's own answer says more."""
+"""How much later than `timeout_s` the client gives up by itself: the worker's own `timeout` says more."""
 
 LINGER_S = 0.5
-"""How long a worker may live on after the end of its stdout."""
+"""How long a worker may run after the end of its stdout."""
 
 _TAIL_BYTES = 16 * 1024
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 def own_command() -> list[str]:
-    """The worker of this very package. Not `-m`, which looks for modules in the working folder first."""
+    """The command line of this package's worker. Not `-m`, which looks for modules in the working folder first."""
     if getattr(sys, "frozen", False):
         return [sys.executable]
     code = (
@@ -41,16 +41,16 @@ def own_command() -> list[str]:
 
 
 class Launch(Struct, frozen=True):
-    """What to run; without an environment or a folder, those of this process."""
+    """What to run; None for the environment or folder of this process."""
 
     command: Sequence[str]
     environment: Mapping[str, str] | None
     folder: str | None
 
-    def not_started(self, problem: OSError) -> WorkerNotStarted:
-        """The exception that says so."""
-        what = problem.filename or self.command[0]
-        return WorkerNotStarted(f"the worker can't be started: '{what}': {problem.strerror or problem}")
+    def not_started(self, error: OSError) -> WorkerNotStarted:
+        """The exception for a process that couldn't be started."""
+        what = error.filename or self.command[0]
+        return WorkerNotStarted(f"the worker can't be started: '{what}': {error.strerror or error}")
 
 
 def launch(
@@ -60,7 +60,7 @@ def launch(
     environment: Mapping[str, str] | None,
     folder: str | None,
 ) -> Launch:
-    """From a client's arguments."""
+    """The launch for a client's arguments."""
     model_flags = ["--model", model] if model is not None else []
     return Launch([*(command or own_command()), *model_flags, *flags], environment, folder)
 
@@ -72,37 +72,42 @@ class Tail:
         self._bytes = bytearray()
 
     def add(self, chunk: bytes) -> None:
-        """It wrote this."""
+        """Add what the worker wrote."""
         self._bytes += chunk
         del self._bytes[:-_TAIL_BYTES]
 
     @property
     def text(self) -> str:
-        """What is kept of it."""
+        """The last 16 KiB as text."""
         return bytes(self._bytes).decode("utf-8", "replace")
 
 
-class Step(Enum):
-    """The ways to end a worker, each ruder than the one before."""
+class ShutdownStep(Enum):
+    """The escalation that ends a worker."""
 
     SHUTDOWN = auto()
-    """It was asked to, and has its time."""
+    """It has the request `shutdown`, and time to answer it."""
     END_OF_INPUT = auto()
     TERMINATE = auto()
     KILL = auto()
 
 
-def steps(grace_s: float) -> tuple[tuple[Step, float], ...]:
-    """Each step, and how many seconds to wait after it. The worker promises to obey TERM within two."""
-    return ((Step.SHUTDOWN, grace_s + 1.0), (Step.END_OF_INPUT, 1.0), (Step.TERMINATE, 2.5), (Step.KILL, 5.0))
+def shutdown_steps(grace_s: float) -> tuple[tuple[ShutdownStep, float], ...]:
+    """Each step, and the seconds to wait after it. The worker obeys TERM within two (§5.8)."""
+    return (
+        (ShutdownStep.SHUTDOWN, grace_s + 1.0),
+        (ShutdownStep.END_OF_INPUT, 1.0),
+        (ShutdownStep.TERMINATE, 2.5),
+        (ShutdownStep.KILL, 5.0),
+    )
 
 
 def kill_group(pid: int) -> None:
-    """End a worker that leads its own session, and what it runs in there."""
+    """Kill a worker's process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def closed() -> ClientClosed:
-    """The exception for a call that comes too late."""
+    """The exception for a call after `close`."""
     return ClientClosed("the client was closed")

@@ -1,7 +1,7 @@
-"""Requests to lines, lines to what they say. No I/O; knows nothing of who asked.
+"""Encodes requests as lines, decodes lines to call events. No I/O, no state.
 
-The client checks the shape of each line (2026-11-26). A line that has none ends the worker: a call to a program that
-isn't the worker would otherwise wait for ever. The client ignores unknown fields and passes on unknown codes.
+The client checks the shape of each line (2026-11-26) and ends a worker that writes one of no known shape: a call to a
+program that isn't the worker would otherwise never end. It ignores unknown fields and passes on unknown codes.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
 _SHOWN_BYTES = 200
 _MOST_LEVELS = 1024
-"""As deep as the worker reads JSON. It can't say whose a deeper line is, which would fail everybody's calls."""
+"""As deep as the worker reads JSON (§1.7). It reads no id in a deeper line, so its error would fail all calls."""
 _TOO_DEEP = f"the request is nested deeper than {_MOST_LEVELS}"
 
 
 class Ended(Struct, frozen=True):
-    """A call is over: its answer, or what to raise."""
+    """The call ended: its result, or the exception to raise."""
 
     outcome: Result | Exception
     warnings: tuple[str, ...] = ()
 
     def result(self) -> Result:
-        """The answer, for whoever waits for it; raises what the outcome is otherwise."""
+        """The result; warns of what the response warns of, and raises where the outcome is an exception."""
         for warning in self.warnings:
             warnings.warn(warning, stacklevel=4)
         if isinstance(self.outcome, Exception):
@@ -40,25 +40,25 @@ class Ended(Struct, frozen=True):
         return self.outcome
 
 
-Happening = Delta | Measure | Ended
+CallEvent = Delta | Measure | Ended
 
 
-class Said(Struct, frozen=True):
-    """What a line says, and of which call; without an id it is of a line that the worker couldn't read."""
+class ReceivedLine(Struct, frozen=True):
+    """The event that a line reports, and its call's id; None where the worker couldn't read the request line."""
 
     id: str | int | None
-    happening: Happening
+    event: CallEvent
 
 
-class NoLine(Exception):
-    """This isn't a line of the protocol."""
+class ProtocolViolation(Exception):
+    """The worker wrote something that isn't a line of the protocol."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__(repr(line[:_SHOWN_BYTES].decode("utf-8", "replace")))
 
 
 class _Line(Struct):
-    """What is read of a line before it is known what it is."""
+    """The fields that lines of all types have."""
 
     type: str
     command: str
@@ -89,7 +89,7 @@ def encode(number: int, request: Request) -> bytes:
 
 
 def _levels(value: Any) -> int:
-    """How deep that is nested; not by recursion, of which Python has less than the worker reads."""
+    """How deep a value is nested. Not by recursion: Python's limit is lower than the worker's."""
     levels, within = 0, [value]
     while within := [each for each in within if isinstance(each, dict | list | tuple)]:
         levels += 1
@@ -98,7 +98,7 @@ def _levels(value: Any) -> int:
 
 
 def _given(request: Request) -> dict[str, Any]:
-    """The fields that aren't as they are without being given: those are the worker's business."""
+    """The fields that differ from their defaults; the worker fills in the others."""
     defaults, values = _defaults(type(request)), msgspec.structs.asdict(request)
     return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
@@ -112,17 +112,17 @@ def _defaults(kind: type[Request]) -> dict[str, Any]:
     return found
 
 
-def decode(line: bytes) -> Said:
-    """What a line says. Raises NoLine."""
+def decode(line: bytes) -> ReceivedLine:
+    """Decode one line. Raises ProtocolViolation."""
     try:
         value = msgspec.json.decode(line)
         head = msgspec.convert(value, _Line)
-        return Said(head.id, _happening(head, value))
+        return ReceivedLine(head.id, _event(head, value))
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError, RecursionError):
-        raise NoLine(line) from None
+        raise ProtocolViolation(line) from None
 
 
-def _happening(head: _Line, value: dict[str, Any]) -> Happening:
+def _event(head: _Line, value: dict[str, Any]) -> CallEvent:
     if head.type == "progress":
         if "delta" in value:
             return msgspec.convert(value, Delta)

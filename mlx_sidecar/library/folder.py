@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.errors import MessageTooLarge, SidecarError
 from mlx_sidecar.escapes import escaped
 from mlx_sidecar.library.document import read_file
@@ -24,7 +24,12 @@ class Folder:
     """The documents of a folder and of all folders below, hidden ones left out; links to folders aren't followed."""
 
     def __init__(
-        self, root: Path, suffixes: Sequence[str], command: str, ask: Callable[[str], Ask[Any]], leave_out: Path
+        self,
+        root: Path,
+        suffixes: Sequence[str],
+        command: str,
+        ask: Callable[[str], PreparedRequest[Any]],
+        leave_out: Path,
     ) -> None:
         """`leave_out` is the file of results, which may lie among the documents."""
         self._root, self._command, self._ask, self._leave_out = root, command, ask, leave_out
@@ -82,7 +87,7 @@ class Folder:
 
     def _item(self, path: Path) -> Item:
         subject, digest = self._subject(path), None
-        ask: Ask[Any] | SidecarError | ClientError
+        ask: PreparedRequest[Any] | SidecarError | ClientError
         try:
             data = read_file(path)
             digest = digest_of(data)

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.library.results import Subject
 
@@ -23,7 +23,7 @@ class Item(Struct, frozen=True):
     subject: Subject
     digest: str | None
     command: str
-    ask: Ask[Any] | SidecarError | ClientError
+    ask: PreparedRequest[Any] | SidecarError | ClientError
     warnings: tuple[str, ...] = ()
     """What the worker would warn of, were it asked as the item was written."""
 

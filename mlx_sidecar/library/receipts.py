@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, UnsetType
 
-from mlx_sidecar.client.ask import Ask, build_ask
 from mlx_sidecar.client.calls import generate
+from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.library.results import ResultsUnwritable
 from mlx_sidecar.protocol.requests import Request
@@ -34,9 +34,9 @@ class Run(Struct, frozen=True):
     request: dict[str, Any] | None = None
 
 
-def probe() -> Ask[Generated]:
+def probe() -> PreparedRequest[Generated]:
     """The shortest request whose receipt says which model answers."""
-    return build_ask(generate, "x", max_tokens=1, temperature=0.0, receipt=True)
+    return prepare(generate, "x", max_tokens=1, temperature=0.0, receipt=True)
 
 
 def common_to_all(receipt: Receipt | UnsetType) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.errors import InvalidRequest
 from mlx_sidecar.library.item import MOST_BYTES, Item, digest_of
 from mlx_sidecar.library.results import Results, Subject
@@ -135,4 +135,4 @@ def _item(line: _Numbered) -> Item:
         refusal = InvalidRequest(f"a batch takes generate-tags, summarize, classify and generate, not '{command}'")
         return Item(subject, line.digest, command, refusal)
     request = msgspec.structs.replace(read.request, id=None)
-    return Item(subject, line.digest, command, Ask(request), read.warnings)
+    return Item(subject, line.digest, command, PreparedRequest(request), read.warnings)

@@ -29,18 +29,18 @@ _MARKS = ("    # written by protocol/generate.py: begin\n", "    # written by pr
 _OF_THE_CLIENT = {"id", "stream", "progress"}
 """Fields that a client sets by itself."""
 
-_HEAD = '''"""What can be asked: one function per command, the same for both clients.
+_HEAD = '''"""One function for each command, which makes its `PreparedRequest`; both clients turn these into methods.
 
-Each makes an `Ask`. Options that aren't given are left to the worker. `timeout_s` counts from the moment that the
-worker has read the request, waiting included; `on_progress` is called where the call is made, never on a thread of the
-client's own. Written by protocol/generate.py.
+Options that aren't given are left to the worker. `timeout_s` counts from the moment when the worker read the request,
+waiting included; the client calls `on_progress` where the call is made, never on a thread of its own. Written by
+protocol/generate.py.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from mlx_sidecar.client.ask import Ask, OnDownload, OnProgress, StrPath, text_of
+from mlx_sidecar.client.prepared_request import OnDownload, OnProgress, PreparedRequest, StrPath, text_of
 from mlx_sidecar.protocol import requests
 from mlx_sidecar.protocol.responses import (
 {results}
@@ -95,9 +95,9 @@ def _function(command: Command) -> str:
         arguments.append("progress=on_progress is not None")
     listened = ", on_progress" if command.progress is not None else ""
     return (
-        f"def {command.function}(\n    {', '.join(parameters)},\n) -> Ask[{result}]:\n"
+        f"def {command.function}(\n    {', '.join(parameters)},\n) -> PreparedRequest[{result}]:\n"
         f'    """{inspect.getdoc(kind)}"""\n'
-        f"    return Ask(requests.{kind.__name__}({', '.join(arguments)}){listened})\n"
+        f"    return PreparedRequest(requests.{kind.__name__}({', '.join(arguments)}){listened})\n"
     )
 
 

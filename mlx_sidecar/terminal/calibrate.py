@@ -14,7 +14,7 @@ import msgspec
 
 from mlx_sidecar.alike import fold
 from mlx_sidecar.client import Client, ClientError, calls
-from mlx_sidecar.client.ask import Ask, build_ask
+from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.flags import at_least, some_text
 from mlx_sidecar.library.examples import LEAST, Example, read
 from mlx_sidecar.library.receipts import probe
@@ -153,27 +153,27 @@ class _Asking:
 
     def _chosen_tags(self, example: Example, entries: list[str]) -> Scored:
         options: dict[str, Any] = {"vocabulary": entries, "vocabulary_mode": "only", "all_scores": True}
-        answer = self._tags(build_ask(calls.tags, example.content, max_tags=self._max_tags, **options))
+        answer = self._tags(prepare(calls.tags, example.content, max_tags=self._max_tags, **options))
         assert isinstance(answer.vocabulary_scores, list)
         scores = {each.tag: each.score for each in answer.vocabulary_scores}
         return self._scored("vocabulary", scores, example.tags or (), answer.tags)
 
     def _own_tags(self, example: Example) -> Scored:
-        answer = self._tags(build_ask(calls.tags, example.content, max_tags=self._max_tags, scores=True))
+        answer = self._tags(prepare(calls.tags, example.content, max_tags=self._max_tags, scores=True))
         assert isinstance(answer.scores, list)
         scores = dict(zip(answer.tags, answer.scores, strict=True))
         return self._scored("tags", scores, example.tags or (), answer.tags)
 
     def _labels(self, example: Example, labels: list[str], *, multi: bool) -> Scored:
         answer: Classified = self._client.ask(
-            build_ask(calls.classify, example.content, labels=list(labels), multi=multi)
+            prepare(calls.classify, example.content, labels=list(labels), multi=multi)
         )
         scores = {each.label: each.score for each in answer.scores}
         right = (example.label,) if example.label is not None else example.labels or ()
         given = answer.labels if isinstance(answer.labels, list) else [str(answer.label)]
         return self._scored("labels" if multi else "label", scores, right, given)
 
-    def _tags(self, ask: Ask[Tags]) -> Tags:
+    def _tags(self, ask: PreparedRequest[Tags]) -> Tags:
         return self._client.ask(ask)
 
     def _scored(self, kind: Kind, scores: dict[str, float], right: Sequence[str], answer: Sequence[str]) -> Scored:

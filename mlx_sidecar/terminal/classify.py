@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask, build_ask
+from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.flags import OneLineParser, number, some_text
 from mlx_sidecar.protocol.requests import Classify, Label
 from mlx_sidecar.protocol.responses import Classified
@@ -26,8 +26,8 @@ def classify(arguments: Sequence[str]) -> NoReturn:
         made.error("name the labels, by --label each or by --labels FILE")
     options = given(wanted, Classify) | {"labels": labels}
 
-    def ask(text: str) -> Ask[Classified]:
-        return build_ask(calls.classify, text, **options)
+    def ask(text: str) -> PreparedRequest[Classified]:
+        return prepare(calls.classify, text, **options)
 
     check_options(made, ask)
     if folders.is_job(wanted, made):

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from mlx_sidecar.client import Client, ClientError, SidecarError, WorkerEnded
-from mlx_sidecar.client.ask import Ask, ResultT
 from mlx_sidecar.client.offsets import in_code_units
+from mlx_sidecar.client.prepared_request import PreparedRequest, ResultT
 from mlx_sidecar.escapes import escaped
 from mlx_sidecar.library.document import read_stream, unreadable
 from mlx_sidecar.library.text import decode
@@ -33,7 +33,7 @@ STDIN = "-"
 class Question(Struct, frozen=True):
     """What is asked of each document, and how an answer reads: alone, and among others."""
 
-    ask: Callable[[str], Ask[Any]]
+    ask: Callable[[str], PreparedRequest[Any]]
     alone: Callable[[Any], str]
     among_others: Callable[[str, Any], str]
     streams: bool = False
@@ -97,7 +97,7 @@ def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> in
         return int(_print(name, outcome, question.alone, wanted.json, question.marked))
 
 
-def stream_to_terminal(client: Client, ask: Ask[ResultT], waiting: Waiting) -> ResultT:
+def stream_to_terminal(client: Client, ask: PreparedRequest[ResultT], waiting: Waiting) -> ResultT:
     """Show the text as it comes."""
     stream = client.stream(ask)
     for piece in stream:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlx_sidecar.client import Client
-from mlx_sidecar.client.ask import Ask
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.client.wire import encode
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.escapes import all_without_surrogates
@@ -56,7 +56,7 @@ def given(wanted: argparse.Namespace, kind: type[Request]) -> dict[str, Any]:
     return {name: value for name in kind.__struct_fields__ if (value := getattr(wanted, name, None)) is not None}
 
 
-def check_options(made: OneLineParser, ask: Callable[[str], Ask[Any]]) -> None:
+def check_options(made: OneLineParser, ask: Callable[[str], PreparedRequest[Any]]) -> None:
     """Exit where no document could be asked about with these options: in the worker's words, before it is started."""
     try:
         read = decode(encode(0, ask("x").request))

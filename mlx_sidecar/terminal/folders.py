@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlx_sidecar.client.ask import Ask
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.library.folder import SUFFIXES, Folder
 from mlx_sidecar.library.receipts import options_of
@@ -49,7 +49,7 @@ def _is_folder(name: str) -> bool:
 
 
 def work_through(
-    wanted: argparse.Namespace, command: str, options: dict[str, Any], ask: Callable[[str], Ask[Any]]
+    wanted: argparse.Namespace, command: str, options: dict[str, Any], ask: Callable[[str], PreparedRequest[Any]]
 ) -> int:
     """Ask about every document that has no result yet."""
     model, job = model_and_job(wanted, command, options)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask, build_ask
+from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
 from mlx_sidecar.protocol.requests import Generate
 from mlx_sidecar.protocol.responses import Generated
@@ -28,14 +28,14 @@ def generate(arguments: Sequence[str]) -> NoReturn:
     wanted = made.parse_args(arguments)
     options = given(wanted, Generate)
 
-    def ask(prompt: str) -> Ask[Generated]:
-        return build_ask(calls.generate, prompt, **options)
+    def ask(prompt: str) -> PreparedRequest[Generated]:
+        return prepare(calls.generate, prompt, **options)
 
     check_options(made, ask)
     end_with(lambda: _generate(wanted, ask))
 
 
-def _generate(wanted: argparse.Namespace, make: Callable[[str], Ask[Generated]]) -> int:
+def _generate(wanted: argparse.Namespace, make: Callable[[str], PreparedRequest[Generated]]) -> int:
     ask = make(read(STDIN) if wanted.text == STDIN else wanted.text)
     with client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()

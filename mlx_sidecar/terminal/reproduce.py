@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from mlx_sidecar.client import Client, ClientError, SidecarError
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.offsets import in_code_units
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.flags import some_text
 from mlx_sidecar.library.differences import of_answers, of_receipts
 from mlx_sidecar.library.records import Record, again, is_of_a_job, of_a_job, said_and_asked
@@ -84,7 +84,7 @@ class RecordNeedsSource(ClientError):
 
 def _ask_again(client: Client, record: Record, as_json: bool) -> bool:
     """Whether the answer is the same; says so."""
-    ask = Ask[Any](again(record))
+    ask = PreparedRequest[Any](again(record))
     answer: dict[str, Any] = msgspec.to_builtins(in_code_units(client.ask(ask), ask.request))
     differing = of_answers(record.answer, answer)
     because = of_receipts(record.receipt, answer["receipt"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask, build_ask
+from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
 from mlx_sidecar.protocol.requests import Summarize
 from mlx_sidecar.protocol.responses import Summary
@@ -23,8 +23,8 @@ def summarize(arguments: Sequence[str]) -> NoReturn:
     wanted = made.parse_args(arguments)
     options = given(wanted, Summarize)
 
-    def ask(text: str) -> Ask[Summary]:
-        return build_ask(calls.summarize, text, **options)
+    def ask(text: str) -> PreparedRequest[Summary]:
+        return prepare(calls.summarize, text, **options)
 
     check_options(made, ask)
     if folders.is_job(wanted, made):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask, build_ask
+from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.flags import OneLineParser, at_least, number, some_text
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
@@ -27,8 +27,8 @@ def tags(arguments: Sequence[str]) -> NoReturn:
     if wanted.only:
         options["vocabulary_mode"] = "only"
 
-    def ask(text: str) -> Ask[Tags]:
-        return build_ask(calls.tags, text, **options)
+    def ask(text: str) -> PreparedRequest[Tags]:
+        return prepare(calls.tags, text, **options)
 
     check_options(made, ask)
     if folders.is_job(wanted, made):

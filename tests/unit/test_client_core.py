@@ -1,4 +1,4 @@
-"""The client without its pipes: bytes in, happenings out."""
+"""The client without its pipes: bytes in, events out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from msgspec import structs, to_builtins
 
 from mlx_sidecar.client import calls
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.core import Core, Delivery
 from mlx_sidecar.client.failures import WorkerEnded, WorkerFailed
 from mlx_sidecar.client.offsets import in_code_units
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.client.restarts import Restarts
-from mlx_sidecar.client.wire import Ended, Happening
+from mlx_sidecar.client.wire import CallEvent, Ended
 from mlx_sidecar.errors import Cancelled, Internal, MessageTooLarge, SidecarError
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.responses import CancelCount, Delta, Measure
@@ -67,18 +67,18 @@ def running(restarts: Restarts = Restarts()) -> Core:  # noqa: B008 - frozen
     return core
 
 
-def asked(core: Core, arrived: list[Happening], content: str = "x") -> int:
-    """A call whose happenings go into that list."""
+def asked(core: Core, arrived: list[CallEvent], content: str = "x") -> int:
+    """A call whose events go into that list."""
     return core.open(calls.tags(content), arrived.append)[0]
 
 
 def deliver(deliveries: list[Delivery]) -> None:
     """Let the receivers have it."""
-    for receiver, happening in deliveries:
-        receiver(happening)
+    for receiver, event in deliveries:
+        receiver(event)
 
 
-def outcome(arrived: list[Happening]) -> Any:
+def outcome(arrived: list[CallEvent]) -> Any:
     """What ended a call."""
     ended = arrived[-1]
     assert isinstance(ended, Ended)
@@ -97,7 +97,7 @@ SAID = (
 @given(st.lists(st.integers(0, len(SAID))))
 def test_chunking_never_changes_what_was_said(cuts: list[int]) -> None:
     """Lines end at LF and nowhere else, and a character may be cut in two."""
-    core, first, second = running(), list[Happening](), list[Happening]()
+    core, first, second = running(), list[CallEvent](), list[CallEvent]()
     asked(core, first)
     asked(core, second)
     edges = [0, *sorted(cuts), len(SAID)]
@@ -111,16 +111,16 @@ def test_chunking_never_changes_what_was_said(cuts: list[int]) -> None:
 
 def test_bytes_one_by_one() -> None:
     """The finest cut there is."""
-    core, arrived = running(), list[Happening]()
+    core, arrived = running(), list[CallEvent]()
     asked(core, arrived)
     for place in range(len(SAID)):
         deliver(core.feed(SAID[place : place + 1]))
-    assert [type(happening) for happening in arrived] == [Delta, Ended]
+    assert [type(event) for event in arrived] == [Delta, Ended]
 
 
 def test_an_abandoned_call_is_cancelled_once_and_heard_no_more() -> None:
     """It stays pending until the worker has ended it."""
-    core, arrived = running(), list[Happening]()
+    core, arrived = running(), list[CallEvent]()
     number = asked(core, arrived)
     cancel = json.loads(core.abandon(number))
     assert (cancel["command"], cancel["target"], core.pending) == ("cancel", number, 2)
@@ -131,7 +131,7 @@ def test_an_abandoned_call_is_cancelled_once_and_heard_no_more() -> None:
 
 def test_when_the_worker_ends_all_that_is_pending_fails() -> None:
     """With its exit code and its last words, each call with an exception of its own; none ends twice."""
-    core, arrived = running(), [list[Happening]() for _ in range(3)]
+    core, arrived = running(), [list[CallEvent]() for _ in range(3)]
     for each in arrived:
         asked(core, each)
     deliver(core.feed(line(COUNT, 1)))
@@ -173,7 +173,7 @@ def test_a_worker_that_lived_long_begins_a_new_row() -> None:
 
 def test_a_worker_that_gave_an_answer_of_its_model_begins_a_new_row() -> None:
     """Another answer says nothing: it may end whenever the model is needed."""
-    core, arrived = running(Restarts(most=1, first_wait_s=1.0, steady_s=30.0)), list[Happening]()
+    core, arrived = running(Restarts(most=1, first_wait_s=1.0, steady_s=30.0)), list[CallEvent]()
     for _ in range(3):
         core.feed(line(TAGS, asked(core, arrived)))
         core.ended(0.0, 1, "")
@@ -194,15 +194,13 @@ def test_calls_whose_model_could_not_be_loaded_again_fail_with_the_reason() -> N
     core.ended(0.0, 1, "")
     core.feed(error(json.loads(core.started(1.0))["id"], "model_not_found"))
 
-    def answered(ask: Ask[Any], said: Callable[[int], bytes]) -> list[str]:
-        heard: list[Happening] = []
+    def answered(ask: PreparedRequest[Any], said: Callable[[int], bytes]) -> list[str]:
+        heard: list[CallEvent] = []
         number, _ = core.open(ask, heard.append)
-        for receiver, happening in core.feed(
-            line({"type": "progress", "command": "generate-tags", "delta": "a"}, number)
-        ):
-            receiver(happening)
-        for receiver, happening in core.feed(said(number)):
-            receiver(happening)
+        for receiver, event in core.feed(line({"type": "progress", "command": "generate-tags", "delta": "a"}, number)):
+            receiver(event)
+        for receiver, event in core.feed(said(number)):
+            receiver(event)
         return [getattr(each.outcome, "code", "ok") if isinstance(each, Ended) else "delta" for each in heard]
 
     assert answered(calls.tags("x"), lambda number: line(TAGS, number)) == ["model_not_found"]
@@ -232,7 +230,7 @@ def test_the_next_worker_loads_what_the_last_one_had() -> None:
 
 def test_lines_that_the_worker_found_too_long_fail_the_longest_calls() -> None:
     """It couldn't read their ids."""
-    core, short, long, longer = running(), list[Happening](), list[Happening](), list[Happening]()
+    core, short, long, longer = running(), list[CallEvent](), list[CallEvent](), list[CallEvent]()
     for arrived, content in ((longer, "x" * 300), (short, "x"), (long, "x" * 200)):
         asked(core, arrived, content)
     deliver(core.feed(error(None, "message_too_large") * 2))
@@ -246,7 +244,7 @@ def test_lines_that_the_worker_found_too_long_fail_the_longest_calls() -> None:
 )
 def test_what_is_no_line_is_the_workers_end(junk: bytes) -> None:
     """Nothing after it is believed, and the pending calls say what it was."""
-    core, arrived = running(), list[Happening]()
+    core, arrived = running(), list[CallEvent]()
     number = asked(core, arrived)
     assert core.feed(junk + line(COUNT, number)) == []
     assert core.feed(line(COUNT, number)) == []
@@ -261,7 +259,7 @@ def test_what_is_no_line_is_the_workers_end(junk: bytes) -> None:
 
 def test_a_code_of_a_later_version_is_told_as_it_is() -> None:
     """With all that a known one has."""
-    core, arrived = running(), list[Happening]()
+    core, arrived = running(), list[CallEvent]()
     deliver(core.feed(error(asked(core, arrived), "moon_phase", data={"in_days": 3})))
     failed = outcome(arrived)
     assert isinstance(failed, Internal)
@@ -314,11 +312,11 @@ MADE = {name: TAGS[name] for name in ("type", "usage", "timing")}
     ],
     ids=lambda value: value["command"] if isinstance(value, dict) else "",
 )
-def test_quotes_stand_where_python_counts(ask: Ask[Any], answer: dict[str, Any]) -> None:
+def test_quotes_stand_where_python_counts(ask: PreparedRequest[Any], answer: dict[str, Any]) -> None:
     """Not in UTF-16 code units, as on the wire; what writes them as on the wire has those again."""
     units = WIDE.encode("utf-16-le")
     assert units[2 * QUOTED["start"] : 2 * QUOTED["end"]].decode("utf-16-le") == QUOTED["quote"]
-    core, arrived = running(), list[Happening]()
+    core, arrived = running(), list[CallEvent]()
     number, _ = core.open(ask, arrived.append)
     deliver(core.feed(line({**MADE, **answer}, number)))
     found = outcome(arrived)

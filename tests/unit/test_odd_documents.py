@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mlx_sidecar.client import AsyncClient, SidecarError, calls
-from mlx_sidecar.client.ask import Ask
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.errors import MessageTooLarge
 from mlx_sidecar.library.document import read_file, read_stream
 from mlx_sidecar.library.folder import Folder
@@ -120,7 +120,7 @@ def test_any_surprise_is_its_documents_own(tmp_path: Path, problem: Exception) -
     (tmp_path / "a.txt").write_text("odd")
     (tmp_path / "b.txt").write_text("x")
 
-    def ask(text: str) -> Ask[Any]:
+    def ask(text: str) -> PreparedRequest[Any]:
         if text == "odd":
             raise problem
         return calls.tags(text)
@@ -142,13 +142,13 @@ def test_a_surprise_while_one_is_asked_leaves_the_others_their_answers(tmp_path:
     async def work(results: Results) -> Tally:
         tally = Tally()
         async with AsyncClient(command=[sys.executable, str(ODD_WORKER), "dies_of_poison"]) as client:
-            broken: Ask[Any] = calls.tags("x")
+            broken: PreparedRequest[Any] = calls.tags("x")
             broken.request = None  # type: ignore[assignment]
             items = [Item(Subject(path=name), "d", "generate-tags", ask) for name, ask in named(broken).items()]
             await Job(client, results, lambda _: None, tally).run(iter(items))
         return tally
 
-    def named(broken: Ask[Any]) -> dict[str, Ask[Any]]:
+    def named(broken: PreparedRequest[Any]) -> dict[str, PreparedRequest[Any]]:
         return {"a.txt": calls.tags("a"), "b.txt": broken, "c.txt": calls.tags("c")}
 
     results = Results(tmp_path / "results", "job")

@@ -1,8 +1,8 @@
 /**
- * Calls a function of the app's that belongs to no call. What it throws goes where an app's uncaught errors go, and stops
- * nothing that is under way here.
+ * Calls a callback of the app that belongs to no call. What it throws becomes an uncaught error of the app, and stops
+ * nothing here.
  */
-export function callBack(callback: () => void): void {
+export function invokeUserCallback(callback: () => void): void {
   try {
     callback();
   } catch (error) {

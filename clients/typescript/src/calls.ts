@@ -1,6 +1,6 @@
 /**
- * Which calls are open, and what a line means for them. No input, no output, no clock: the client brings lines in and
- * takes lines out. Every way to an end goes through `settle`, so a call ends once.
+ * The sans-I/O core: open calls, and what a line means for them. The client passes lines in and takes lines out. Every end
+ * of a call goes through `settle`, so a call ends once.
  */
 import { SidecarError } from "./errors.js";
 import type { ErrorLine } from "./protocol.js";
@@ -9,7 +9,7 @@ export interface Call {
   readonly id: number;
   /** The request as it goes out, with its LF. */
   readonly line: string;
-  /** Goes out before all others, and needs no room: what the worker answers at once. */
+  /** Goes out before all others and without a limit: the worker answers it at once. */
   readonly urgent: boolean;
   readonly onProgress: (line: ProgressLine) => void;
   readonly onEnd: (outcome: Outcome) => void;
@@ -29,17 +29,17 @@ export interface ResponseLine {
 type Line = { readonly id?: unknown } & (ProgressLine | ResponseLine | ErrorLine);
 
 export class Calls {
-  readonly #mostSent: number;
+  readonly #maxSent: number;
   readonly #open = new Map<number, Call>();
   readonly #urgent = new Map<number, Call>();
   readonly #waiting = new Map<number, Call>();
-  /** Ids that the worker hasn't ended yet, also of calls that nobody waits for any more; urgent ones apart. */
+  /** Ids that the worker hasn't ended, also of calls that were given up; urgent ones apart. */
   readonly #sent = new Set<number>();
   readonly #sentUrgent = new Set<number>();
   #lastId = 0;
 
-  constructor(mostSent: number) {
-    this.#mostSent = mostSent;
+  constructor(maxSent: number) {
+    this.#maxSent = maxSent;
   }
 
   /** Calls that haven't ended. */
@@ -66,7 +66,7 @@ export class Calls {
 
   /** The next call to be written, which counts as written; undefined if there is none or no room. */
   take(): Call | undefined {
-    const call = first(this.#urgent) ?? (this.#sent.size < this.#mostSent ? first(this.#waiting) : undefined);
+    const call = first(this.#urgent) ?? (this.#sent.size < this.#maxSent ? first(this.#waiting) : undefined);
     if (!call) return undefined;
     this.#leaveQueue(call.id);
     (call.urgent ? this.#sentUrgent : this.#sent).add(call.id);
@@ -101,7 +101,7 @@ export class Calls {
     for (const id of [...this.#open.keys()]) if (!this.isSent(id)) this.settle(id, { error });
   }
 
-  /** The process is gone, and with it everything that was asked of it. */
+  /** Ends all calls: the process ended. */
   failAll(error: unknown): void {
     this.#sent.clear();
     this.#sentUrgent.clear();
@@ -113,7 +113,7 @@ export class Calls {
     this.#waiting.delete(id);
   }
 
-  /** The worker couldn't read the id of a line that it got: better all of them fail than one waits for ever. */
+  /** The worker couldn't read the id of a line: all calls fail, since the one concerned would never end. */
   #receiveWithoutId(line: Line): boolean {
     if (line.type !== "error") return false;
     for (const id of [...this.#sent, ...this.#sentUrgent]) this.settle(id, { error: SidecarError.fromLine(line) });

@@ -1,12 +1,12 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { Aborts } from "./aborts.js";
-import { callBack } from "./callbacks.js";
+import { invokeUserCallback } from "./callbacks.js";
 import { type Call, Calls, type Outcome, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
 import { type DownloadMeasure, type Measure, NEED_MODEL, type Requests, type Responses } from "./protocol.js";
 import { checkOptions, checkTimeout, graceWithin, isLimit, LONGEST_TIMER_MS } from "./limits.js";
 import { lineOf } from "./request_line.js";
-import { type Begun, TextStream } from "./stream.js";
+import { type PendingCall, TextStream } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
 import type { Transport } from "./transport.js";
 
@@ -33,7 +33,7 @@ export interface SidecarOptions {
   readonly restarts?: number;
   /** Waits before these (0.25, 1 and 4 seconds). */
   readonly backoffMs?: readonly number[];
-  /** A worker that lived so long was a good one: counting begins anew (30 seconds). */
+  /** A worker that lived so long resets the count (30 seconds). */
   readonly healthyMs?: number;
   // Fewer than --max-queue: a parent that writes on its main thread (Tauri's plugin) isn't kept waiting either.
   /** Requests in the worker at once (256); more wait in the client, so that a cancel is never behind a full queue. */
@@ -48,7 +48,7 @@ export interface SidecarOptions {
   readonly onNoise?: (line: string) => void;
 }
 
-/** What a worker is given beyond a call's own time before the client stops waiting for its last line. */
+/** How much longer than a call's own time the client waits for the worker's last line. */
 const LATE_MS = 1000;
 
 /**
@@ -80,7 +80,7 @@ export class Sidecar {
 
   /** Starts the worker now rather than with the first call, also where restarting was given up. */
   start(): void {
-    this.#supervisor.startAnew();
+    this.#supervisor.startNow();
   }
 
   /** One request of any kind. Rejects with a SidecarError. */
@@ -150,8 +150,8 @@ export class Sidecar {
   /** Ends every open call; each rejects with code `cancelled`. */
   cancelAll(): void {
     this.#calls.failWaiting(SidecarError.cancelled(undefined));
-    if (this.#calls.size) this.#tell({ command: "cancel" });
-    this.#rest();
+    if (this.#calls.size) this.#sendInternal({ command: "cancel" });
+    this.#updateRef();
   }
 
   /**
@@ -172,17 +172,17 @@ export class Sidecar {
     params: Params<C>,
     { signal, timeoutMs, onProgress }: CallOptions<C>,
     onDelta?: (text: string) => void,
-  ): Begun<Responses[C]> {
+  ): PendingCall<Responses[C]> {
     const id = this.#calls.nextId();
     const cancel = (reason?: unknown): void => this.#giveUp(id, SidecarError.cancelled(reason));
     const answer = new Promise<Responses[C]>((resolve, reject) => {
       if (this.#closing) throw closed();
       if (signal?.aborted) throw SidecarError.cancelled(signal.reason);
-      const wish = onDelta ? { stream: true } : command === "load-model" && onProgress ? { progress: true } : {};
+      const mode = onDelta ? { stream: true } : command === "load-model" && onProgress ? { progress: true } : {};
       checkTimeout(timeoutMs);
       const timeout = isLimit(timeoutMs) ? { timeout_s: timeoutMs / 1000 } : {};
       const given = { ...params };
-      const line = this.#lineOf({ ...given, ...wish, ...timeout, command, id });
+      const line = this.#lineOf({ ...given, ...mode, ...timeout, command, id });
       const unwatch = signal && this.#aborts.watch(signal, () => cancel(signal.reason));
       const stopClock = isLimit(timeoutMs) ? this.#setClock(id, timeoutMs) : () => {};
       this.#open({
@@ -190,14 +190,14 @@ export class Sidecar {
         line,
         urgent: command === "status",
         onProgress: (progress) => {
-          if (!this.#misses(command)) this.#guarded(id, () => report(progress, onProgress, onDelta));
+          if (!this.#lacksModel(command)) this.#runCallback(id, () => report(progress, onProgress, onDelta));
         },
         onEnd: (outcome) => {
           stopClock();
           unwatch?.();
-          if ("error" in outcome) return reject(this.#explained(outcome.error));
-          if (this.#misses(command)) return reject(this.#reloadFailed);
-          this.#note(command, given);
+          if ("error" in outcome) return reject(this.#withReloadReason(outcome.error));
+          if (this.#lacksModel(command)) return reject(this.#reloadFailed);
+          this.#rememberModel(command, given);
           resolve(outcome.line as Responses[C]);
         },
       });
@@ -205,8 +205,8 @@ export class Sidecar {
     return { answer, cancel };
   }
 
-  /** A request that nobody waits for. */
-  #tell(
+  /** Sends a request of the client's own. */
+  #sendInternal(
     request: { command: "cancel" | "shutdown" | "load-model"; [field: string]: unknown },
     onEnd: (outcome: Outcome) => void = () => {},
   ): void {
@@ -221,16 +221,16 @@ export class Sidecar {
     void this.#write();
   }
 
-  /** Ends a call before the worker does. */
+  /** Ends a call, and cancels it in the worker. */
   #giveUp(id: number, error: unknown): void {
     if (!this.#calls.isOpen(id)) return;
     const sent = this.#calls.isSent(id);
     this.#calls.settle(id, { error });
-    if (sent) this.#tell({ command: "cancel", target: id });
-    this.#rest();
+    if (sent) this.#sendInternal({ command: "cancel", target: id });
+    this.#updateRef();
   }
 
-  /** The worker keeps the time of what it has; the client that of what waits, and of a worker that doesn't answer. */
+  /** The worker times the requests that it has; the client those that wait, and a worker that doesn't answer. */
   #setClock(id: number, timeoutMs: number): () => void {
     if (timeoutMs > LONGEST_TIMER_MS) return () => {};
     const giveUp = (): void => this.#giveUp(id, new SidecarError(`no answer within ${timeoutMs} ms`, "timeout", true));
@@ -241,8 +241,8 @@ export class Sidecar {
     return () => clearTimeout(timer);
   }
 
-  /** What a caller's function throws ends the caller's call, and nobody else's. */
-  #guarded(id: number, callback: () => void): void {
+  /** Runs a call's callback; what it throws ends this call and no other. */
+  #runCallback(id: number, callback: () => void): void {
     try {
       callback();
     } catch (error) {
@@ -254,7 +254,7 @@ export class Sidecar {
     return lineOf(request, this.#options.maxLineBytes ?? 1 << 24);
   }
 
-  /** Writes what may be written, one line after the other; there is one of these at a time. */
+  /** Writes the requests that may be written, line by line; runs once at a time. */
   async #write(): Promise<void> {
     if (this.#writing) return;
     this.#writing = true;
@@ -264,60 +264,60 @@ export class Sidecar {
       await connection.write(call.line);
     }
     this.#writing = false;
-    this.#rest();
+    this.#updateRef();
   }
 
   #receive(text: string): void {
-    if (!this.#calls.receive(text) && text.trim()) callBack(() => this.#options.onNoise?.(text));
+    if (!this.#calls.receive(text) && text.trim()) invokeUserCallback(() => this.#options.onNoise?.(text));
     void this.#write();
   }
 
   #started(): void {
     this.#reloadFailed = undefined;
-    if (this.#model) this.#tell({ ...this.#model, command: "load-model" }, (outcome) => this.#reloaded(outcome));
+    if (this.#model) this.#sendInternal({ ...this.#model, command: "load-model" }, (outcome) => this.#reloaded(outcome));
     void this.#write();
   }
 
   #reloaded(outcome: Outcome): void {
     const error = "error" in outcome ? (outcome.error as SidecarError) : undefined;
-    // The end of the process is told in its own way.
+    // `ended` reports the end of the process.
     if (!error || error.code === "worker_ended" || error.code === "client_closed") return;
     this.#reloadFailed = error;
-    callBack(() => this.#options.onReloadFailed?.(error));
+    invokeUserCallback(() => this.#options.onReloadFailed?.(error));
   }
 
-  /** That no model is loaded is no news to who had loaded one: why it isn't any more is. */
-  #explained(error: unknown): unknown {
+  /** After a failed reload, the reload's error instead of `model_not_loaded`. */
+  #withReloadReason(error: unknown): unknown {
     return (error instanceof SidecarError && error.code === "model_not_loaded" && this.#reloadFailed) || error;
   }
 
-  /** The worker may have another model, which it is started with: that one wasn't asked. */
-  #misses(command: Command): boolean {
+  /** Whether the worker may answer with the model of `--model` instead of the one that failed to reload. */
+  #lacksModel(command: Command): boolean {
     return this.#reloadFailed !== undefined && NEED_MODEL.has(command);
   }
 
   #ended(error: SidecarError): void {
     this.#calls.failAll(this.#closing ? closed() : error);
-    if (!this.#closing) callBack(() => this.#options.onWorkerEnded?.(error));
+    if (!this.#closing) invokeUserCallback(() => this.#options.onWorkerEnded?.(error));
   }
 
-  /** Which model the next worker has to load. */
-  #note<C extends Command>(command: C, params: Params<C>): void {
+  /** Remembers the model that the next worker must load. */
+  #rememberModel<C extends Command>(command: C, params: Params<C>): void {
     if (command === "load-model" || command === "unload-model") this.#reloadFailed = undefined;
     if (command === "load-model") this.#model = params;
     if (command === "unload-model") this.#model = undefined;
   }
 
-  /** With nothing open, the worker is no reason for the app to stay alive, nor is there one to start another. */
-  #rest(): void {
+  /** Without open calls the worker doesn't keep the app alive, and no other is started. */
+  #updateRef(): void {
     if (this.#calls.size === 0) this.#supervisor.wantNoMore();
-    this.#supervisor.connection?.hold?.(this.#calls.size > 0);
+    this.#supervisor.connection?.setRef?.(this.#calls.size > 0);
   }
 
   async #close(graceMs: number): Promise<void> {
     this.#calls.failWaiting(closed());
-    if (this.#supervisor.connection) this.#tell({ command: "shutdown", grace_s: graceMs / 1000 });
-    // What was cancelled at the end of the grace is still answered.
+    if (this.#supervisor.connection) this.#sendInternal({ command: "shutdown", grace_s: graceMs / 1000 });
+    // The worker still answers what it cancels at the end of the grace period.
     await this.#supervisor.stop(graceMs + LATE_MS);
     this.#calls.failAll(closed());
   }

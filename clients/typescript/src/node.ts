@@ -2,8 +2,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { statSync } from "node:fs";
 import type { Socket } from "node:net";
-import { callBack } from "./callbacks.js";
-import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
+import { invokeUserCallback } from "./callbacks.js";
+import { type Connection, STDIN_ERROR_KILL_MS, type Listener, Tail, type Transport } from "./transport.js";
 
 export interface NodeOptions {
   /** The executable: a path, or a name that is looked up in PATH. */
@@ -16,7 +16,7 @@ export interface NodeOptions {
   readonly onStderr?: (text: string) => void;
 }
 
-/** What still comes after the process is gone is waited for so long; a grandchild may hold the pipes open. */
+/** How long to read the pipes after the process has ended; a grandchild may hold them open. */
 const LAST_BYTES_MS = 300;
 
 export function nodeTransport(options: NodeOptions): Transport {
@@ -58,7 +58,7 @@ class NodeConnection implements Connection {
     this.#child.kill("SIGKILL");
   }
 
-  hold(busy: boolean): void {
+  setRef(busy: boolean): void {
     if (this.#ended) return;
     const word = busy ? "ref" : "unref";
     this.#child[word]();
@@ -71,12 +71,12 @@ class NodeConnection implements Connection {
     const decoder = new TextDecoder();
     stderr?.on("data", (chunk: Buffer) => {
       this.#stderr.push(chunk);
-      callBack(() => onStderr?.(decoder.decode(chunk, { stream: true })));
+      invokeUserCallback(() => onStderr?.(decoder.decode(chunk, { stream: true })));
     });
     stdin?.on("drain", () => this.#roomToWrite());
-    // A pipe that breaks says what the end of the process says better.
+    // The end of the process explains a broken pipe.
     for (const stream of [stdin, stdout, stderr]) stream?.on("error", () => this.#roomToWrite());
-    stdin?.on("error", () => setTimeout(() => this.kill(), DEAF_MS).unref());
+    stdin?.on("error", () => setTimeout(() => this.kill(), STDIN_ERROR_KILL_MS).unref());
   }
 
   #end(notStarted?: string): void {
@@ -91,9 +91,9 @@ class NodeConnection implements Connection {
   }
 }
 
-/** With too many files open, the child has no pipes at all; that it couldn't be started comes as an event. */
+/** With too many files open the child has no pipes; Node reports the failed start as an event. */
 function start({ command, args = [], env, cwd }: NodeOptions): ChildProcess {
-  // The system says of a folder that isn't there that the command isn't.
+  // For a missing folder the system reports a missing command.
   if (cwd !== undefined && !statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) {
     throw new Error(`its cwd ${JSON.stringify(cwd)} is not a folder that exists`);
   }

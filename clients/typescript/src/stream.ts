@@ -8,11 +8,11 @@ export class TextStream<Result> implements AsyncIterable<string> {
   #wake: Array<() => void> = [];
 
   /** `begin` starts the request: it hands pieces to its argument, and says how to end it early. */
-  constructor(begin: (onDelta: (text: string) => void) => Begun<Result>) {
+  constructor(begin: (onDelta: (text: string) => void) => PendingCall<Result>) {
     const { answer, cancel } = begin((text) => this.#push(text));
     this.#cancel = cancel;
     this.result = answer.finally(() => this.#end());
-    // Who only iterates sees the error there; it must not count as one that nobody handled.
+    // An app that only iterates sees the error there; this promise must not count as an unhandled rejection.
     this.result.catch(() => {});
   }
 
@@ -51,13 +51,13 @@ type Step = IteratorResult<string, undefined>;
 
 const OVER: Step = { done: true, value: undefined };
 
-/** One loop over the pieces. Not a generator: one that was never asked for a piece doesn't hear that it is left. */
+/** One loop over the pieces. Not a generator: `return` does nothing to one that never ran. */
 class Pieces implements AsyncIterableIterator<string, undefined> {
   readonly #next: () => Promise<string | undefined>;
   readonly #result: Promise<unknown>;
   readonly #cancel: () => void;
-  /** Who asks before the last one was answered waits until it was. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Settles after the piece that was asked for last: pieces are handed out in order. */
+  #last: Promise<unknown> = Promise.resolve();
   #over = false;
 
   constructor(next: () => Promise<string | undefined>, result: Promise<unknown>, cancel: () => void) {
@@ -68,8 +68,8 @@ class Pieces implements AsyncIterableIterator<string, undefined> {
 
   next(): Promise<Step> {
     const take = (): Promise<Step> => this.#take();
-    const taken = this.#turn.then(take, take);
-    this.#turn = taken;
+    const taken = this.#last.then(take, take);
+    this.#last = taken;
     return taken;
   }
 
@@ -93,8 +93,8 @@ class Pieces implements AsyncIterableIterator<string, undefined> {
   }
 }
 
-/** A request that is on its way. */
-export interface Begun<Result> {
+/** A request that was sent. */
+export interface PendingCall<Result> {
   readonly answer: Promise<Result>;
   /** Harmless when it has ended. */
   readonly cancel: (reason?: unknown) => void;

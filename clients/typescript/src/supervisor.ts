@@ -1,24 +1,24 @@
-/** One process after the other: when to start one, when no more, and how the last one is brought to its end. */
+/** Starts, restarts and ends the worker's process. */
 import { SidecarError } from "./errors.js";
 import { Lines, LineTooLong } from "./lines.js";
 import type { Connection, Ending, Listener, Transport } from "./transport.js";
 
-// Restarting is lazy: the next call starts the next process, so a worker that can't live is started a bounded number of
-// times and only for a caller who asks.
+// Restarting is lazy: the next call starts the next process, so a worker that keeps crashing is started a bounded number
+// of times, and only for a call.
 
 export interface RestartPolicy {
   /** How often in a row a process that ended is followed by another. */
   readonly restarts: number;
   /** Waits before these; the last one stands for all further ones. */
   readonly backoffMs: readonly number[];
-  /** A process that lived so long was a good one: counting begins anew. */
+  /** A process that lived so long resets the count. */
   readonly healthyMs: number;
 }
 
 export interface Events {
   started(): void;
   line(text: string): void;
-  /** All that was asked of the process has failed with this. */
+  /** The process ended; its calls fail with this. */
   ended(error: SidecarError): void;
   /** There won't be another process. */
   gaveUp(error: SidecarError): void;
@@ -29,7 +29,7 @@ const AFTER_EOF_MS = 1000;
 const AFTER_TERM_MS = 2500;
 const AFTER_KILL_MS = 1000;
 
-/** The exit code of a worker that doesn't take its flags or settings: another one with the same wouldn't either. */
+/** The exit code for bad flags or settings: a restart would fail the same way. */
 const BAD_FLAGS = 2;
 
 export class Supervisor {
@@ -53,7 +53,7 @@ export class Supervisor {
     return this.#connection;
   }
 
-  /** Sees to it that there will be a process, or says that there won't. */
+  /** Starts a process, now or after the wait, or reports that there will be none. */
   want(): void {
     if (this.#connection || this.#timer || this.#stopped) return;
     if (this.#endings > this.#policy.restarts) return this.#events.gaveUp(this.#whyNot());
@@ -62,20 +62,20 @@ export class Supervisor {
     this.#timer = setTimeout(() => this.#start(), wait);
   }
 
-  /** Nobody waits for a process any more: none is started after the wait. */
+  /** Drops a start that waits. */
   wantNoMore(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
-  /** Forgets what was, and starts at once. */
-  startAnew(): void {
+  /** Resets the count and starts at once. */
+  startNow(): void {
     if (this.#connection || this.#stopped) return;
     this.#endings = 0;
     this.#start();
   }
 
-  /** Brings the process to its end: by itself within `graceMs`, by EOF, by SIGTERM, by SIGKILL. */
+  /** Ends the process: by itself within `graceMs`, by EOF, by SIGTERM, by SIGKILL. */
   async stop(graceMs: number): Promise<void> {
     this.#stopped = true;
     this.wantNoMore();
@@ -115,7 +115,7 @@ export class Supervisor {
       for (const line of lines()) this.#events.line(line);
     } catch (error) {
       if (!(error instanceof LineTooLong)) throw error;
-      connection.kill(); // This is no worker.
+      connection.kill(); // Not a worker.
     }
   }
 
@@ -142,12 +142,12 @@ export class Supervisor {
   }
 }
 
-/** What a transport throws, such as a path that can't be one, comes as the end of a process like all else. */
+/** Reports what a transport throws, such as for a bad path, as the end of a process. */
 function started(transport: Transport, listener: Listener): Connection {
   try {
     return transport.start(listener);
-  } catch (problem) {
-    const reason = problem instanceof Error ? problem.message : String(problem);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
     queueMicrotask(() => listener.end({ exitCode: null, signal: null, stderr: "", notStarted: reason }));
     return { write: () => Promise.resolve(), endInput: () => false, terminate: () => false, kill: () => {} };
   }

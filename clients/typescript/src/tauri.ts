@@ -6,9 +6,9 @@
  * app's main thread: one line after the other, and never more than the worker takes (`maxInFlight`).
  */
 import { type Child, Command } from "@tauri-apps/plugin-shell";
-import { callBack } from "./callbacks.js";
-import { killLeftovers, noteEnded, noteStarted } from "./leftovers.js";
-import { type Connection, DEAF_MS, type Listener, Tail, type Transport } from "./transport.js";
+import { invokeUserCallback } from "./callbacks.js";
+import { killOrphans, forgetProcess, rememberProcess } from "./orphans.js";
+import { type Connection, STDIN_ERROR_KILL_MS, type Listener, Tail, type Transport } from "./transport.js";
 
 /** One of the two, by its name in the capability. */
 type Named =
@@ -47,7 +47,7 @@ class TauriConnection implements Connection {
 
   constructor(options: TauriOptions, listener: Listener) {
     this.#listener = listener;
-    killLeftovers();
+    killOrphans();
     const command = commandOf(options);
     command.stdout.on("data", (chunk) => this.#ended || listener.data(bytesOf(chunk)));
     command.stderr.on("data", (chunk) => this.#log(bytesOf(chunk), options));
@@ -82,17 +82,17 @@ class TauriConnection implements Connection {
 
   /** It didn't take what was written; its end says it better. */
   #killSoon(): void {
-    setTimeout(() => this.#ended || this.kill(), DEAF_MS);
+    setTimeout(() => this.#ended || this.kill(), STDIN_ERROR_KILL_MS);
   }
 
   #began(child: Child): void {
     this.#child = child;
-    if (!this.#ended) noteStarted(child.pid);
+    if (!this.#ended) rememberProcess(child.pid);
   }
 
   #log(chunk: Uint8Array, { onStderr }: TauriOptions): void {
     this.#stderr.push(chunk);
-    callBack(() => onStderr?.(this.#decoder.decode(chunk, { stream: true })));
+    invokeUserCallback(() => onStderr?.(this.#decoder.decode(chunk, { stream: true })));
   }
 
   /** The plugin has lost the process, and won't say how it ends. */
@@ -105,7 +105,7 @@ class TauriConnection implements Connection {
   #end(exitCode: number | null, signal: number | null, notStarted?: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#child) noteEnded(this.#child.pid);
+    if (this.#child) forgetProcess(this.#child.pid);
     const ending = { exitCode, signal, stderr: String(this.#stderr) };
     this.#listener.end(notStarted === undefined ? ending : { ...ending, notStarted });
   }

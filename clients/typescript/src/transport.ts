@@ -1,4 +1,4 @@
-/** What the client needs of an operating system: start a process, write to it, hear of it, end it. */
+/** What the client needs of an operating system: starting a process, writing to it, reading from it, ending it. */
 
 /** How a process ended, or why there never was one. */
 export interface Ending {
@@ -27,8 +27,8 @@ export interface Connection {
   /** Asks the process to end; false where that can't be done. */
   terminate(): boolean;
   kill(): void;
-  /** Whether the process is a reason for the app to stay alive. */
-  hold?(busy: boolean): void;
+  /** Whether the process keeps the app alive, as `ref` and `unref` do in Node. */
+  setRef?(busy: boolean): void;
 }
 
 export interface Transport {
@@ -37,12 +37,12 @@ export interface Transport {
 }
 
 /**
- * A process that doesn't read its stdin any more, and can't be asked anything, is killed after so long. One that is about
- * to end by itself tells more.
+ * A process whose stdin fails can't take requests; the client kills it after this time. One that ends by itself until then
+ * has an exit code that says more.
  */
-export const DEAF_MS = 1000;
+export const STDIN_ERROR_KILL_MS = 1000;
 
-/** The last bytes of a stream that must be read but is seldom looked at. */
+/** The last bytes of a stream. */
 export class Tail {
   readonly #limit: number;
   #kept: Uint8Array[] = [];

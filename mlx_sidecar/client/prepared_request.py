@@ -1,7 +1,4 @@
-"""What a call of a client is: a request that was checked, and who hears of its progress.
-
-`Client` and `AsyncClient` turn the functions of `calls` into methods through `ParamSpec`, so both have the same
-arguments. The price: `help(client.tags)` shows the description, but not the arguments.
+"""What a client's call sends: a request that was checked, and the callback for its progress.
 
 `Client` and `AsyncClient` turn the functions of `calls` into methods through `ParamSpec`, so both have the same
 arguments. The price: `help(client.tags)` shows the description, but not the arguments.
@@ -28,62 +25,66 @@ StrPath = str | os.PathLike[str]
 OnDownload = Callable[[DownloadMeasure], object]
 
 
-class Ask(Generic[ResultT]):
-    """A request, who hears how far it is, and, for type checkers, what its answer is."""
+class PreparedRequest(Generic[ResultT]):
+    """A request, its progress callback, and, for type checkers, the type of its result."""
 
     __slots__ = ("on_progress", "request")
 
     def __init__(self, request: Request, on_progress: Callable[[Any], object] | None = None) -> None:
         self.request, self.on_progress = request, on_progress
 
-    def streamed(self) -> Ask[ResultT]:
-        """The same, its text in pieces."""
-        return Ask(msgspec.structs.replace(self.request, stream=True), self.on_progress)
+    def streamed(self) -> PreparedRequest[ResultT]:
+        """The same request with `stream`."""
+        return PreparedRequest(msgspec.structs.replace(self.request, stream=True), self.on_progress)
 
 
-def build_ask(describe: Callable[P, Ask[ResultT]], *args: P.args, **options: P.kwargs) -> Ask[ResultT]:
-    """What one of these functions makes. Raises InvalidParams where the worker would refuse it for what it is."""
+def prepare(
+    describe: Callable[P, PreparedRequest[ResultT]], *args: P.args, **options: P.kwargs
+) -> PreparedRequest[ResultT]:
+    """The request that one of the functions of `calls` makes. Raises InvalidParams where the worker would refuse it."""
     try:
-        ask = describe(*args, **options)
-    except ValueError as problem:
-        raise InvalidParams(str(problem)) from None
-    _check(ask.request)
-    return ask
+        prepared = describe(*args, **options)
+    except ValueError as error:
+        raise InvalidParams(str(error)) from None
+    _check(prepared.request)
+    return prepared
 
 
-def introduce(method: Callable[..., Any], describe: Callable[..., Ask[Any]], name: str, gives: str) -> None:
-    """Let `help`, editors and `inspect` see a method as what it takes, not as `*args`. `gives` has `{}` for the result.
+def copy_signature(
+    method: Callable[..., Any], describe: Callable[..., PreparedRequest[Any]], name: str, gives: str
+) -> None:
+    """Give a method the signature and docstring of a function of `calls`, for `help`, editors and `inspect`.
 
-    Its docstring is the function's, whose result is what `Ask` holds.
+    `gives` is the return annotation, with `{}` for the function's result type.
     """
     signature = inspect.signature(describe)
-    result = str(signature.return_annotation).removeprefix("Ask[").removesuffix("]")
+    result = str(signature.return_annotation).removeprefix("PreparedRequest[").removesuffix("]")
     client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     parameters = [client, *signature.parameters.values()]
     method.__name__ = name
     method.__doc__ = describe.__doc__
-    # What mypy has no word for.
+    # mypy knows no such attribute.
     vars(method)["__signature__"] = inspect.Signature(parameters, return_annotation=gives.format(result))
 
 
 def _check(request: Request) -> None:
-    """What Python took, the worker may not, or may take for something else: bytes would come as base64."""
+    """Raise InvalidParams for what Python takes and the worker refuses, or reads as something else (bytes: base64)."""
     try:
         fields = msgspec.to_builtins(request, builtin_types=(bytes, bytearray, memoryview))
         msgspec.convert(fields, type(request))
     except msgspec.ValidationError:
-        # Only now: the words are the worker's, and so is what they need.
+        # lazy: the worker's own check words the error, and takes long to import.
         from mlx_sidecar.protocol.codec import convert
 
         convert(fields, type(request))
     except RecursionError:
         raise InvalidParams("a value is nested too deeply, or in itself") from None
-    except (TypeError, ValueError, OverflowError) as problem:
-        raise InvalidParams(f"a value has no place in JSON: {problem}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidParams(f"a value has no place in JSON: {error}") from None
     if request.timeout_s is not None and not math.isfinite(request.timeout_s):
         raise InvalidParams("field 'timeout_s': expected a number of seconds; none is for ever", {"field": "timeout_s"})
 
 
 def text_of(path: StrPath | None) -> str | None:
-    """A path as the request has it."""
+    """A path as the text that the request carries."""
     return os.fspath(path) if isinstance(path, os.PathLike) else path
