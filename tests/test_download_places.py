@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from mlx_sidecar.errors import NoConnection
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.downloads import Downloads
-from mlx_sidecar.hub.messages import Failed, Order
+from mlx_sidecar.hub.messages import DownloadRequest, Failed
 from tests.support.downloads import DOWNLOAD, REPO, WANTED, assert_whole, content, gets, worker
 from tests.support.hub import Fault, Hub
 
@@ -158,7 +158,7 @@ def test_whenever_it_ends_nothing_is_a_mixture_and_the_next_run_is_right(
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
-    order = Order(repo_id=REPO, destination=None if into_cache else str(tmp_path / "to"))
+    order = DownloadRequest(repo_id=REPO, destination=None if into_cache else str(tmp_path / "to"))
     carry_out(order, lambda _: None)
     new = {name: content(hub, name)[::-1] for name in WANTED if name != WANTED[2]} | {WANTED[2]: None}
     hub.repos[REPO].add_commit(new)
@@ -257,7 +257,7 @@ def test_offline_is_offline(hub: Hub, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(NoConnection, match="HF_HUB_OFFLINE"):
-        carry_out(Order(repo_id=REPO, destination=str(tmp_path / "to")), lambda _: None)
+        carry_out(DownloadRequest(repo_id=REPO, destination=str(tmp_path / "to")), lambda _: None)
     assert hub.requests == []
 
 
@@ -275,7 +275,7 @@ def test_a_process_that_cannot_be_started_is_told_and_leaves_nothing() -> None:
     said: list[tuple[int, bytes]] = []
     made = Downloads(lambda number, line: said.append((number, line)), {}, 1.0, ("/nowhere/python",))
     for _ in range(2):
-        download = made.start(Order(repo_id=REPO))
+        download = made.start(DownloadRequest(repo_id=REPO))
         assert b'"failed"' in said.pop()[1]
         made.stop(download)
     assert made.all == []
@@ -294,7 +294,7 @@ def test_a_child_that_goes_wrong_ends_its_download(kind: str) -> None:
     """With an error, and it is gone itself."""
     said: SimpleQueue[bytes] = SimpleQueue()
     made = Downloads(lambda _, line: said.put(line), {}, 1.0, (sys.executable, "-c", CHILDREN[kind]))
-    download = made.start(Order(repo_id=REPO))
+    download = made.start(DownloadRequest(repo_id=REPO))
     download.take(said.get(timeout=60))
     assert isinstance(download.next_message(), Failed)
     made.stop(download)
@@ -313,7 +313,7 @@ def test_a_line_that_cannot_be_taken_ends_its_download() -> None:
         said.put(line)
 
     made = Downloads(take, {}, 1.0, (sys.executable, "-c", "print(1, flush=True); import time; time.sleep(600)"))
-    download = made.start(Order(repo_id=REPO))
+    download = made.start(DownloadRequest(repo_id=REPO))
     assert said.get(timeout=60) == b""
     made.stop(download)
     for thread in threading.enumerate():

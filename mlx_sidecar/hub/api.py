@@ -1,4 +1,4 @@
-"""What is asked of the hub: one question about a repository before a download, and where its files are."""
+"""The hub's API: one request about a repository before a download, and the addresses of its files."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import msgspec
 
 from mlx_sidecar import __version__
 from mlx_sidecar.errors import BadToken, HubError, InvalidParams, NoConnection
-from mlx_sidecar.hub.failures import MOST_TRIES, BrokenOff, of_response
-from mlx_sidecar.hub.messages import Order
+from mlx_sidecar.hub.failures import MAX_TRIES, RetryableError, error_from_response
+from mlx_sidecar.hub.http_client import HttpClient, HttpResponse
+from mlx_sidecar.hub.messages import DownloadRequest
 from mlx_sidecar.hub.plan import Plan, PlannedFile, is_safe, plan_of
-from mlx_sidecar.hub.web import Answer, Web
 from mlx_sidecar.models.hugging_face_cache import check_repo_id
 
-_MOST_BYTES = 64 * 1024 * 1024
-_LONGEST_ANSWER_S = 60.0
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_ANSWER_S = 60.0
 
 
 def headers() -> dict[str, str]:
-    """Who asks, and the token of the environment or of the hub's own login, if there is one.
+    """The user agent, and the token of the environment or of the hub's own login, if there is one.
 
     Not the library's `build_hf_headers`, which asks the hub about agents first.
     """
@@ -39,59 +39,59 @@ def _token() -> str | None:
     try:
         token: str | None = get_token()
     except UnicodeDecodeError:
-        # Whatever is in that file.
+        # The file holds something that isn't text.
         return "\N{REPLACEMENT CHARACTER}"
     except OSError:
-        # Another user's login in a cache that is shared: as good as none, for what is public.
+        # Another user's login in a shared cache: public files need none.
         return None
     return token
 
 
-def ask_for_plan(web: Web, order: Order) -> Plan:
+def ask_for_plan(client: HttpClient, request: DownloadRequest) -> Plan:
     """The commit, and its files with sizes and digests. Raises SidecarError."""
     from huggingface_hub import constants
 
-    check_repo_id(order.repo_id)
-    if order.revision is not None and not is_safe(order.revision):
+    check_repo_id(request.repo_id)
+    if request.revision is not None and not is_safe(request.revision):
         raise InvalidParams("field 'revision': not a branch, tag or commit", {"field": "revision"})
     if constants.HF_HUB_OFFLINE:
         raise NoConnection("HF_HUB_OFFLINE is set, which forbids downloads; unset it for this worker")
-    revision = f"/revision/{quote(order.revision, safe='')}" if order.revision else ""
-    url = f"{constants.ENDPOINT}/api/models/{order.repo_id}{revision}?blobs=true"
-    described = _asked(web, url, f"'{order.repo_id}'", f"{constants.ENDPOINT}/{order.repo_id}")
+    revision = f"/revision/{quote(request.revision, safe='')}" if request.revision else ""
+    url = f"{constants.ENDPOINT}/api/models/{request.repo_id}{revision}?blobs=true"
+    described = _asked(client, url, f"'{request.repo_id}'", f"{constants.ENDPOINT}/{request.repo_id}")
     siblings = described.get("siblings") if isinstance(described, dict) else None
-    if not isinstance(siblings, list) or not all(isinstance(each, dict) for each in siblings):
-        raise HubError(f"the hub's answer about '{order.repo_id}' is no description of a model; try again later")
-    return plan_of(order.repo_id, str(described.get("sha")), siblings, order.allow_patterns)
+    if not isinstance(siblings, list) or not all(isinstance(entry, dict) for entry in siblings):
+        raise HubError(f"the hub's answer about '{request.repo_id}' is no description of a model; try again later")
+    return plan_of(request.repo_id, str(described.get("sha")), siblings, request.allow_patterns)
 
 
 def address_of(plan: Plan, file: PlannedFile) -> str:
-    """Where a file of a plan is."""
+    """The URL of a file of a plan."""
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/{plan.repo_id}/resolve/{plan.commit}/{quote(file.path)}"
 
 
-def _asked(web: Web, url: str, what: str, page: str) -> Any:
-    """The hub's answer, read; a few tries where it may help. Raises SidecarError."""
-    for failures in range(1, MOST_TRIES + 1):
+def _asked(client: HttpClient, url: str, what: str, page: str) -> Any:
+    """The hub's decoded answer, after up to MAX_TRIES tries. Raises SidecarError."""
+    for failures in range(1, MAX_TRIES + 1):
         try:
-            with web.get(url, what) as answer:
+            with client.get(url, what) as answer:
                 if answer.status != 200:
-                    raise of_response(answer, what, page)
+                    raise error_from_response(answer, what, page)
                 return msgspec.json.decode(_whole(answer, what))
-        except BrokenOff as broken:
-            broken.wait(failures, web.pause_s)
+        except RetryableError as broken:
+            broken.wait(failures, client.pause_s)
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise HubError(f"{what}: the hub's answer can't be understood; try again later") from None
     raise AssertionError("unreachable")
 
 
-def _whole(answer: Answer, what: str) -> bytes:
-    """All of an answer, which a server may neither draw out nor fill up."""
-    until, data = time.monotonic() + _LONGEST_ANSWER_S, bytearray()
+def _whole(answer: HttpResponse, what: str) -> bytes:
+    """The whole body, bounded in time and size."""
+    until, data = time.monotonic() + _MAX_ANSWER_S, bytearray()
     while chunk := answer.read():
         data += chunk
-        if len(data) > _MOST_BYTES or time.monotonic() > until:
+        if len(data) > _MAX_BYTES or time.monotonic() > until:
             raise HubError(f"{what}: the hub's answer doesn't end; try again later")
     return bytes(data)

@@ -33,11 +33,11 @@ def cached_models() -> Iterator[list[ListedModel]]:
     cache = cache_folder()
     try:
         repositories = yield from _folders_in(cache)
-    except OSError as problem:
+    except OSError as error:
         # One that nothing was put into yet is no failure, one behind a link to nothing is.
-        if isinstance(problem, FileNotFoundError) and not cache.is_symlink():
+        if isinstance(error, FileNotFoundError) and not cache.is_symlink():
             return
-        raise unreadable("the Hugging Face cache", problem) from None
+        raise unreadable("the Hugging Face cache", error) from None
     for repository in repositories:
         kind, _, repo_id = repository.name.partition("--")
         if kind == "models" and repo_id:
@@ -61,8 +61,8 @@ def models_in(folder: Path) -> Iterator[list[ListedModel]]:
         raise InvalidParams(f"field 'folder': '{folder}' is not a folder", {"field": "folder"})
     try:
         os.scandir(folder).close()
-    except OSError as problem:
-        reason = problem.strerror or type(problem).__name__
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
         raise InvalidParams(f"field 'folder': '{folder}' can't be read: {reason}", {"field": "folder"}) from None
     return _models_below(folder, folder, _DEEPEST)
 

@@ -38,7 +38,7 @@ class CachePlace(Place):
         return self.root / f"{MANIFEST}.{self.plan.commit}"
 
     def prepare(self) -> None:
-        """Also the folders without which the library takes the repository for corrupted."""
+        """Also make the folders without which the library reports the repository as corrupted."""
         super().prepare()
         for name in ("blobs", "snapshots", "refs"):
             (self.root / name).mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ class CachePlace(Place):
         missing_bytes = sum(file.size for file in self.plan.files if not has_size(self.folder / file.path, file))
         return missing_bytes if missing_bytes and not self._makes_links() else 0
 
-    def where(self, file: PlannedFile) -> Path | None:
+    def existing_path(self, file: PlannedFile) -> Path | None:
         """The snapshot's file, or the blob of another commit's."""
         paths = (self.folder / file.path, self._blob(file))
         return next((path for path in paths if has_size(path, file)), None)
@@ -57,12 +57,12 @@ class CachePlace(Place):
         """Also the ref, by which the commit is found."""
         return super().is_complete() and self._is_named()
 
-    def finish(self, right: Collection[PlannedFile]) -> None:
-        """Blobs, links, the ref that makes the commit the one that is loaded, and the manifest."""
-        for file in sorted(self.plan.files, key=lambda each: each.path == CONFIG):
+    def commit(self, valid: Collection[PlannedFile]) -> None:
+        """Write blobs, links, the ref that names the commit, and the manifest."""
+        for file in sorted(self.plan.files, key=lambda file: file.path == CONFIG):
             if self.verified(file).exists():
                 self.disk.move(self.verified(file), self._blob(file))
-            self._link(file, right)
+            self._link(file, valid)
         if self._ref is not None and not self._is_named():
             self._ref.parent.mkdir(parents=True, exist_ok=True)
             self.write(self._ref, self.plan.commit.encode())
@@ -75,15 +75,15 @@ class CachePlace(Place):
             return self._ref.read_text().strip() == self.plan.commit
         return False
 
-    def _link(self, file: PlannedFile, right: Collection[PlannedFile]) -> None:
+    def _link(self, file: PlannedFile, valid: Collection[PlannedFile]) -> None:
         link, blob = self.folder / file.path, self._blob(file)
-        if file in right and has_size(link, file):
+        if file in valid and has_size(link, file):
             return
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         if not blob.exists():
             # A cache without links: the content is in the file of the same digest.
-            self.copy(next(self.folder / each.path for each in right if each.digest == file.digest), link)
+            self.copy(next(self.folder / other.path for other in valid if other.digest == file.digest), link)
             return
         if self._makes_links():
             self.disk.symlink(os.path.relpath(blob, link.parent), link)
@@ -91,7 +91,7 @@ class CachePlace(Place):
             self.copy(blob, link)
 
     def _makes_links(self) -> bool:
-        """Whether the disk has links, and the library's own switch doesn't forbid them."""
+        """Whether the disk has symbolic links and the library's setting allows them."""
         from huggingface_hub import constants
 
         if self._links is None:

@@ -1,4 +1,4 @@
-"""What the disk says when something fails, as the protocol's errors."""
+"""Maps failures of the disk to the protocol's errors."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from mlx_sidecar.errors import DestinationInvalid, DiskFull
 
 @contextlib.contextmanager
 def disk_errors(root: Path, elsewhere: str, needed_bytes: Callable[[], int] = lambda: 0) -> Iterator[None]:
-    """What the file system says, as the protocol's errors. Raises DiskFull or DestinationInvalid."""
+    """Raise DiskFull or DestinationInvalid for an OSError of the file system."""
     try:
         yield
-    except OSError as problem:
-        if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise _full(root, needed_bytes()) from None
-        message = f"'{root}' can't be written: {_explained(problem, elsewhere)}"
+        message = f"'{root}' can't be written: {_explained(error, elsewhere)}"
         raise DestinationInvalid(message, {"path": str(root)}) from None
 
 
-def _explained(problem: OSError, elsewhere: str) -> str:
-    reason = problem.strerror or type(problem).__name__
-    if problem.errno == errno.EFBIG:
+def _explained(error: OSError, elsewhere: str) -> str:
+    reason = error.strerror or type(error).__name__
+    if error.errno == errno.EFBIG:
         return f"{reason}, this disk holds none of that size (FAT none of 4 GiB); {elsewhere}"
-    if isinstance(problem, PermissionError) and (others := _of_another_user(problem)):
+    if isinstance(error, PermissionError) and (others := _of_another_user(error)):
         path, owner = others
         return f"{reason}, '{path}' belongs to {owner}; have your group given the right to write there, or {elsewhere}"
     return f"{reason}; {elsewhere}"
 
 
-def _of_another_user(problem: OSError) -> tuple[Path, str] | None:
-    """What of a path, or of the folder that it is in, somebody else has who lets nobody write."""
-    for named in (problem.filename2, problem.filename):
+def _of_another_user(error: OSError) -> tuple[Path, str] | None:
+    """The part of a path, or its folder, that another user owns and that can't be written."""
+    for named in (error.filename2, error.filename):
         for path in _nearest_that_can_be_seen(Path(named)) if named is not None else ():
             if (user := path.stat().st_uid) != os.geteuid() and not os.access(path, os.W_OK):
                 return path, _user_name(user)

@@ -1,4 +1,4 @@
-"""What the hub and the network say when something fails, as the protocol's errors."""
+"""Maps failures of the hub and of the network to the protocol's errors."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from mlx_sidecar.errors import (
 )
 from mlx_sidecar.hub.proxies import Proxy
 
-MOST_TRIES = 5
-"""In a row, without a byte in between."""
+MAX_TRIES = 5
+"""Consecutive failures after which a download ends."""
 
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (?P<status>\d{3})(?P<words>.*)", re.DOTALL)
-"""In what words http.client says it."""
+"""http.client's message."""
 
-LONGEST_WAIT_S = 60.0
-"""A server that wants more is told of as an error."""
+MAX_WAIT_S = 60.0
+"""Where a server asks for a longer wait, the download fails at once."""
 
 
-class BrokenOff(Exception):
+class RetryableError(Exception):
     """A transfer that may work when it is tried again, after `wait_s` if the server says how long."""
 
     def __init__(self, reason: SidecarError, wait_s: float | None = None) -> None:
@@ -41,25 +41,27 @@ class BrokenOff(Exception):
         self._reason, self._wait_s = reason, wait_s
 
     def wait(self, failures: int, unit_s: float) -> None:
-        """Wait before the next try, longer after each failure in a row. Raises the reason where that is of no use."""
+        """Back off before the next try. Raises the reason after too many tries, or where the wait is too long."""
         wait_s = 2.0**failures * unit_s if self._wait_s is None else self._wait_s
-        if failures >= MOST_TRIES or wait_s > LONGEST_WAIT_S:
+        if failures >= MAX_TRIES or wait_s > MAX_WAIT_S:
             raise self._reason from None
-        # Whoever stops a download ends the process; nothing has to wake this.
+        # Stopping a download ends the process, so nothing must wake this thread.
         threading.Event().wait(wait_s)
 
 
-def of_response(response: Any, what: str, page: str) -> Exception:
-    """The failure that a response with an error status is: BrokenOff where trying again may help.
+def error_from_response(response: Any, what: str, page: str) -> Exception:
+    """Map an HTTP error status to an exception: RetryableError where trying again may help.
 
-    `what` was asked for, and `page` is the repository's address for a browser.
+    `what` names what was asked for, `page` is the repository's address for a browser.
     """
     status, headers = response.status, response.headers
     error, message = headers.get("x-error-code", ""), headers.get("x-error-message", "")
     data = {"status": status}
     if not response.is_hubs and status < 500 and status not in {408, 429}:
-        # An address that was signed for a while; the hub gives a new one.
-        return BrokenOff(HubError(f"{what}: the place where it lies answers with status {status}; try again", data))
+        # A signed address that has expired; the hub gives a new one.
+        return RetryableError(
+            HubError(f"{what}: the place where it lies answers with status {status}; try again", data)
+        )
     if error == "GatedRepo":
         return Gated(
             f"{page} asks for its terms to be accepted: open it while logged in, accept them, then log in here with "
@@ -84,23 +86,23 @@ def of_response(response: Any, what: str, page: str) -> Exception:
     wait_s = _retry_after(headers)
     if status == 429:
         stated = f" in {wait_s:.0f} s" if wait_s is not None else " later"
-        return BrokenOff(
+        return RetryableError(
             RateLimited(
                 f"the hub gets too many requests from here; try again{stated}", {**data, "retry_after_s": wait_s}
             ),
             wait_s,
         )
-    problem = HubError(f"{what}: the hub answers with status {status}; try again later", data)
-    return BrokenOff(problem, wait_s) if status == 408 or status >= 500 else problem
+    exc = HubError(f"{what}: the hub answers with status {status}; try again later", data)
+    return RetryableError(exc, wait_s) if status == 408 or status >= 500 else exc
 
 
 def _bad_token(data: dict[str, Any]) -> SidecarError:
     return BadToken("the hub doesn't know your token; make a new one, then `hf auth login` or set HF_TOKEN", data)
 
 
-def of_network(problem: Exception, what: str, proxy: Proxy | None = None) -> Exception:
-    """The failure of a transfer that a problem with the network, or with the proxy on the way, is."""
-    reason = problem.reason if isinstance(problem, URLError) else problem
+def error_from_exception(error: Exception, what: str, proxy: Proxy | None = None) -> Exception:
+    """Map an exception of the network, or of the proxy, to the error of a transfer."""
+    reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return NoConnection(
             f"the certificate of the hub, or of a proxy before it, isn't trusted ({reason.verify_message}); "
@@ -108,15 +110,15 @@ def of_network(problem: Exception, what: str, proxy: Proxy | None = None) -> Exc
         )
     if proxy is not None and (refused := _TUNNEL_REFUSED.match(str(reason))):
         return refused_by_proxy(int(refused["status"]), refused["words"], proxy)
-    if isinstance(problem, URLError) and proxy is not None:
+    if isinstance(error, URLError) and proxy is not None:
         message = f"the hub can't be reached through the proxy {proxy}: {_short(reason)}; look at the proxy"
-    elif isinstance(problem, URLError):
+    elif isinstance(error, URLError):
         message = f"the hub can't be reached ({_short(reason)}); look at the internet connection and try again"
     elif isinstance(reason, TimeoutError):
         message = f"nothing of {what} came for too long{_through(proxy)}; look at the connection and try again"
     else:
         message = f"the connection broke off in the middle of {what}{_through(proxy)} ({_short(reason)}); try again"
-    return BrokenOff(NoConnection(message))
+    return RetryableError(NoConnection(message))
 
 
 def _through(proxy: Proxy | None) -> str:
@@ -124,7 +126,7 @@ def _through(proxy: Proxy | None) -> str:
 
 
 def refused_by_proxy(status: int, words: str, proxy: Proxy) -> Exception:
-    """What it means that a proxy doesn't let a request through."""
+    """The error for a proxy that refuses a request."""
     if status == 407 and proxy.authorization is None:
         return NoConnection(
             f"the proxy {proxy} wants a user and a password; write them into the variable: http://user:password@host:port"
@@ -132,7 +134,7 @@ def refused_by_proxy(status: int, words: str, proxy: Proxy) -> Exception:
     if status == 407:
         return NoConnection(f"the proxy {proxy} doesn't take the user and password that stand there; correct them")
     refused = NoConnection(f"the proxy {proxy} doesn't connect to the hub ({status} {words.strip()[:80]}); look at it")
-    return BrokenOff(refused) if status >= 500 else refused
+    return RetryableError(refused) if status >= 500 else refused
 
 
 def _short(reason: BaseException | str) -> str:
@@ -141,7 +143,7 @@ def _short(reason: BaseException | str) -> str:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds that the server asks for: as number, as date, or in the hub's own header of what is left."""
+    """Seconds that the server asks for: a number, a date, or the hub's own rate-limit header."""
     stated = headers.get("retry-after", "")
     if re.fullmatch(r"\d{1,6}", stated):
         return float(stated)

@@ -40,21 +40,21 @@ class FolderPlace(Place):
         """Beside the files."""
         return self.root / MANIFEST
 
-    def where(self, file: PlannedFile) -> Path | None:
+    def existing_path(self, file: PlannedFile) -> Path | None:
         """The file at its path."""
         path = self._path(file)
         return path if has_size(path, file) else None
 
-    def finish(self, right: Collection[PlannedFile]) -> None:
-        """`config.json` goes first and comes last: without it, a mixture of two revisions is taken for no model."""
-        self._set_config_aside()
+    def commit(self, valid: Collection[PlannedFile]) -> None:
+        """Move `config.json` away first and back last: without it no reader takes two mixed revisions for a model."""
+        self._move_config_aside()
         self._clear_earlier()
-        wrong = [file for file in self.plan.files if file not in right]
+        wrong = [file for file in self.plan.files if file not in valid]
         uses = Counter(file.digest for file in wrong)
-        for file in sorted(wrong, key=lambda each: each.path == CONFIG):
+        for file in sorted(wrong, key=lambda file: file.path == CONFIG):
             uses[file.digest] -= 1
-            self._fill(file, right, is_last=not uses[file.digest])
-        if self._aside.exists() and any(file.path == CONFIG for file in right):
+            self._fill(file, valid, is_last=not uses[file.digest])
+        if self._aside.exists() and any(file.path == CONFIG for file in valid):
             self.disk.move(self._aside, self.root / CONFIG)
         self._aside.unlink(missing_ok=True)
         self.leave_manifest()
@@ -63,7 +63,7 @@ class FolderPlace(Place):
     def _aside(self) -> Path:
         return self.partial / "config.aside"
 
-    def _set_config_aside(self) -> None:
+    def _move_config_aside(self) -> None:
         for config in [file for file in self.plan.files if file.path == CONFIG]:
             if self._path(config).exists():
                 self.disk.move(self._path(config), self._aside)
@@ -75,20 +75,20 @@ class FolderPlace(Place):
             return
         kept = {file.path for file in self.plan.files}
         for file in earlier.files:
-            if file.path not in kept and is_safe(file.path) and self.where(file) is not None:
+            if file.path not in kept and is_safe(file.path) and self.existing_path(file) is not None:
                 self._path(file).unlink()
 
-    def _fill(self, file: PlannedFile, right: Collection[PlannedFile], *, is_last: bool) -> None:
-        """Put a file to its path: moved there, or copied where the same content is needed elsewhere."""
+    def _fill(self, file: PlannedFile, valid: Collection[PlannedFile], *, is_last: bool) -> None:
+        """Move a file to its path, or copy it where another path needs the same content."""
         path, verified = self._path(file), self.verified(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         if verified.exists() and is_last:
             self.disk.move(verified, path)
         else:
-            self.copy(verified if verified.exists() else self._twin(file, right), path)
+            self.copy(verified if verified.exists() else self._twin(file, valid), path)
 
-    def _twin(self, file: PlannedFile, right: Collection[PlannedFile]) -> Path:
-        twin = next(each for each in right if each.digest == file.digest)
+    def _twin(self, file: PlannedFile, valid: Collection[PlannedFile]) -> Path:
+        twin = next(other for other in valid if other.digest == file.digest)
         return self._aside if twin.path == CONFIG else self._path(twin)
 
     def _path(self, file: PlannedFile) -> Path:

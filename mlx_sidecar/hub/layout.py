@@ -1,4 +1,4 @@
-"""The manifest that a download leaves beside a repository's files, once they are there."""
+"""The manifest that a finished download writes beside a repository's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlx_sidecar.hub.plan import Plan, PlannedFile
 from mlx_sidecar.models.files import read_file
 
 MANIFEST = ".mlx-sidecar.json"
-_MOST_MANIFEST_BYTES = 16 * 1024 * 1024
+_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
 def has_size(path: Path, file: PlannedFile) -> bool:
@@ -20,7 +20,7 @@ def has_size(path: Path, file: PlannedFile) -> bool:
 
 
 def manifest_of(folder: Path) -> Plan | None:
-    """What a download has put into a folder, or into a snapshot of the cache, if one has."""
+    """The manifest of a folder or of a cache's snapshot, if a download wrote one."""
     manifest = read_manifest(folder / MANIFEST)
     # Only a snapshot's is outside of it: who may write above any other folder isn't who filled it.
     if manifest is None and folder.parent.name == "snapshots":
@@ -31,5 +31,5 @@ def manifest_of(folder: Path) -> Plan | None:
 def read_manifest(path: Path) -> Plan | None:
     """A manifest; None where there is none that can be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.DecodeError):
-        return msgspec.json.decode(read_file(path, _MOST_MANIFEST_BYTES), type=Plan)
+        return msgspec.json.decode(read_file(path, _MAX_MANIFEST_BYTES), type=Plan)
     return None

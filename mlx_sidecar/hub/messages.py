@@ -1,4 +1,4 @@
-"""What a download's child process is told, and what it says: one JSON object a line."""
+"""Messages between the worker and a download's child process: one JSON object a line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from msgspec import Struct
 
 DEFAULT_STALL_S = 15.0
 CHILD_ARGUMENT = "--download-child"
-"""What makes a bundle's program the child: there `sys.executable` is the worker, and knows no `-c`."""
+"""Makes a bundle's program the child: there `sys.executable` is the worker, without `-c`."""
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class DownloadRequest(Struct, frozen=True, kw_only=True):
     """What to fetch; `destination` is an absolute folder, none is the Hugging Face cache."""
 
     repo_id: str
@@ -23,8 +23,8 @@ class Order(Struct, frozen=True, kw_only=True):
     stall_s: float = DEFAULT_STALL_S
 
 
-class Advanced(Struct, frozen=True, kw_only=True, tag="advanced"):
-    """How far it is. Bytes count what was there before, `bytes_per_s` only what came over the network just now."""
+class DownloadProgress(Struct, frozen=True, kw_only=True, tag="progress"):
+    """Progress. Bytes count what was on the disk before; `bytes_per_s` is of the network alone."""
 
     downloaded_bytes: int
     total_bytes: int
@@ -37,7 +37,7 @@ class Advanced(Struct, frozen=True, kw_only=True, tag="advanced"):
 
 
 class Completed(Struct, frozen=True, kw_only=True, tag="completed"):
-    """All files are in their place."""
+    """All files are at their paths."""
 
     destination: str
     revision: str
@@ -47,35 +47,35 @@ class Completed(Struct, frozen=True, kw_only=True, tag="completed"):
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
-    """It ended without; what came is kept for the next time. `code` is the protocol's."""
+    """The download failed; what it received is kept for the next try. `code` is the protocol's."""
 
     code: str
     message: str
     data: dict[str, Any] = {}
 
 
-Message = Advanced | Completed | Failed
+Message = DownloadProgress | Completed | Failed
 
 
-def encode(message: Order | Message) -> bytes:
+def encode(message: DownloadRequest | Message) -> bytes:
     """One line."""
     try:
         return msgspec.json.encode(message) + b"\n"
     except UnicodeEncodeError:
-        # The name of a folder that isn't UTF-8: Python's own JSON has a word for such, and reads it again.
+        # A folder's name that isn't UTF-8: Python's own JSON escapes lone surrogates, and reads them again.
         return json.dumps(msgspec.to_builtins(message)).encode() + b"\n"
 
 
 def decode_message(line: bytes) -> Message:
-    """Read what a child said. Raises msgspec.DecodeError."""
+    """Read a child's message. Raises msgspec.DecodeError."""
     message: Message = _decoded(line, Message)
     return message
 
 
-def decode_order(line: bytes) -> Order:
-    """Read what a child is to do. Raises msgspec.DecodeError."""
-    order: Order = _decoded(line, Order)
-    return order
+def decode_request(line: bytes) -> DownloadRequest:
+    """Read a child's request. Raises msgspec.DecodeError."""
+    request: DownloadRequest = _decoded(line, DownloadRequest)
+    return request
 
 
 def _decoded(line: bytes, kind: Any) -> Any:
@@ -86,5 +86,5 @@ def _decoded(line: bytes, kind: Any) -> Any:
             raise
     try:
         return msgspec.convert(json.loads(line), kind)
-    except (ValueError, RecursionError) as problem:
-        raise msgspec.DecodeError(str(problem)) from None
+    except (ValueError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None

@@ -1,4 +1,4 @@
-"""How far a download is, from the counts of all its threads."""
+"""Thread-safe progress of a download."""
 
 from __future__ import annotations
 
@@ -6,81 +6,81 @@ import threading
 import time
 from collections import deque
 
-from mlx_sidecar.hub.messages import Advanced
+from mlx_sidecar.hub.messages import DownloadProgress
 
 _WINDOW_S = 5.0
 
 
 class Meter:
-    """Counts bytes; gives what to report. What is reported never goes back, whatever has to be fetched again."""
+    """Counts bytes and files. Reported progress never goes back, also where bytes must be fetched again."""
 
-    def __init__(self, total_bytes: int = 0, files_total: int = 0, there_bytes: int = 0) -> None:
-        """`there_bytes` are on the disk as it seems, and shown from the first report on."""
-        self._total_bytes, self._files_total, self._shown = total_bytes, files_total, there_bytes
+    def __init__(self, total_bytes: int = 0, files_total: int = 0, existing_bytes: int = 0) -> None:
+        """`existing_bytes` are on the disk by their sizes; the first report counts them."""
+        self._total_bytes, self._files_total, self._shown = total_bytes, files_total, existing_bytes
         self._lock = threading.Lock()
-        self._there = self._files_done = self._events = 0
+        self._have_bytes = self._files_done = self._events = 0
         self._file: str | None = None
         self._recent: deque[tuple[float, int]] = deque()
-        self._heard_at = self._begun_at = time.monotonic()
+        self._last_event_at = self._begun_at = time.monotonic()
         self.resumed_bytes = 0
 
-    def found(self, count: int) -> None:
-        """Bytes that were on the disk before; negative where they turn out to be others than the hub's."""
+    def add_existing(self, count: int) -> None:
+        """Count bytes that were on the disk before; negative where they turn out to be wrong."""
         with self._lock:
-            self._there += count
+            self._have_bytes += count
             self.resumed_bytes += count
-            self._hear()
+            self._note_event()
 
-    def made(self, count: int) -> None:
-        """Bytes of a file that is a copy of another."""
+    def add_copied(self, count: int) -> None:
+        """Count bytes of a file that is a copy of another."""
         with self._lock:
-            self._there += count
-            self._hear()
+            self._have_bytes += count
+            self._note_event()
 
-    def received(self, count: int, file: str) -> None:
-        """Bytes that came over the network."""
+    def add_received(self, count: int, file: str) -> None:
+        """Count bytes from the network."""
         now = time.monotonic()
         with self._lock:
-            self._there += count
+            self._have_bytes += count
             self._file = file
-            self._hear()
+            self._note_event()
             self._recent.append((now, count))
             while self._recent[0][0] < now - _WINDOW_S:
                 self._recent.popleft()
 
-    def lost(self, count: int) -> None:
-        """Bytes that came over the network and turned out to be worth nothing."""
+    def discard(self, count: int) -> None:
+        """Take back bytes from the network that turned out to be wrong."""
         with self._lock:
-            self._there -= count
+            self._have_bytes -= count
 
     def file_done(self) -> None:
         """One more file is verified."""
         with self._lock:
             self._files_done += 1
-            self._hear()
+            self._note_event()
 
-    def _hear(self) -> None:
-        self._heard_at = time.monotonic()
+    def _note_event(self) -> None:
+        self._last_event_at = time.monotonic()
         self._events += 1
 
     @property
     def events(self) -> int:
-        """Changes when anything happens, also where what is shown stays."""
+        """A counter that changes with each event, also where the report stays the same."""
         return self._events
 
     @property
     def left_bytes(self) -> int:
-        """What is still to come."""
-        return max(0, self._total_bytes - self._there)
+        """Bytes that are missing."""
+        return max(0, self._total_bytes - self._have_bytes)
 
-    def report(self) -> Advanced:
-        """How far it is."""
+    def report(self) -> DownloadProgress:
+        """The progress now."""
         now = time.monotonic()
         with self._lock:
-            self._shown = min(max(self._shown, self._there), self._total_bytes)
+            self._shown = min(max(self._shown, self._have_bytes), self._total_bytes)
             recent = sum(count for at, count in self._recent if at >= now - _WINDOW_S)
             speed = recent / max(min(_WINDOW_S, now - self._begun_at), 0.1)
-            return Advanced(
+            return DownloadProgress(
                 downloaded_bytes=self._shown,
                 total_bytes=self._total_bytes,
                 bytes_per_s=round(speed, 1),
@@ -88,5 +88,5 @@ class Meter:
                 file=self._file,
                 files_done=self._files_done,
                 files_total=self._files_total,
-                stalled_s=round(now - self._heard_at, 1) if now - self._heard_at >= 1 else 0.0,
+                stalled_s=round(now - self._last_event_at, 1) if now - self._last_event_at >= 1 else 0.0,
             )

@@ -1,4 +1,4 @@
-"""A file on the disk while it comes: its bytes, and their digest so far."""
+"""A partially downloaded file with its running digest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READ_BYTES = 1024 * 1024
 
 
 class Hash(Protocol):
-    """What hashlib's objects do."""
+    """The interface of hashlib's objects."""
 
     def update(self, data: bytes, /) -> None:
         """Take the next bytes."""
@@ -28,9 +28,9 @@ class Hash(Protocol):
 
 
 class Part:
-    """What there is of a file, `resumed` bytes of it from before. Raises OSError from the disk.
+    """A partial file, `resumed` bytes of it from an earlier run. Raises OSError from the disk.
 
-    `found` is told of those while they are read.
+    It calls `found` with the counts of those bytes while it reads them.
     """
 
     def __init__(self, path: Path, file: PlannedFile, found: Callable[[int], None], disk: Disk = DISK) -> None:
@@ -40,7 +40,7 @@ class Part:
             path.unlink()
         self._descriptor = _opened(path, disk)
         try:
-            self._take_in(found)
+            self._read_existing(found)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -53,30 +53,30 @@ class Part:
     ) -> None:
         os.close(self._descriptor)
 
-    def _take_in(self, found: Callable[[int], None]) -> None:
+    def _read_existing(self, found: Callable[[int], None]) -> None:
         if os.fstat(self._descriptor).st_size > self.file.size:
             self.restart()
-        self.size = self.resumed = _take_in(self._descriptor, self._digest, found)
+        self.size = self.resumed = _read_existing(self._descriptor, self._digest, found)
 
     def append(self, chunk: bytes) -> None:
-        """To the disk first: what was received survives whatever happens to this process."""
+        """Write bytes to the disk first, so they survive the end of this process."""
         write_all(self._descriptor, chunk)
         self._digest.update(chunk)
         self.size += len(chunk)
 
     def restart(self) -> None:
-        """Throw away what is there."""
+        """Discard all bytes."""
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._digest, self.size, self.resumed = _begin(self.file), 0, 0
 
     @property
-    def is_right(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether this is the file that the hub describes."""
         return self.size == self.file.size and self._digest.hexdigest() == self.file.digest
 
     def seal(self) -> None:
-        """See that no power loss takes away what is there."""
+        """Sync to the disk."""
         self._disk.sync(self._descriptor)
 
 
@@ -84,11 +84,11 @@ def is_intact(path: Path, file: PlannedFile, found: Callable[[int], None]) -> bo
     """Whether a file on the disk is the one that the hub describes."""
     digest = _begin(file)
     with path.open("rb", buffering=0) as stream:
-        size = _take_in(stream.fileno(), digest, found)
+        size = _read_existing(stream.fileno(), digest, found)
     return size == file.size and digest.hexdigest() == file.digest
 
 
-def _take_in(descriptor: int, digest: Hash, found: Callable[[int], None]) -> int:
+def _read_existing(descriptor: int, digest: Hash, found: Callable[[int], None]) -> int:
     size = 0
     while chunk := os.read(descriptor, _READ_BYTES):
         digest.update(chunk)
@@ -98,24 +98,24 @@ def _take_in(descriptor: int, digest: Hash, found: Callable[[int], None]) -> int
 
 
 def _opened(path: Path, disk: Disk) -> int:
-    """Open to go on. Another user's, which can only be read, is taken over: who shares the folder may do so."""
+    """Open for appending. A file of another user, in a shared folder, is replaced by a copy of one's own."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
         return disk.open(path, flags)
     except PermissionError as refused:
         try:
-            _take_over(path, disk)
+            _replace_by_copy(path, disk)
         except PermissionError:
             raise refused from None
         return disk.open(path, flags)
 
 
-def _take_over(path: Path, disk: Disk) -> None:
+def _replace_by_copy(path: Path, disk: Disk) -> None:
     own = path.with_name(f"{path.name}.own")
     own.unlink(missing_ok=True)
     descriptor = disk.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        # Where it can't even be read it begins anew.
+        # A file that can't be read is fetched from the beginning.
         with contextlib.suppress(PermissionError), path.open("rb", buffering=0) as stream:
             while chunk := stream.read(_READ_BYTES):
                 write_all(descriptor, chunk)

@@ -1,8 +1,7 @@
-"""Where a download goes, whatever kind of place it is.
+"""The target of a download.
 
-Files come into a `.partial` folder beside their place, under their digests, and
-go to their places only when all of them are there and verified. A manifest, which
-comes last, says what was put there.
+Files arrive in a `.partial` folder, under their digests, and move to their paths when all of them are verified. A
+manifest, written last, lists what was put there.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Place(ABC):
     """A folder that gets the files of one repository; `keeps_others` spares what other downloads left unfinished."""
 
     elsewhere = "choose another folder"
-    """What to do where this one can't be used."""
+    """Advice for a user whose target can't be used."""
 
     def __init__(self, root: Path, plan: Plan, keeps_others: bool, disk: Disk) -> None:
         self.root, self.plan, self.disk = root, plan, disk
@@ -41,33 +40,33 @@ class Place(ABC):
     @property
     @abstractmethod
     def folder(self) -> Path:
-        """Where the model is in the end."""
+        """The folder of the finished model."""
 
     @property
     @abstractmethod
     def manifest_path(self) -> Path:
-        """Where the manifest is."""
+        """The path of the manifest."""
 
     @abstractmethod
-    def where(self, file: PlannedFile) -> Path | None:
-        """Where this file may be already, in its right size; its digest isn't known to be right."""
+    def existing_path(self, file: PlannedFile) -> Path | None:
+        """A path where this file may exist: of the right size, its digest unchecked."""
 
     @abstractmethod
-    def finish(self, right: Collection[PlannedFile]) -> None:
-        """Put the files to their places, but for those that were found `right` there, and leave the manifest."""
+    def commit(self, valid: Collection[PlannedFile]) -> None:
+        """Move the files to their paths, but for those found `valid` there, and write the manifest."""
 
     def is_complete(self) -> bool:
         """Whether the manifest says that all of this was put here, and the files are there in their sizes."""
-        left = read_manifest(self.manifest_path)
-        there = all(has_size(self.folder / file.path, file) for file in self.plan.files)
-        return left is not None and left.covers(self.plan) and there
+        manifest = read_manifest(self.manifest_path)
+        exist = all(has_size(self.folder / file.path, file) for file in self.plan.files)
+        return manifest is not None and manifest.covers(self.plan) and exist
 
     def verified(self, file: PlannedFile) -> Path:
-        """Where a file waits for the others, complete and verified."""
+        """The path of a verified file until all are."""
         return self.partial / file.digest
 
     def part(self, file: PlannedFile) -> Path:
-        """Where a file is while it comes."""
+        """The path of a file that is being fetched."""
         return self.partial / f"{file.digest}.part"
 
     def prepare(self) -> None:
@@ -77,11 +76,11 @@ class Place(ABC):
         self.partial.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes out: the folder itself is locked, so nothing is left behind. Raises DownloadBusy."""
+    def exclusive_lock(self) -> Iterator[None]:
+        """Lock the folder itself against other processes, so no lock file is left behind. Raises DownloadBusy."""
         folder = os.open(self.root, os.O_RDONLY)
         try:
-            # Some network file systems know no locks: there nobody is kept out.
+            # Some network file systems have no locks: there this does nothing.
             self.disk.lock(folder)
         except BlockingIOError:
             os.close(folder)
@@ -92,7 +91,7 @@ class Place(ABC):
             os.close(folder)
 
     def copied_bytes(self) -> int:
-        """What this place takes beyond the files themselves."""
+        """Bytes that this target needs beyond the files."""
         return 0
 
     def check_room(self, coming_bytes: int) -> None:
@@ -115,7 +114,7 @@ class Place(ABC):
             )
 
     def leave_manifest(self) -> None:
-        """Say what is here, also what an earlier download of this commit put here; then tidy up."""
+        """Write the manifest, with what an earlier download of this commit put here; then clean up."""
         earlier = read_manifest(self.manifest_path)
         now = self.plan.joined_with(earlier) if earlier is not None and earlier.is_of(self.plan) else self.plan
         self.write(self.manifest_path, msgspec.json.encode(now))
@@ -129,26 +128,26 @@ class Place(ABC):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Whole or not at all, also when the power fails."""
-        with self._new("written") as (made, descriptor):
+        """Write a file whole or not at all, also when the power fails."""
+        with self._new("written") as (temporary, descriptor):
             write_all(descriptor, data)
-        self.disk.move(made, path)
+        self.disk.move(temporary, path)
 
     def copy(self, source: Path, target: Path) -> None:
-        """The same content at another path, whole or not at all."""
-        with self._new("copied") as (made, descriptor), source.open("rb") as stream:
+        """Copy a file whole or not at all."""
+        with self._new("copied") as (temporary, descriptor), source.open("rb") as stream:
             while chunk := stream.read(2**20):
                 write_all(descriptor, chunk)
-        self.disk.move(made, target)
+        self.disk.move(temporary, target)
 
     @contextlib.contextmanager
     def _new(self, name: str) -> Iterator[tuple[Path, int]]:
-        """A new file in `.partial`, on the disk when it is left; what has that name, a link perhaps, is not used."""
-        made = self.partial / name
-        made.unlink(missing_ok=True)
-        descriptor = self.disk.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        """A new file in `.partial`, synced at the end; replaces an entry of that name, perhaps a link."""
+        path = self.partial / name
+        path.unlink(missing_ok=True)
+        descriptor = self.disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            yield made, descriptor
+            yield path, descriptor
             self.disk.sync(descriptor)
         finally:
             os.close(descriptor)

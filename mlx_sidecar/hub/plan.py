@@ -33,9 +33,9 @@ _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _OWN_NAMES = (".partial", ".mlx-sidecar")
-_MOST_NAME_BYTES = 255
-_MOST_FILES = 10_000
-_MOST_BYTES = 2**53
+_MAX_NAME_BYTES = 255
+_MAX_FILES = 10_000
+_MAX_BYTES = 2**53
 
 
 class PlannedFile(Struct, frozen=True):
@@ -47,7 +47,7 @@ class PlannedFile(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What is to be there in the end."""
+    """The files of a download."""
 
     repo_id: str
     commit: str
@@ -55,12 +55,12 @@ class Plan(Struct, frozen=True):
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all files; one that stands there twice counts twice."""
+        """Bytes of all files; content that two paths share counts twice."""
         return sum(file.size for file in self.files)
 
     @property
-    def alike(self) -> list[list[PlannedFile]]:
-        """Files of the same content together: what stands there twice is fetched once."""
+    def groups_by_digest(self) -> list[list[PlannedFile]]:
+        """Files grouped by content: each content is fetched once."""
         groups: dict[str, list[PlannedFile]] = {}
         for file in self.files:
             groups.setdefault(file.digest, []).append(file)
@@ -71,11 +71,11 @@ class Plan(Struct, frozen=True):
         return (self.repo_id, self.commit) == (other.repo_id, other.commit)
 
     def covers(self, other: Plan) -> bool:
-        """Whether where this is, the other is, too."""
+        """Whether this plan has all files of the other."""
         return self.is_of(other) and set(other.files) <= set(self.files)
 
     def joined_with(self, other: Plan) -> Plan:
-        """What is there when the other's files are there as well."""
+        """A plan with the files of both."""
         mine = set(self.files)
         return structs.replace(self, files=(*self.files, *(file for file in other.files if file not in mine)))
 
@@ -97,10 +97,10 @@ def plan_of(repo_id: str, commit: str, listed: Sequence[dict[str, Any]], pattern
                 "files": [str(entry.get("rfilename"))[:200] for entry in listed[:50]],
             },
         )
-    if len(wanted) > _MOST_FILES:
-        raise HubError(f"'{repo_id}' lists more than {_MOST_FILES} files; name some with allow_patterns", {})
+    if len(wanted) > _MAX_FILES:
+        raise HubError(f"'{repo_id}' lists more than {_MAX_FILES} files; name some with allow_patterns", {})
     files = tuple(_checked(entry) for entry in wanted)
-    if sum(file.size for file in files) > _MOST_BYTES:
+    if sum(file.size for file in files) > _MAX_BYTES:
         raise HubError(f"'{repo_id}' states a size that no disk has; don't use this repository", {})
     _check_apart(repo_id, [file.path for file in files])
     return Plan(repo_id, commit, files)
@@ -133,7 +133,7 @@ def _checked(entry: dict[str, Any]) -> PlannedFile:
     digest = lfs.get("sha256") if isinstance(lfs, dict) else entry.get("blobId")
     if not is_safe(path):
         raise HubError(f"the hub lists a file with a dangerous name: {path[:200]!r}; don't use this repository", {})
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MOST_BYTES:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_BYTES:
         raise HubError(f"the hub states no size for '{path}'; try again later", {"file": path})
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise HubError(f"the hub states no usable digest for '{path}'; try again later", {"file": path})
@@ -151,4 +151,4 @@ def is_safe(path: str) -> bool:
 def _is_odd(part: str) -> bool:
     if part in {"", ".", ".."} or part.endswith((" ", ".")):
         return True
-    return len(part.encode("utf-8", "replace")) > _MOST_NAME_BYTES or _fold(part).startswith(_OWN_NAMES)
+    return len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES or _fold(part).startswith(_OWN_NAMES)

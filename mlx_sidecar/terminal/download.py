@@ -14,63 +14,63 @@ from msgspec import structs
 
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.hub.downloads import Download, Downloads, error_of
-from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Advanced, Completed, Failed, Message, Order
+from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Completed, DownloadProgress, DownloadRequest, Failed, Message
 from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import parser, print_json
 
 
 def download(arguments: Sequence[str]) -> NoReturn:
-    """Fetch a model and exit: 0 when it is there, 1 with the reason, 130 after Ctrl-C, which keeps what came."""
-    wanted = _parser().parse_args(arguments)
-    said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    downloads = Downloads(lambda _, line: said.put(line), os.environ, DEFAULT_STALL_S)
+    """Fetch a model and exit: 0 when done, 1 with the reason, 130 after Ctrl-C, which keeps what was received."""
+    args = _parser().parse_args(arguments)
+    output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    downloads = Downloads(lambda _, line: output.put(line), os.environ, DEFAULT_STALL_S)
     running = downloads.start(
-        Order(repo_id=wanted.repo, destination=wanted.to, revision=wanted.revision, allow_patterns=wanted.allow)
+        DownloadRequest(repo_id=args.repo, destination=args.to, revision=args.revision, allow_patterns=args.allow)
     )
-    # Only from here on Ctrl-C is an exception: what has been started can be stopped.
-    end_with(lambda: _follow_or_stop(downloads, running, said, wanted))
+    # From here on Ctrl-C raises KeyboardInterrupt: the download can be stopped.
+    end_with(lambda: _follow_or_stop(downloads, running, output, args))
 
 
 def _parser() -> OneLineParser:
-    made = parser("download", "Fetch a model from the Hugging Face Hub. Ctrl-C keeps what came.")
-    add = made.add_argument
+    options = parser("download", "Fetch a model from the Hugging Face Hub. Ctrl-C keeps what came.")
+    add = options.add_argument
     add("repo", metavar="REPO", type=some_text, help="owner/name")
     add("--to", metavar="DIR", type=_folder, help="a folder; without it the Hugging Face cache")
     add("--revision", metavar="NAME", type=some_text, help="branch, tag or commit")
     add("--allow", metavar="PATTERN", type=some_text, action="append", help="only files like this; may come again")
-    return made
+    return options
 
 
 def _folder(value: str) -> str:
     try:
         return str(Path(some_text(value)).expanduser().absolute())
-    except (RuntimeError, OSError) as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
+    except (RuntimeError, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _follow_or_stop(
-    downloads: Downloads, running: Download, said: queue.SimpleQueue[bytes], wanted: argparse.Namespace
+    downloads: Downloads, running: Download, output: queue.SimpleQueue[bytes], args: argparse.Namespace
 ) -> int:
     try:
-        return _follow(running, said, wanted)
+        return _follow(running, output, args)
     except KeyboardInterrupt:
         downloads.stop(running)
         say("stopped; what came is kept, and the same command goes on from there")
         raise
 
 
-def _follow(running: Download, said: queue.SimpleQueue[bytes], wanted: argparse.Namespace) -> int:
+def _follow(running: Download, output: queue.SimpleQueue[bytes], args: argparse.Namespace) -> int:
     with _bar() as bar:
-        task = bar.add_task(wanted.repo, total=None, pace="")
+        task = bar.add_task(args.repo, total=None, pace="")
         while True:
-            running.take(said.get())
+            running.take(output.get())
             while (message := running.next_message()) is not None:
-                if isinstance(message, Advanced):
+                if isinstance(message, DownloadProgress):
                     done, total = message.downloaded_bytes, message.total_bytes or None
                     bar.update(task, completed=done, total=total, pace=_pace(message))
                 else:
                     bar.stop()
-                    return _end(message, wanted.json)
+                    return _end(message, args.json)
 
 
 def _end(message: Message, as_json: bool) -> int:
@@ -85,8 +85,8 @@ def _end(message: Message, as_json: bool) -> int:
     return 1
 
 
-def _pace(message: Advanced) -> str:
-    """What the bar doesn't say: speed of the network, remaining time, files."""
+def _pace(message: DownloadProgress) -> str:
+    """Speed of the network, remaining time, files."""
     if message.stalled_s:
         return f"nothing for {message.stalled_s:.0f} s"
     files = f"{message.files_done}/{message.files_total} files"

@@ -13,7 +13,7 @@ from mlx_sidecar.errors import BadToken, DestinationInvalid, InvalidParams, Mode
 from mlx_sidecar.hub.api import headers
 from mlx_sidecar.hub.cache import cached_models, models_in
 from mlx_sidecar.hub.child import carry_out
-from mlx_sidecar.hub.messages import Order
+from mlx_sidecar.hub.messages import DownloadRequest
 from mlx_sidecar.models.hugging_face_cache import cache_folder, snapshot_of
 from mlx_sidecar.protocol.responses import ListedModel
 
@@ -112,7 +112,7 @@ def test_without_a_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch, cache
     with pytest.raises(ModelNotFound, match="set HF_HOME"):
         cache_folder()
     with pytest.raises(DestinationInvalid, match=r"set HF_HOME .* or give a destination"):
-        carry_out(Order(repo_id="owner/name"), lambda _: None)
+        carry_out(DownloadRequest(repo_id="owner/name"), lambda _: None)
 
 
 def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlx_sidecar.errors import HubError, ParseError
 from mlx_sidecar.escapes import escaped, without_surrogates
-from mlx_sidecar.hub.messages import Failed, Order, decode_message, decode_order, encode
+from mlx_sidecar.hub.messages import DownloadRequest, Failed, decode_message, decode_request, encode
 from mlx_sidecar.library.requests import Requests, RequestsInvalid
 from mlx_sidecar.library.results import Results
 from mlx_sidecar.library.text import NotText, decode
@@ -174,7 +174,7 @@ def test_a_name_on_the_wire_can_be_told_from_others() -> None:
 
 def test_a_download_may_go_to_a_folder_with_any_name() -> None:
     """The worker and its child tell each other what it is called to the byte."""
-    order = Order(repo_id="owner/name", destination="/models/\udcff")
-    assert decode_order(encode(order)) == order
+    order = DownloadRequest(repo_id="owner/name", destination="/models/\udcff")
+    assert decode_request(encode(order)) == order
     failed = Failed(code="hub_error", message="'/models/\udcff' is full")
     assert decode_message(encode(failed)) == failed

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from mlx_sidecar.errors import DestinationInvalid, DiskFull
 from mlx_sidecar.hub.child import carry_out
-from mlx_sidecar.hub.messages import Message, Order
+from mlx_sidecar.hub.messages import DownloadRequest, Message
 from tests.support.hub import BigFile, Hub
 
 SIZE = 3_000_000
@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_keeps_what_came(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, kind: type[Exception]
 ) -> None:
     """The sentence says what to do, nothing is taken for a model, and with room the download goes on."""
-    order = Order(repo_id="owner/tiny", destination=str(tmp_path / "to"))
+    order = DownloadRequest(repo_id="owner/tiny", destination=str(tmp_path / "to"))
     said: list[Message] = []
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", FullDisk(1_000_000, error).write)

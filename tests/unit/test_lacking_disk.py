@@ -17,7 +17,7 @@ from mlx_sidecar.errors import DestinationInvalid, DiskFull, DownloadBusy
 from mlx_sidecar.hub import place as places
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.disk_failures import disk_errors
-from mlx_sidecar.hub.messages import Completed, Order
+from mlx_sidecar.hub.messages import Completed, DownloadRequest
 from mlx_sidecar.library.results import Results, ResultsBusy, ResultsUnwritable, Subject
 from tests.support.downloads import BIG, REPO, WANTED, content, tiny_hub
 from tests.support.hub import Hub
@@ -88,7 +88,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 def download(disk: Disk, to: Path | None = None) -> Completed:
     """Fetch the repository into a folder, or into the cache."""
-    return carry_out(Order(repo_id=REPO, destination=str(to) if to else None), lambda _: None, disk)
+    return carry_out(DownloadRequest(repo_id=REPO, destination=str(to) if to else None), lambda _: None, disk)
 
 
 def assert_there(hub: Hub, folder: Path) -> None:

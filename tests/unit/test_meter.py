@@ -16,7 +16,9 @@ def test_it_never_goes_back_and_never_beyond_the_total(events: list[tuple[str, i
     """Not even where bytes are thrown away and come again."""
     meter, shown = Meter(TOTAL, 3), 0
     for kind, count in events:
-        {"found": meter.found, "received": lambda n: meter.received(n, "f"), "lost": meter.lost}[kind](count)
+        {"found": meter.add_existing, "received": lambda n: meter.add_received(n, "f"), "lost": meter.discard}[kind](
+            count
+        )
         report = meter.report()
         assert shown <= report.downloaded_bytes <= TOTAL
         assert report.eta_s is None or report.eta_s >= 0
@@ -26,10 +28,10 @@ def test_it_never_goes_back_and_never_beyond_the_total(events: list[tuple[str, i
 def test_speed_is_of_the_network_alone() -> None:
     """What was on the disk came at no speed; what isn't known isn't stated."""
     meter = Meter(TOTAL, 1)
-    meter.found(600)
+    meter.add_existing(600)
     before = meter.report()
     assert (before.downloaded_bytes, before.bytes_per_s, before.eta_s, before.file) == (600, 0, None, None)
-    meter.received(100, "a.json")
+    meter.add_received(100, "a.json")
     after = meter.report()
     assert after.bytes_per_s > 0
     assert after.eta_s is not None
@@ -39,10 +41,10 @@ def test_speed_is_of_the_network_alone() -> None:
 def test_bytes_that_were_there_count_as_resumed_only_while_they_are_worth_something() -> None:
     """Thrown away, they are not; what came over the network never was."""
     meter = Meter(TOTAL, 1)
-    meter.found(300)
-    meter.received(200, "f")
-    meter.found(-300)
-    meter.lost(200)
-    meter.received(500, "f")
+    meter.add_existing(300)
+    meter.add_received(200, "f")
+    meter.add_existing(-300)
+    meter.discard(200)
+    meter.add_received(500, "f")
     assert meter.resumed_bytes == 0
     assert meter.report().downloaded_bytes == 500

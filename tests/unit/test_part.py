@@ -45,7 +45,7 @@ def test_what_is_on_the_disk_is_what_was_appended(steps: list[bytes | str], larg
         for content, right in ((written, True), (written[:-1] + b"!", written[-1:] == b"!"), (written + b"!", False)):
             assert is_intact(path, described(content, large), lambda _: None) is right
             with Part(path, described(content, large), lambda _: None) as whole:
-                assert whole.is_right is right
+                assert whole.is_valid is right
             path.write_bytes(written)
 
 

@@ -16,7 +16,7 @@ from mlx_sidecar.errors import DiskFull, HubError
 from mlx_sidecar.hub import api
 from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.folder_place import FolderPlace
-from mlx_sidecar.hub.messages import Order
+from mlx_sidecar.hub.messages import DownloadRequest
 from mlx_sidecar.hub.meter import Meter
 from mlx_sidecar.hub.plan import Plan, PlannedFile
 from tests.support.downloads import REPO, tiny_hub
@@ -67,7 +67,7 @@ def test_a_file_is_on_the_disk_before_it_counts_and_the_manifest_too(hub: Hub, t
             events.append("on the disk")
             super().sync(descriptor)
 
-    order = Order(repo_id=REPO, destination=str(tmp_path / "to"), allow_patterns=["*00001*"])
+    order = DownloadRequest(repo_id=REPO, destination=str(tmp_path / "to"), allow_patterns=["*00001*"])
     carry_out(order, lambda _: None, Watched())
     digest = hub.repos[REPO].digest("model-00001.safetensors")
     assert events == [
@@ -84,12 +84,12 @@ def test_speed_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> N
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     made = Meter(10_000, 1)
-    made.received(5000, "x")
+    made.add_received(5000, "x")
     now[0] += 5
     assert made.report().bytes_per_s == 1000
     now[0] += 1
     assert made.report().bytes_per_s == 0
-    made.received(500, "x")
+    made.add_received(500, "x")
     assert (made.report().bytes_per_s, made.report().eta_s) == (100, 45)
 
 
@@ -97,7 +97,7 @@ def test_an_answer_without_end_is_not_read_to_the_end(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hub could fill the memory with it."""
-    monkeypatch.setattr(api, "_MOST_BYTES", 100)
+    monkeypatch.setattr(api, "_MAX_BYTES", 100)
     with pytest.raises(HubError, match="doesn't end"):
-        carry_out(Order(repo_id=REPO, destination=str(tmp_path)), lambda _: None)
+        carry_out(DownloadRequest(repo_id=REPO, destination=str(tmp_path)), lambda _: None)
     assert len(hub.requests) == 1

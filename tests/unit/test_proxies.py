@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import pytest
 
 from mlx_sidecar.errors import NoConnection, SidecarError
-from mlx_sidecar.hub.failures import BrokenOff
+from mlx_sidecar.hub.failures import RetryableError
+from mlx_sidecar.hub.http_client import HttpClient
 from mlx_sidecar.hub.proxies import proxy_for
-from mlx_sidecar.hub.web import Web
 
 P = "http://proxy:3128"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUEST_METHOD")
@@ -58,7 +58,7 @@ def test_the_environment_says_which_proxy(environment: dict[str, str], expected:
 
 
 def test_a_header_of_a_servers_client_names_no_proxy() -> None:
-    """HTTP_PROXY in what a web server starts is its client's word."""
+    """HTTP_PROXY in what a client server starts is its client's word."""
     url = ("http", "hub", 80)
     assert way({"HTTP_PROXY": P}, url) == "proxy:3128 (HTTP_PROXY)"
     assert way({"HTTP_PROXY": P, "REQUEST_METHOD": "GET"}, url) is None
@@ -180,7 +180,7 @@ def listening(answer: bytes) -> Iterator[Listener]:
 
 def asked(url: str) -> bytes:
     """What comes of an address."""
-    with Web({"user-agent": "test", "authorization": "Bearer token"}, 5).get(url, "'x'") as answer:
+    with HttpClient({"user-agent": "test", "authorization": "Bearer token"}, 5).get(url, "'x'") as answer:
         return answer.read()
 
 
@@ -188,7 +188,7 @@ def failure(url: str) -> SidecarError:
     """What it ends with after all tries."""
     try:
         asked(url)
-    except BrokenOff as broken:
+    except RetryableError as broken:
         with pytest.raises(NoConnection) as ended:
             broken.wait(99, 0.25)
         return ended.value

@@ -29,6 +29,10 @@ GONE_NAMES = frozenset(
         "Begun",
         "callBack",
         "DEAF_MS",
+        "BrokenOff",
+        "of_response",
+        "of_network",
+        "Advanced",
     }
 )
 DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "protocol.md", "docs/architecture.md")

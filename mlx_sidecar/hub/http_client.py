@@ -1,4 +1,4 @@
-"""Asking over HTTP: the system's proxies and certificates, and a bound on every wait.
+"""HTTP with the system's proxies and certificates, and a bound on every wait.
 
 The standard library's client, because it reads in pieces as large as they come;
 the hub's library takes 64 KiB at a time through a parser of its own, and is
@@ -21,19 +21,19 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 import httpx2
 
 from mlx_sidecar.errors import HubError, NoConnection
-from mlx_sidecar.hub.failures import of_network, refused_by_proxy
+from mlx_sidecar.hub.failures import error_from_exception, refused_by_proxy
 from mlx_sidecar.hub.proxies import Proxy, proxy_for
 
 _READ_BYTES = 256 * 1024
-_LEAST_BYTES = 1024
-_MOST_REDIRECTS = 5
+_MIN_BYTES = 1024
+_MAX_REDIRECTS = 5
 _PROXY_WANTS_A_PASSWORD = 407
 
 
-class Answer:
-    """A response; `headers` are looked up in any case, `is_hubs` tells it from one of another origin's.
+class HttpResponse:
+    """A response. `headers` ignores case; `is_hubs` says whether it comes from the origin that was asked first.
 
-    Raises BrokenOff where it is too slow: less than 1 KiB in `timeout_s` seconds.
+    Raises RetryableError where it is too slow: less than 1 KiB in `timeout_s` seconds.
     """
 
     def __init__(
@@ -44,30 +44,30 @@ class Answer:
         self._window_began, self._window_bytes = time.monotonic(), 0
 
     def read(self) -> bytes:
-        """What has come, 256 KiB at most; nothing at the end. Raises BrokenOff, also where the end comes too soon."""
+        """The next bytes, 256 KiB at most; none at the end. Raises RetryableError, also for an early end."""
         left = self._response.length
         try:
             chunk = self._response.read1(_READ_BYTES)
             if left and not chunk:
                 raise IncompleteRead(b"", left)
             self._check_pace(len(chunk))
-        except (OSError, HTTPException) as problem:
-            raise of_network(problem, self._what, self._proxy) from None
+        except (OSError, HTTPException) as error:
+            raise error_from_exception(error, self._what, self._proxy) from None
         return chunk
 
     def _check_pace(self, count: int) -> None:
         now = time.monotonic()
         self._window_bytes += count
         if now - self._window_began > self._timeout_s:
-            if count and self._window_bytes < _LEAST_BYTES:
+            if count and self._window_bytes < _MIN_BYTES:
                 raise TimeoutError
             self._window_began, self._window_bytes = now, 0
 
 
-class Web:
-    """Asks with `headers`, the token among them, which go to the origin that is asked and to no other.
+class HttpClient:
+    """Sends `headers`, the token among them, to the origin that is asked and to no other.
 
-    Nothing for `timeout_s` seconds is a broken connection; `pause_s` is what a wait between two tries is made of.
+    Silence for `timeout_s` seconds is a broken connection; `pause_s` is the unit of the back-off between tries.
     """
 
     def __init__(self, headers: Mapping[str, str], timeout_s: float) -> None:
@@ -78,16 +78,16 @@ class Web:
             self._opener.add_handler(handler)
 
     @contextmanager
-    def get(self, url: str, what: str, more: Mapping[str, str] | None = None) -> Iterator[Answer]:
-        """The answer after redirects, of whatever status. Raises BrokenOff, and HubError for where it can't go."""
+    def get(self, url: str, what: str, more: Mapping[str, str] | None = None) -> Iterator[HttpResponse]:
+        """The response after redirects, with any status. Raises RetryableError, and HubError for a bad address."""
         origin = _origin(url)
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MAX_REDIRECTS):
             known = self._headers if _origin(url) == origin else {"user-agent": self._headers["user-agent"]}
             proxy = _proxy_to(url)
             with self._open(url, {**known, **(more or {})}, what, proxy) as response:
                 target = response.headers.get("location")
                 if response.status // 100 != 3 or target is None:
-                    yield Answer(response, what, proxy, is_hubs=_origin(url) == origin, timeout_s=self._timeout_s)
+                    yield HttpResponse(response, what, proxy, is_hubs=_origin(url) == origin, timeout_s=self._timeout_s)
                     return
             url = _next(url, target)
         raise HubError("the hub redirects in a circle; try again later")
@@ -98,15 +98,13 @@ class Web:
             if proxy is not None:
                 request.set_proxy(proxy.address, "http")
                 if proxy.authorization is not None:
-                    # To the proxy only, also where it makes a tunnel.
+                    # To the proxy only, also through a tunnel.
                     request.add_header("Proxy-authorization", proxy.authorization)
             response: HTTPResponse = self._opener.open(request, timeout=self._timeout_s)
-        except (OSError, HTTPException) as problem:
-            raise of_network(problem, what, proxy) from None
-        except ValueError as problem:
-            raise HubError(
-                f"'{url[:200]}' is an address that can't be asked ({problem}); look at HF_ENDPOINT"
-            ) from None
+        except (OSError, HTTPException) as error:
+            raise error_from_exception(error, what, proxy) from None
+        except ValueError as error:
+            raise HubError(f"'{url[:200]}' is an address that can't be asked ({error}); look at HF_ENDPOINT") from None
         if proxy is not None and response.status == _PROXY_WANTS_A_PASSWORD:
             response.close()
             raise refused_by_proxy(response.status, response.reason, proxy)
@@ -119,16 +117,16 @@ def _proxy_to(url: str) -> Proxy | None:
 
 
 def _trust() -> ssl.SSLContext:
-    """Whom to trust, as the hub's library has it. Raises NoConnection where that is set to nothing usable."""
+    """The trusted certificates, as the hub's library chooses them. Raises NoConnection where they are unusable."""
     try:
         return httpx2.create_ssl_context()
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError) as error:
         named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
-        raise NoConnection(f"the certificates in '{named}' (SSL_CERT_FILE) can't be read: {problem}") from None
+        raise NoConnection(f"the certificates in '{named}' (SSL_CERT_FILE) can't be read: {error}") from None
 
 
 def _next(url: str, target: str) -> str:
-    """Where a redirect goes: not out of encryption."""
+    """The address of a redirect. Raises HubError for one that leaves TLS."""
     try:
         following = urljoin(url, quote(target, safe=string.punctuation))
     except ValueError:
@@ -145,7 +143,7 @@ class _Origin(NamedTuple):
 
 
 def _origin(url: str) -> _Origin:
-    """Whom an address belongs to. Raises HubError where it is none of the web's."""
+    """Whom an address belongs to. Raises HubError where it is none of the client's."""
     try:
         parts = urlsplit(url)
         if parts.scheme in {"http", "https"} and parts.hostname:
