@@ -75,6 +75,7 @@ class PromptBuilder:
             prompt = self._without_template(turns, raw=raw, continued=continued)
             return replace(prompt, continues=continued)
         rendered = render(self._template, self._tokenizer, turns, thinking=thinking, continued=continued)
+        rendered = self._with_bos(rendered)
         if continued:
             inside = self._is_in_reasoning(rendered.text, turns[-1].content)
             return replace(self._encode(rendered), continues=True, in_reasoning=inside)
@@ -110,6 +111,16 @@ class PromptBuilder:
         inner = self._encode(all_data(text, tuple(ends)))
         tokens = [*around[:before], *inner.tokens, *around[before:]]
         return Prompt(tokens, tuple(before + length for length in inner.reusable))
+
+    def _with_bos(self, rendered: Rendered) -> Rendered:
+        """A tokenizer may want BOS in front of every prompt; many templates write it themselves."""
+        bos = self._tokenizer.specials.get("bos_token")
+        if not self._tokenizer.begins_with_bos or bos is None:
+            return rendered
+        if rendered.text.startswith(bos) and not rendered.is_data(0, len(bos)):
+            return rendered
+        reusable = tuple(end + len(bos) for end in rendered.reusable)
+        return Rendered(bos + rendered.text, bos + rendered.disguise, reusable)
 
     def _close_reasoning(self, rendered: Rendered) -> Rendered:
         """Some templates open the reasoning whatever they are told; then it is closed at once."""

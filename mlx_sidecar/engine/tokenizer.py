@@ -80,7 +80,8 @@ class Tokenizer:
 
     `specials` maps names such as "bos_token" to their text; `template` is the
     chat template, if there is one; `renderer` replaces it for the few models
-    whose template is code that mlx_lm brings.
+    whose template is code that mlx_lm brings. `begins_with_bos` says that a
+    conversation begins with BOS also where the template doesn't write it.
     """
 
     def __init__(
@@ -90,7 +91,10 @@ class Tokenizer:
         eos_ids: frozenset[int],
         template: TemplateText | None,
         renderer: Renderer | None = None,
+        *,
+        begins_with_bos: bool = False,
     ) -> None:
+        self.begins_with_bos = begins_with_bos
         self.backend, self.specials, self.eos_ids = backend, specials, eos_ids
         self.template = template.text if template else None
         self.renderer = renderer

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-UINT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 6, 7, 8, 9, 10
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64 = 4, 5, 6, 7, 8, 9, 10
 F32, Q8_0 = 0, 8
 
 
@@ -17,16 +17,18 @@ def string(text: str | bytes) -> bytes:
 
 
 def value(stated: Any) -> bytes:
-    """With its type: a bool, an int (32 bits), a float, a string, or a list of ints or strings."""
+    """With its type: a bool, an int (32 bits), a float, a string, or a list of ints, floats or strings."""
     if isinstance(stated, bool):
         return struct.pack("<IB", BOOL, stated)
     if isinstance(stated, int):
-        return struct.pack("<II", UINT32, stated)
+        return struct.pack("<II", UINT32, stated) if stated >= 0 else struct.pack("<Ii", INT32, stated)
     if isinstance(stated, float):
         return struct.pack("<If", FLOAT32, stated)
     if isinstance(stated, str | bytes):
         return struct.pack("<I", STRING) + string(stated)
-    kind = STRING if stated and isinstance(stated[0], str | bytes) else UINT32
+    if stated and isinstance(stated[0], float):
+        return struct.pack(f"<IIQ{len(stated)}f", ARRAY, FLOAT32, len(stated), *stated)
+    kind = STRING if not stated or isinstance(stated[0], str | bytes) else UINT32
     items = [string(item) if kind == STRING else struct.pack("<I", item) for item in stated]
     return struct.pack("<IIQ", ARRAY, kind, len(stated)) + b"".join(items)
 
