@@ -97,6 +97,7 @@ def test_everything_at_once_gives_the_texts_that_each_gives_alone(shelf: Shelf, 
     requests: list[dict[str, Any]] = [
         {**hot, "seed": 1, "stream": True},
         {**hot, "seed": 2, "top_p": 0.7, "repetition_penalty": 1.2},
+        {**hot, "seed": 6, "presence_penalty": 1.0, "frequency_penalty": 0.5, "logit_bias": {"7": 4}},
         {**hot, "seed": 3, "schema": schema, "max_tokens": 200},
         {**hot, "seed": 4, "choices": ["yes", "no", "perhaps"]},
         {**hot, "seed": 5, "stop": ["e", "a"]},

@@ -31,10 +31,17 @@ def test_a_seed_gives_the_same_text_in_another_process(shelf: Shelf, server: Ser
 
 @pytest.mark.parametrize(
     "sampling",
-    [{"top_p": 0.8}, {"top_k": 20}, {"min_p": 0.05}, {"repetition_penalty": 1.3}, {"top_p": 0.9, "top_k": 9}],
+    [
+        {"top_p": 0.8},
+        {"top_k": 20},
+        {"min_p": 0.05},
+        {"repetition_penalty": 1.3},
+        {"presence_penalty": 1.5, "frequency_penalty": 0.5, "logit_bias": {"5": -100, "9": 3}},
+        {"top_p": 0.9, "top_k": 9},
+    ],
     ids=str,
 )
-def test_a_seed_holds_for_every_way_of_sampling(shelf: Shelf, server: Server, sampling: dict[str, float]) -> None:
+def test_a_seed_holds_for_every_way_of_sampling(shelf: Shelf, server: Server, sampling: dict[str, Any]) -> None:
     """Alone and beside a request that samples otherwise."""
     worker = server.with_model(shelf.family("llama"))
     request = {**HOT, **sampling, "seed": 11}

@@ -197,6 +197,7 @@ class Client:
     model_info = _answered(calls.model_info)
     generate = _answered(calls.generate)
     generate_stream = _streamed(calls.generate)
+    count_tokens = _answered(calls.count_tokens)
     cancel = _answered(calls.cancel)
     status = _answered(calls.status)
     unload_model = _answered(calls.unload_model)

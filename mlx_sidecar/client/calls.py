@@ -24,6 +24,7 @@ from mlx_sidecar.protocol.responses import (
     ShutDown,
     Summary,
     Tags,
+    TokenCount,
     WorkerStatus,
 )
 
@@ -240,6 +241,9 @@ def generate(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
     seed: int | None = None,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
+    logit_bias: dict[int, float] | None = None,
     timeout_s: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> PreparedRequest[Generated]:
@@ -266,10 +270,24 @@ def generate(
             min_p=min_p,
             repetition_penalty=repetition_penalty,
             seed=seed,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            logit_bias=logit_bias,
             timeout_s=timeout_s,
         ),
         on_progress,
     )
+
+
+def count_tokens(
+    text: str | None = None,
+    *,
+    messages: list[requests.Message] | None = None,
+    system: str | None = None,
+    timeout_s: float | None = None,
+) -> PreparedRequest[TokenCount]:
+    """How many tokens a text has, or a conversation as the model's chat template renders it."""
+    return PreparedRequest(requests.CountTokens(text=text, messages=messages, system=system, timeout_s=timeout_s))
 
 
 def cancel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlx_sidecar.commands.handlers import handles
 from mlx_sidecar.commands.models import loaded
 from mlx_sidecar.commands.services import Call, Services
-from mlx_sidecar.protocol.requests import Classify, Generate, GenerateTags, Summarize
+from mlx_sidecar.protocol.requests import Classify, CountTokens, Generate, GenerateTags, Summarize
 from mlx_sidecar.tasks.task import Task
 
 
@@ -46,3 +46,12 @@ def label(request: Classify, call: Call, services: Services) -> Task:
     from mlx_sidecar.tasks.classify import classify
 
     return classify(request, model, call.accepted_at)
+
+
+@handles(CountTokens)
+def token_count(request: CountTokens, _: Call, services: Services) -> Task:
+    """How long a text or a conversation is for the model."""
+    model = loaded(services)
+    from mlx_sidecar.tasks.count_tokens import count_tokens
+
+    return count_tokens(request, model)

@@ -23,6 +23,9 @@ class Sampling(Struct, frozen=True):
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] | None = None
 
 
 class JsonSchema(Struct, frozen=True):

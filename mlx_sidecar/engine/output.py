@@ -12,6 +12,7 @@ from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.logprobs import LogprobRecorder
 from mlx_sidecar.engine.runner.sampler import SamplingState
 from mlx_sidecar.engine.text import Reasoning, StopStrings, TextStream
+from mlx_sidecar.errors import InvalidParams
 
 
 class _Times(Struct):
@@ -38,7 +39,9 @@ class Output:
 
     def sampling_state(self) -> SamplingState:
         """The rules for the first token. Raises SidecarError where the job can't be honoured."""
-        return SamplingState(self.job.sampling, _constrain(self.job, self._model), self._recorder)
+        _check_bias(self.job, self._model.vocabulary_size)
+        constrained = _constrain(self.job, self._model)
+        return SamplingState(self.job.sampling, len(self.job.prompt), constrained, self._recorder)
 
     @property
     def ended(self) -> FinishReason | None:
@@ -92,6 +95,15 @@ class Output:
         if last_token in self._model.eos_ids:
             return "stop"
         return "stop" if is_value and constrained is not None and constrained.is_complete else "length"
+
+
+def _check_bias(job: Job, vocabulary_size: int) -> None:
+    unknown = [token for token in job.sampling.logit_bias or () if token >= vocabulary_size]
+    if unknown:
+        raise InvalidParams(
+            f"field 'logit_bias': the model has {vocabulary_size} tokens, counted from 0, and no {unknown[0]}",
+            {"field": "logit_bias"},
+        )
 
 
 def _recorder(job: Job, model: LoadedModel) -> LogprobRecorder | None:

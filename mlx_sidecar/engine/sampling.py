@@ -67,25 +67,69 @@ def _mix(seed: int, position: int) -> int:
     return z ^ (z >> 31)
 
 
-def _repetition_penalty(sampling: Sampling) -> LogitsProcessor | None:
+def _repetition_penalty(sampling: Sampling, _: int) -> LogitsProcessor | None:
     if sampling.repetition_penalty == 1:
         return None
     return make_repetition_penalty(sampling.repetition_penalty, _PENALTY_CONTEXT_TOKENS)  # type: ignore[no-any-return]
 
 
+def _presence_penalty(sampling: Sampling, prompt_tokens: int) -> LogitsProcessor | None:
+    if sampling.presence_penalty == 0:
+        return None
+
+    def process(tokens: mx.array, logits: mx.array) -> mx.array:
+        return logits - sampling.presence_penalty * (_counts(tokens[prompt_tokens:], logits) > 0)
+
+    return process
+
+
+def _frequency_penalty(sampling: Sampling, prompt_tokens: int) -> LogitsProcessor | None:
+    if sampling.frequency_penalty == 0:
+        return None
+
+    def process(tokens: mx.array, logits: mx.array) -> mx.array:
+        return logits - sampling.frequency_penalty * _counts(tokens[prompt_tokens:], logits)
+
+    return process
+
+
+def _counts(tokens: mx.array, logits: mx.array) -> mx.array:
+    """How often each token of the vocabulary is there, shape (vocabulary,)."""
+    return mx.zeros(logits.shape[-1], logits.dtype).at[tokens].add(1)
+
+
+def _logit_bias(sampling: Sampling, _: int) -> LogitsProcessor | None:
+    if not sampling.logit_bias:
+        return None
+    tokens, biases = mx.array(list(sampling.logit_bias)), mx.array(list(sampling.logit_bias.values()))
+
+    def process(_: mx.array, logits: mx.array) -> mx.array:
+        return logits.at[:, tokens].add(biases.astype(logits.dtype))
+
+    return process
+
+
 DRAWN_BY = frozenset({"temperature", "top_p", "top_k", "min_p", "seed"})
 """Options that say how a token is drawn; see Draws and _filtered."""
 
-PROCESSORS: dict[str, Callable[[Sampling], LogitsProcessor | None]] = {"repetition_penalty": _repetition_penalty}
-"""Options that change logits before they are probabilities, each with what makes its processor, None where off."""
+PROCESSORS: dict[str, Callable[[Sampling, int], LogitsProcessor | None]] = {
+    "repetition_penalty": _repetition_penalty,
+    "presence_penalty": _presence_penalty,
+    "frequency_penalty": _frequency_penalty,
+    "logit_bias": _logit_bias,
+}
+"""Options that change logits before they are probabilities, each with what makes its processor, None where off.
+
+It gets the number of the prompt's tokens, which come first in what its processor is given.
+"""
 
 if unknown := set(Sampling.__struct_fields__) ^ (DRAWN_BY | PROCESSORS.keys()):
     raise RuntimeError(f"engine.job.Sampling and engine.sampling differ in {', '.join(sorted(unknown))}")
 
 
-def make_processors(sampling: Sampling) -> list[LogitsProcessor]:
+def make_processors(sampling: Sampling, prompt_tokens: int) -> list[LogitsProcessor]:
     """What changes a sequence's logits before they are probabilities."""
-    made = (make(sampling) for make in PROCESSORS.values())
+    made = (make(sampling, prompt_tokens) for make in PROCESSORS.values())
     return [processor for processor in made if processor is not None]
 
 

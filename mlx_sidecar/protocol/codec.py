@@ -28,6 +28,7 @@ UNKNOWN_COMMAND = "unknown"
 """Stands for the command in a line about a request whose command couldn't be read."""
 
 _AT_FIELD = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
+_AT_KEY = re.compile(r"^Expected (?P<expected>.*?)(?:, got .*)? - at `key` in `\$(?P<path>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
 _TYPES = {
     **{"str": "a string", "int": "an integer", "float": "a number", "bool": "a boolean"},
@@ -181,13 +182,17 @@ def _request_type(value: dict[str, Any]) -> type[Request]:
 def convert(value: dict[str, Any], kind: type[Request]) -> Request:
     """The request that these fields are. Raises InvalidParams."""
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, str_keys=True)
     except msgspec.ValidationError as problem:
         raise _invalid_params(str(problem), value, kind) from None
 
 
 def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) -> InvalidParams:
     """Put msgspec's words into ours: the field, what was expected, what came."""
+    if at := _AT_KEY.match(problem):
+        name = at["path"].lstrip(".")
+        expected = _in_words(at["expected"])
+        return InvalidParams(f"field '{name}': expected {expected} as each key", {"field": name, "expected": expected})
     what, path = problem, ""
     if at := _AT_FIELD.match(problem):
         what, path = at["what"], at["path"].lstrip(".")
@@ -200,7 +205,12 @@ def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) ->
     expected = _in_words(what.removeprefix("Expected ").partition(", got ")[0])
     if what.startswith("Invalid enum value"):
         expected = f"one of {', '.join(_allowed_values(kind, path))}"
-    message = f"field '{path}': expected {expected}, got {_show(_lookup(value, path))}"
+    if path.endswith("[...]"):
+        # msgspec doesn't say which of an object's values it is.
+        path = path.removesuffix("[...]")
+        message = f"field '{path}': expected {expected} as each value"
+    else:
+        message = f"field '{path}': expected {expected}, got {_show(_lookup(value, path))}"
     return InvalidParams(message, {"field": path, "expected": expected})
 
 

@@ -83,6 +83,7 @@ COMMANDS: dict[str, Command] = {
         Command(requests.ModelInfo, responses.ModelDescription, model="needs"),
         Command(requests.Shutdown, responses.ShutDown, start=StartRule.BARRIER),
         Command(requests.Generate, responses.Generated, model="needs", generates=True, progress=Measure),
+        Command(requests.CountTokens, responses.TokenCount, model="needs"),
         Command(requests.Cancel, responses.CancelCount, start=StartRule.AT_ONCE),
         Command(requests.Status, responses.WorkerStatus, start=StartRule.AT_ONCE_WITH_ID),
         Command(requests.UnloadModel, responses.ModelUnloaded, start=StartRule.BARRIER, model="changes"),

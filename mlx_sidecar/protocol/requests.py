@@ -57,6 +57,25 @@ class SampledRequest(ReceiptRequest, frozen=True, kw_only=True):
     ] = None
 
 
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+
+
+class BiasedRequest(SampledRequest, frozen=True, kw_only=True):
+    """What a request for free text may carry beside that."""
+
+    presence_penalty: Annotated[
+        float, Meta(ge=-2, le=2, description="taken off the logits of tokens that the answer has already; 0 is off")
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float, Meta(ge=-2, le=2, description="the same, once for each time that the answer has the token; 0 is off")
+    ] = 0.0
+    logit_bias: Annotated[
+        Annotated[dict[TokenId, Bias], Meta(max_length=1024)] | None,
+        Meta(description="what is added to the logits of these tokens, by their ids; -100 forbids a token"),
+    ] = None
+
+
 class CheckAvailability(Request, frozen=True, kw_only=True, tag="check-availability"):
     """Whether models can run here, and with what. Never an error."""
 
@@ -253,7 +272,7 @@ class Message(Struct, frozen=True, kw_only=True):
     content: str
 
 
-class Generate(SampledRequest, frozen=True, kw_only=True, tag="generate"):
+class Generate(BiasedRequest, frozen=True, kw_only=True, tag="generate"):
     """Free generation, or generation held to a JSON Schema or to a list of choices."""
 
     prompt: Annotated[NonEmpty | None, Meta(description="one user turn")] = None
@@ -317,6 +336,23 @@ def _refuse_unfinished(messages: object) -> None:
             "field 'continue_final_message': needs a last message of role 'assistant', "
             f"and this one is of role '{last.role}'"
         )
+
+
+class CountTokens(Request, frozen=True, kw_only=True, tag="count-tokens"):
+    """How many tokens a text has, or a conversation as the model's chat template renders it."""
+
+    text: Annotated[str | None, Meta(description="a text, without what a template puts around it")] = None
+    messages: Annotated[
+        Annotated[list[Message], Meta(min_length=1, max_length=10_000)] | None,
+        Meta(description="a conversation, with the beginning of the answer"),
+    ] = None
+    system: Annotated[NonEmpty | None, Meta(description="goes before `messages`")] = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.messages is None):
+            raise ValueError("needs exactly one of 'text' and 'messages'")
+        if self.system is not None and self.messages is None:
+            raise ValueError("field 'system': needs 'messages' beside it")
 
 
 class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):

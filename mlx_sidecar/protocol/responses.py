@@ -249,6 +249,10 @@ class Downloaded(Result, frozen=True, kw_only=True):
     verified: bool
 
 
+class TokenCount(Result, frozen=True, kw_only=True):
+    tokens: int
+
+
 class CancelCount(Result, frozen=True, kw_only=True):
     cancelled: int
 

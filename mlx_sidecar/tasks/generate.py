@@ -22,7 +22,9 @@ from mlx_sidecar.engine.job import (
 )
 from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate as GenerateRequest
+from mlx_sidecar.protocol.requests import Message
 from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
+from mlx_sidecar.tasks.conversation import conversation
 from mlx_sidecar.tasks.count import Counter
 from mlx_sidecar.tasks.exact_json import exact_value
 from mlx_sidecar.tasks.receipt import receipt_of
@@ -39,7 +41,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
     constraint = _constraint(request)
     if constraint is not None:
         yield from compiled(constraint, model)
-    turns = _turns(request, model)
+    turns = conversation(_messages(request), request.system, model)
     yield from _check_length(turns, model)
     job = Job(
         prompt=_prompt(request, turns, model),
@@ -85,27 +87,8 @@ def _check_length(turns: Sequence[Turn], model: LanguageModel) -> Generator[Paus
             )
 
 
-def _turns(request: GenerateRequest, model: LanguageModel) -> list[Turn]:
-    if request.prompt is not None:
-        turns = [Turn("user", request.prompt)]
-    else:
-        turns = [Turn(message.role, message.content) for message in request.messages or ()]
-    if not request.system:
-        return turns
-    return [Turn("system", request.system), *turns] if model.takes_system else _headed(request.system, turns)
-
-
-def _headed(system: str, turns: Sequence[Turn]) -> list[Turn]:
-    """For templates without a system role: the text goes before the first question."""
-    first, *others = turns
-    if first.role != "user":
-        raise InvalidParams(
-            "field 'system': the model's chat template has no system role, so the text can only stand at the head of a "
-            f"first message of role 'user', and this one is of role '{first.role}'",
-            {"field": "system"},
-        )
-    text = f"{system}\n\n"
-    return [Turn("user", text + first.content, (len(text),)), *others]
+def _messages(request: GenerateRequest) -> Sequence[Message]:
+    return request.messages or [Message(role="user", content=request.prompt or "")]
 
 
 def _prompt(request: GenerateRequest, turns: Sequence[Turn], model: LanguageModel) -> Prompt:

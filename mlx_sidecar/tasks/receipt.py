@@ -76,4 +76,4 @@ def _options(request: Request) -> dict[str, Any]:
 
 def _some(request: Request, names: Any) -> dict[str, Any]:
     fields = {name: getattr(request, name, None) for name in sorted(names)}
-    return {name: msgspec.to_builtins(value) for name, value in fields.items() if value is not None}
+    return {name: msgspec.to_builtins(value, str_keys=True) for name, value in fields.items() if value is not None}

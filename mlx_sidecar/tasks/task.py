@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.job import Constraint, Job, JobResult, LanguageModel, Sampling
-from mlx_sidecar.protocol.requests import Id, ReceiptRequest, SampledRequest
+from mlx_sidecar.protocol.requests import BiasedRequest, Id, ReceiptRequest, SampledRequest
 from mlx_sidecar.protocol.responses import Measure, RequestStatus, Result, Timing, Usage
 
 
@@ -117,7 +117,7 @@ def _made(jobs: Iterable[Job]) -> Generator[Pause, object, list[Job]]:
     return made
 
 
-_OPTIONS = set(SampledRequest.__struct_fields__) - set(ReceiptRequest.__struct_fields__)
+_OPTIONS = set(BiasedRequest.__struct_fields__) - set(ReceiptRequest.__struct_fields__)
 if set(Sampling.__struct_fields__) != _OPTIONS:
     # An option that the engine doesn't know would be accepted and ignored.
     raise RuntimeError(f"requests have {sorted(_OPTIONS)}, engine.job.Sampling {Sampling.__struct_fields__}")

@@ -139,6 +139,7 @@ COMMANDS = frozenset(
         "model-info",
         "shutdown",
         "generate",
+        "count-tokens",
         "cancel",
         "status",
         "unload-model",

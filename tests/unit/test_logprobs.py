@@ -55,6 +55,35 @@ def test_who_asks_for_none_gets_none(shelf: Shelf) -> None:
     assert [each.top for each in some.logprobs] == [()] * some.output_tokens
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(presence_penalty=1.5),
+        Sampling(frequency_penalty=-1.5),
+        Sampling(presence_penalty=-0.5, frequency_penalty=0.7, logit_bias={3: 2.5, 5: -100.0}),
+    ],
+    ids=["presence", "frequency", "all three"],
+)
+def test_penalties_count_the_tokens_of_the_answer_alone(shelf: Shelf, sampling: Sampling) -> None:
+    """Each token's probability afterwards is that of the logits, less what OpenAI's formula takes off and gives."""
+    engine = loaded(shelf, "llama")
+    model: Any = engine.model
+    jobs = [job(engine, prompt, sampling, constrained_logprobs=True) for prompt in PROMPTS]
+    for wanted, result in zip(jobs, run(engine, jobs), strict=True):
+        prompt = list(wanted.prompt.tokens)
+        answer = [next(iter(model.vocabulary.ids_of[each.token])) for each in result.logprobs]
+        logits = np.array(model.network(mx.array([prompt + answer])).astype(mx.float32)[0])[len(prompt) - 1 :]
+        for place, each in enumerate(result.logprobs):
+            counts = np.bincount(answer[:place], minlength=logits.shape[-1])
+            expected = logits[place] - sampling.presence_penalty * (counts > 0) - sampling.frequency_penalty * counts
+            for token, bias in (sampling.logit_bias or {}).items():
+                expected[token] += bias
+            assert each.constrained is not None
+            expected -= np.logaddexp.reduce(expected)
+            assert each.constrained[0] == pytest.approx(float(expected[answer[place]]), abs=1e-3)
+            assert answer[place] == int(expected.argmax())
+
+
 def test_those_after_the_constraint(shelf: Shelf) -> None:
     """The model's own, of the tokens that are allowed, normalized anew; without a constraint they are the same."""
     engine = loaded(shelf, "llama")

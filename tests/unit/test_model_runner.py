@@ -18,6 +18,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "drawn": {"sampling": Sampling(1.0, top_p=0.9, seed=1)},
     "penalty": {"sampling": Sampling(repetition_penalty=1.3)},
+    "penalties of counts": {"sampling": Sampling(presence_penalty=0.5, frequency_penalty=0.3, logit_bias={3: -100.0})},
     "log-probabilities": {"top_logprobs": 3},
     "schema": {"constraint": SCHEMA},
 }

@@ -9,6 +9,7 @@ from mlx_sidecar.server.requests import ActiveRequest, RequestTable, Trigger
 from mlx_sidecar.server.start_order import StartOrder
 
 _FIELDS = {
+    "count-tokens": '"text":"x"',
     "load-model": '"model_path":"x"',
     "download-model": '"repo_id":"a/b"',
     "generate": '"prompt":"x"',
@@ -16,7 +17,7 @@ _FIELDS = {
     "generate-tags": '"content":"x"',
     "classify": '"content":"x","labels":["a","b"]',
 }
-USES_THE_MODEL = ("generate", "generate-tags", "summarize", "classify", "model-info")
+USES_THE_MODEL = ("generate", "generate-tags", "summarize", "classify", "count-tokens", "model-info")
 USES_NONE = ("download-model", "list-models", "check-availability")
 BARRIERS = ("load-model", "unload-model")
 

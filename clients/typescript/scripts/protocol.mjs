@@ -50,7 +50,10 @@ function typeOf(type) {
   if (type.enum) return type.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (type.type === "array") return `ReadonlyArray<${typeOf(type.items ?? {})}>`;
   const plain = { string: "string", boolean: "boolean", null: "null", integer: "number", number: "number" };
-  if (type.type === "object" && !type.properties) return "{ readonly [name: string]: unknown }";
+  if (type.type === "object" && !type.properties) {
+    const values = typeof type.additionalProperties === "object" ? typeOf(type.additionalProperties) : "unknown";
+    return `{ readonly [name: string]: ${values} }`;
+  }
   if (type.type === undefined) return "unknown";
   if (!(type.type in plain)) throw new Error(`the generator doesn't know ${JSON.stringify(type)}`);
   return plain[type.type];

@@ -143,6 +143,10 @@ export class Sidecar {
     return new TextStream((onDelta) => this.#begin("generate", params, options, onDelta));
   }
 
+  countTokens(params: Params<"count-tokens">, options?: CallOptions<"count-tokens">): Promise<Responses["count-tokens"]> {
+    return this.call("count-tokens", params, options);
+  }
+
   status(options?: CallOptions<"status">): Promise<Responses["status"]> {
     return this.call("status", {}, options);
   }

@@ -219,6 +219,12 @@ export interface Generate {
   repetition_penalty?: number;
   /** the same seed, the same text */
   seed?: number | null;
+  /** taken off the logits of tokens that the answer has already; 0 is off; default 0 */
+  presence_penalty?: number;
+  /** the same, once for each time that the answer has the token; 0 is off; default 0 */
+  frequency_penalty?: number;
+  /** what is added to the logits of these tokens, by their ids; -100 forbids a token */
+  logit_bias?: { readonly [name: string]: number } | null;
   /** one user turn */
   prompt?: string | null;
   /** a conversation */
@@ -253,6 +259,21 @@ export interface Generate {
 export interface Message {
   role: "assistant" | "system" | "user";
   content: string;
+}
+
+/** How many tokens a text has, or a conversation as the model's chat template renders it. */
+export interface CountTokens {
+  command: "count-tokens";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** a text, without what a template puts around it */
+  text?: string | null;
+  /** a conversation, with the beginning of the answer */
+  messages?: ReadonlyArray<Message> | null;
+  /** goes before `messages` */
+  system?: string | null;
 }
 
 /** End requests before their time. */
@@ -633,6 +654,14 @@ export interface GenerateResponse {
   warnings?: ReadonlyArray<string>;
 }
 
+export interface CountTokensResponse {
+  type: "response";
+  command: "count-tokens";
+  id?: string | number;
+  tokens: number;
+  warnings?: ReadonlyArray<string>;
+}
+
 export interface CancelResponse {
   type: "response";
   command: "cancel";
@@ -688,6 +717,7 @@ export interface Requests {
   "model-info": ModelInfo;
   "shutdown": Shutdown;
   "generate": Generate;
+  "count-tokens": CountTokens;
   "cancel": Cancel;
   "status": Status;
   "unload-model": UnloadModel;
@@ -705,6 +735,7 @@ export interface Responses {
   "model-info": ModelInfoResponse;
   "shutdown": ShutdownResponse;
   "generate": GenerateResponse;
+  "count-tokens": CountTokensResponse;
   "cancel": CancelResponse;
   "status": StatusResponse;
   "unload-model": UnloadModelResponse;
@@ -712,7 +743,7 @@ export interface Responses {
 }
 
 /** Commands that can't be answered without a model. */
-export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set(["generate-tags", "summarize", "classify", "model-info", "generate"] as const);
+export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set(["generate-tags", "summarize", "classify", "model-info", "generate", "count-tokens"] as const);
 
 /** The line that ends a request that failed. */
 export interface ErrorLine {

@@ -22,12 +22,16 @@ class SamplingState:
     """The rules by which one sequence's next token is chosen, and where they are."""
 
     def __init__(
-        self, sampling: Sampling, constrained: Constrained | None = None, recorder: LogprobRecorder | None = None
+        self,
+        sampling: Sampling,
+        prompt_tokens: int,
+        constrained: Constrained | None = None,
+        recorder: LogprobRecorder | None = None,
     ) -> None:
         self.draws = Draws(sampling)
         self.constrained = constrained
         self.recorder = recorder
-        self._processors = make_processors(sampling)
+        self._processors = make_processors(sampling, prompt_tokens)
         self._context: Any = None
 
     @property
