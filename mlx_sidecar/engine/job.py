@@ -117,9 +117,9 @@ class TextFilter(ABC):
 class Continuations(Struct, frozen=True):
     """Texts that may follow a prompt, whose probabilities are wanted instead of an answer.
 
-    `opening` is the end of the prompt that they join on to. Of many only the `most`
-    likely ones are computed to their end; what speaks for each beforehand stands in
-    `weights`, in nats.
+    `opening` is the end of the prompt that they join on to. Of many that have several
+    tokens only the `most` likely ones are computed to their end; what speaks for each
+    beforehand stands in `weights`, in nats.
     """
 
     texts: tuple[str, ...]
@@ -182,8 +182,10 @@ class JobResult(Struct, frozen=True):
     """Of each token but the end token, where they were asked for."""
     scores: tuple[float, ...] = ()
     """The continuations' log-probabilities (natural), in their order; of those in `not_computed` the first token's."""
+    first_scores: tuple[float, ...] = ()
+    """The same of each continuation's first token alone."""
     not_computed: frozenset[int] = frozenset()
-    """Continuations of which there were too many to compute them to their end."""
+    """Continuations of several tokens of which there were too many to compute them to their end."""
 
 
 class TextCame(Struct, frozen=True):

@@ -1,8 +1,8 @@
 """How likely a model is to go on with each of several texts: their log-probabilities after one prompt.
 
 The prompt is computed once. Its last token's logits give the first token of
-every text; texts of more tokens are then computed side by side, on copies of the
-prompt's cache. All of it comes in pieces, so that a running batch isn't held up.
+every text; texts of more tokens are then computed side by side, each after the one
+cache of the prompt. All of it comes in pieces, so that a running batch isn't held up.
 
 A job asks for scores with `continuations`; the runner prefills its sequence in the batch like any other, and scores
 it piece by piece afterwards.
@@ -25,6 +25,7 @@ from mlx_sidecar.engine.job import Continuations, EngineEvent, Job, JobEnded, Jo
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
+from mlx_sidecar.engine.shared_prefix import is_shared, rows_after
 from mlx_sidecar.engine.tokenizer import Tokenizer
 
 _PIECE_TOKENS = 256
@@ -32,6 +33,8 @@ _PIECE_TOKENS = 256
 
 _ROWS = (16, 8, 4, 2)
 """How many texts are computed side by side in one piece: as many as memory holds."""
+
+_LEAST_NATS = -1e4
 
 Floats = NDArray[np.float64]
 
@@ -63,8 +66,10 @@ class Scoring:
         self._wanted, self._tokens, self._rows = wanted, tokens, rows
         self.scores: tuple[float, ...] = ()
         """Natural logarithms of probabilities, in the continuations' order."""
+        self.first_scores: tuple[float, ...] = ()
+        """The same of their first tokens alone."""
         self.not_computed = frozenset[int]()
-        """Those whose score is that of their first token: of very many the likeliest are computed to their end."""
+        """Texts of several tokens of which only the first counts: of very many the likeliest are computed whole."""
         self._pieces = self._run()
 
     def step(self) -> bool:
@@ -79,21 +84,24 @@ class Scoring:
             prompt.step(_PIECE_TOKENS)
         first = _log_probabilities(prompt.logits)[0]
         scores = np.array([first[tokens[0]] for tokens in self._tokens], dtype=np.float64)
-        chosen = self._shortlist(scores)
-        longer = sorted((n for n in chosen if len(self._tokens[n]) > 1), key=lambda n: len(self._tokens[n]))
+        self.first_scores = _numbers(scores)
+        several = [n for n, tokens in enumerate(self._tokens) if len(tokens) > 1]
+        chosen = self._shortlist(scores, several)
+        longer = sorted(chosen, key=lambda n: len(self._tokens[n]))
         while longer:
             yield True
             # What there is memory for may change from piece to piece.
-            rows = self._rows(len(self._prompt) + len(self._tokens[longer[-1]]))
+            own = len(self._tokens[longer[-1]])
+            rows = self._rows(own if is_shared(prompt.cache) else len(self._prompt) + own)
             numbers, longer = longer[:rows], longer[rows:]
             scores[numbers] += self._rest(prompt.cache, [self._tokens[number] for number in numbers])
-        self.not_computed = frozenset(range(len(scores))).difference(chosen)
-        self.scores = tuple(float(score) for score in scores)
+        self.not_computed = frozenset(several).difference(chosen)
+        self.scores = _numbers(scores)
 
-    def _shortlist(self, scores: Floats) -> list[int]:
+    def _shortlist(self, scores: Floats, several: Sequence[int]) -> list[int]:
         """Those that are computed to their end: the most likely ones by their first tokens and what speaks for them."""
-        ranked = np.argsort(-(scores + np.array(self._wanted.weights)), kind="stable")
-        return [int(number) for number in ranked[: self._wanted.most]]
+        worth = scores + np.array(self._wanted.weights)
+        return sorted(several, key=lambda n: -worth[n])[: self._wanted.most]
 
     def _rest(self, cache: Cache, some: Sequence[Sequence[int]]) -> Floats:
         """What the tokens after the first add to each score."""
@@ -105,12 +113,16 @@ class Scoring:
             inputs[row, : len(tokens) - 1] = tokens[:-1]
             targets[row, : len(tokens) - 1] = tokens[1:]
             there[row, : len(tokens) - 1] = True
-        rows = [layer.merge([layer] * len(some)) for layer in cache]
-        logits = self._network(mx.array(inputs), cache=rows).astype(mx.float32)
+        logits = self._network(mx.array(inputs), cache=rows_after(cache, len(some))).astype(mx.float32)
         logits = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
         found = np.array(mx.take_along_axis(logits, mx.array(targets)[:, :, None], axis=-1)[:, :, 0])
         sums: Floats = np.where(there, found, 0.0).sum(axis=1, dtype=np.float64)
         return sums
+
+
+def _numbers(scores: Floats) -> tuple[float, ...]:
+    """What a model gives no probability at all has a number, too, with which one can compute."""
+    return tuple(np.maximum(scores, _LEAST_NATS).tolist())
 
 
 def _log_probabilities(logits: Any) -> NDArray[np.float32]:
@@ -175,7 +187,11 @@ class ScoringQueue:
         self.remove(ticket)
         scored = current.scoring
         found = replace(
-            current.result, scores=scored.scores, not_computed=scored.not_computed, ended_at=time.monotonic()
+            current.result,
+            scores=scored.scores,
+            first_scores=scored.first_scores,
+            not_computed=scored.not_computed,
+            ended_at=time.monotonic(),
         )
         return [JobEnded(ticket, found)]
 

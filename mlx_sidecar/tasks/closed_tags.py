@@ -41,7 +41,7 @@ _LEAST_NATS = -2.0
 """No entry but the best one is chosen that scores less. On 40 of Debian's packages, 70 entries and SmolLM2 the two
 bounds give an F1 of 0.41, and 3.2 entries a document; the former alone 0.39 and 3.9, where 5 are the most."""
 
-_ANSWER_TOKENS = 64
+_ANSWER_TOKENS = 512
 _COLDEST = 1e-3
 """Below this temperature nothing is drawn, as for tokens."""
 
@@ -49,8 +49,8 @@ _COLDEST = 1e-3
 def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, Any, FoundTags]:
     """Score the vocabulary on the document, and choose the entries that fit."""
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
-    question = question_for(request, model)
-    parts = yield from split_document(request.content, [question], model, _ANSWER_TOKENS)
+    question = scoring_question(request, model)
+    parts = yield from scored_parts(request, question, model)
     nats, results = yield from score_vocabulary(vocabulary, question, parts, model)
     curve = curve_of("vocabulary", model)
     scores = dict(zip(vocabulary.tags, curve.calibration.each(nats), strict=True))
@@ -68,11 +68,24 @@ def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, 
     return found
 
 
-def question_for(request: GenerateTags, model: LanguageModel, shown: Sequence[str] = ()) -> Question:
-    """What a request asks. Entries of a vocabulary are scored without any of them `shown` in the prompt."""
-    wanted = TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language)
+def scoring_question(request: GenerateTags, model: LanguageModel) -> Question:
+    """What is asked where tags are scored: the same however many a request wants and however long they may be."""
     examples = [Example(each.content, tuple(each.tags)) for each in request.examples]
+    words = max((len(tag.split()) for each in examples for tag in each.tags), default=0)
+    wanted = TagsWanted(max_words=max(words, TagsWanted().max_words), language=request.language)
     return tags_question(model, wanted, request.content, examples)
+
+
+def scored_parts(
+    request: GenerateTags, question: Question, model: LanguageModel
+) -> Generator[Pause, object, list[str]]:
+    """The parts of the document on which tags are scored."""
+    return (yield from split_document(request.content, [question], model, room_to_list(model)))
+
+
+def room_to_list(model: LanguageModel) -> int:
+    """Tokens that these parts leave free: most lists of tags fit there, so that one computation serves both."""
+    return min(_ANSWER_TOKENS, model.context_length // 4)
 
 
 def score_vocabulary(

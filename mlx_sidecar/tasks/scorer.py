@@ -8,8 +8,11 @@ with half, 0.31 with all of it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from statistics import fmean, median
 from typing import Any
+
+from msgspec import Struct
 
 from mlx_sidecar.engine.job import Continuations, Job, JobResult, LanguageModel
 from mlx_sidecar.tasks.prompts import Question
@@ -20,9 +23,23 @@ _MOST_PRIORS = 20_000
 _MOST_TOKENS_PER_CHAR = 4
 """With room for the question, in a script that the tokenizer knows byte by byte."""
 _AT_ONCE = Continuations((), ()).most
-"""Of more texts in one job some are computed to their first token only."""
+"""Of more texts with several tokens in one job some are computed to their first token only."""
+
+_MOST_LISTS = 16
+"""Of so many lists of texts it is kept what their first tokens score without a document."""
 
 _NO_DOCUMENTS = ("N/A", "This is a text.", "(no text)")
+
+
+class _Prior(Struct, frozen=True):
+    """What a text scores without a document: its first token, and all after it."""
+
+    first: float
+    rest: float
+
+    @property
+    def whole(self) -> float:
+        return self.first + self.rest
 
 
 class Scorer:
@@ -46,56 +63,98 @@ class Scorer:
 
     def priors(self) -> Generator[Wish, Any, list[float]]:
         """What each text scores without a document."""
-        found = yield from self._priors(set(range(len(self.texts))))
-        return [found[n] for n in range(len(self.texts))]
+        found = yield from self._priors(range(len(self.texts)))
+        return [found[n].whole for n in range(len(self.texts))]
+
+    def first_priors(self) -> Generator[Wish, Any, list[float]]:
+        """What the first token of each text scores without a document. Asked once, as long as the model is loaded."""
+        known: dict[tuple[str, ...], list[float]] = self._model.memo(("first priors", self._question), dict)
+        if (found := known.get(self.texts)) is None:
+            nothing = (0.0,) * len(self.texts)
+            results = yield Generate([self._job(content, self.texts, nothing, most=0) for content in _NO_DOCUMENTS])
+            found = [fmean(of_text) for of_text in zip(*(each.first_scores for each in results), strict=True)]
+            if len(known) >= _MOST_LISTS:
+                known.clear()
+            known[self.texts] = found
+        return found
 
     def scores(
-        self, results: Sequence[JobResult], weights: Sequence[Sequence[float]] | None = None
+        self, results: Sequence[JobResult], weights: Sequence[Sequence[float]], first_priors: Sequence[float]
     ) -> Generator[Wish, Any, list[float]]:
         """What each text scores over the parts of a document, in nats: as its best part has it, less its prior.
 
-        One that wasn't computed to its end scores no more than any that was.
+        Where only a text's first token was computed, the others count as they do on the median of those that were.
         """
-        numbers = range(len(self.texts))
-        best = [max(self._of_part(result, n, weights, part) for part, result in enumerate(results)) for n in numbers]
+        numbers, parts = range(len(self.texts)), list(zip(results, weights, strict=True))
         computed = {n for n in numbers if any(n not in result.not_computed for result in results)}
         priors = yield from self._priors(computed)
-        scores = [best[n] - _PRIOR_SHARE * priors.get(n, 0.0) for n in numbers]
-        least = min(scores[n] for n in computed)
-        return [scores[n] if n in computed else min(scores[n], least) for n in numbers]
+        usual = _usual_rest(results, priors)
+        scores = list[float]()
+        for n in numbers:
+            if n in computed:
+                best = max(result.scores[n] + of_part[n] for result, of_part in parts if n not in result.not_computed)
+                scores.append(best - _PRIOR_SHARE * priors[n].whole)
+            else:
+                best = max(result.first_scores[n] + of_part[n] for result, of_part in parts)
+                scores.append(best - _PRIOR_SHARE * first_priors[n] + usual)
+        return scores
 
-    def _of_part(self, result: JobResult, n: int, weights: Sequence[Sequence[float]] | None, part: int) -> float:
-        return result.scores[n] + (weights[part][n] if weights is not None else 0.0)
-
-    def _priors(self, wanted: set[int]) -> Generator[Wish, Any, dict[int, float]]:
+    def _priors(self, wanted: Iterable[int]) -> Generator[Wish, Any, dict[int, _Prior]]:
         """What these texts score without a document. Asked once for each, as long as the model is loaded."""
-        known: dict[str, float] = self._model.memo(("priors", self._question), dict)
+        known: dict[str, _Prior] = self._model.memo(("priors", self._question), dict)
         if len(known) > _MOST_PRIORS:
             known.clear()
         # Another request may let go of what is known while this one waits.
         found = {text: known[text] for n in wanted if (text := self.texts[n]) in known}
         missing = sorted({self.texts[n] for n in wanted} - found.keys())
         for some in (missing[at : at + _AT_ONCE] for at in range(0, len(missing), _AT_ONCE)):
-            nothing = (0.0,) * len(some)
-            results = yield Generate([self._job(content, tuple(some), nothing) for content in _NO_DOCUMENTS])
+            texts, nothing = tuple(some), (0.0,) * len(some)
+            # Which document it isn't hardly changes how a text goes on that has begun.
+            mosts = [_AT_ONCE, *(0 for _ in _NO_DOCUMENTS[1:])]
+            results = yield Generate(
+                [self._job(content, texts, nothing, most) for content, most in zip(_NO_DOCUMENTS, mosts, strict=True)]
+            )
             for place, text in enumerate(some):
-                found[text] = known[text] = sum(result.scores[place] for result in results) / len(results)
+                first = fmean(result.first_scores[place] for result in results)
+                found[text] = known[text] = _Prior(first, results[0].scores[place] - results[0].first_scores[place])
         return {n: found[self.texts[n]] for n in wanted}
 
-    def _job(self, content: str, texts: tuple[str, ...], weights: tuple[float, ...]) -> Job:
+    def _job(self, content: str, texts: tuple[str, ...], weights: tuple[float, ...], most: int = _AT_ONCE) -> Job:
         question = self._question
         return Job(
             prompt=self._model.render(question.about(content), opening=question.opening),
             max_tokens=1,
-            continuations=Continuations(texts, weights, question.opening),
+            continuations=Continuations(texts, weights, question.opening, most),
         )
+
+
+def _usual_rest(results: Sequence[JobResult], priors: Mapping[int, _Prior]) -> float:
+    """What the tokens after the first add to a score, on the median of the texts of which they were computed."""
+    rests = [
+        result.scores[n] - result.first_scores[n] - _PRIOR_SHARE * prior.rest
+        for result in results
+        for n, prior in priors.items()
+        if n not in result.not_computed and prior.rest
+    ]
+    return median(rests) if rests else 0.0
 
 
 def score_parts(
     scorer: Scorer, parts: Sequence[str], weights: Sequence[Sequence[float]] | None = None, *, begin: float = 0.0
 ) -> Generator[Wish, Any, tuple[list[float], list[JobResult]]]:
     """What each text scores on a document in these parts, and the results of the jobs; progress is from `begin` on."""
-    jobs = (scorer.job(part, weights[n] if weights is not None else None) for n, part in enumerate(parts))
+    if weights is None:
+        weights = [(0.0,) * len(scorer.texts) for _ in parts]
+    first_priors: Sequence[float] = (0.0,) * len(scorer.texts)
+    if len(scorer.texts) > _AT_ONCE:
+        # What is likely without a document mustn't take the places of what this one makes likely.
+        first_priors = yield from scorer.first_priors()
+    jobs = (
+        scorer.job(
+            part, [weight - _PRIOR_SHARE * first for weight, first in zip(weights[n], first_priors, strict=True)]
+        )
+        for n, part in enumerate(parts)
+    )
     results = yield from in_slices(jobs, len(parts), begin=begin)
-    scores = yield from scorer.scores(results, weights)
+    scores = yield from scorer.scores(results, weights, first_priors)
     return scores, results

@@ -46,8 +46,7 @@ def split_document(
 
     Raises ContextTooLong where the context has no room for any document.
     """
-    frame = max(len(model.render(question.about(""))) for question in questions)
-    budget = model.context_length - frame - answer_tokens
+    frame, budget = frame_and_budget(questions, model, answer_tokens)
     if budget < _LEAST_PART_TOKENS:
         raise ContextTooLong(
             f"the context has {model.context_length} tokens, of which the instruction and its examples take {frame} "
@@ -56,6 +55,12 @@ def split_document(
         )
     parts = yield from split(content, model.count, budget)
     return [part for part in parts if part.strip()] or parts
+
+
+def frame_and_budget(questions: Sequence[Question], model: LanguageModel, answer_tokens: int) -> tuple[int, int]:
+    """What the longest of these questions takes of the context, and what it leaves for a part beside the answer."""
+    frame = max(len(model.render(question.about(""))) for question in questions)
+    return frame, model.context_length - frame - answer_tokens
 
 
 def split(content: str, count: Callable[[str], int], budget: int) -> Generator[Pause, object, list[str]]:

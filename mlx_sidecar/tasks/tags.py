@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -14,17 +15,19 @@ from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
 from mlx_sidecar.tasks.calibration_file import Curve, curve_of
 from mlx_sidecar.tasks.candidates import candidates, in_order
-from mlx_sidecar.tasks.closed_tags import choose_tags, question_for, score_vocabulary
+from mlx_sidecar.tasks.closed_tags import choose_tags, room_to_list, score_vocabulary, scored_parts, scoring_question
 from mlx_sidecar.tasks.condense import read_request
 from mlx_sidecar.tasks.evidence import tag_evidence
 from mlx_sidecar.tasks.found_tags import FoundTags, wants_scores, with_scores
 from mlx_sidecar.tasks.language import ENGLISH, language_of
+from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
-from mlx_sidecar.tasks.split import split_document
+from mlx_sidecar.tasks.split import frame_and_budget, split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
 from mlx_sidecar.tasks.task import Task, Wish, compiled, in_slices, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
+from mlx_sidecar.tasks.wording import Example
 
 _LEAST_TOKENS_PER_TAG = 8
 _MOST_TOKENS_PER_TAG = 48
@@ -64,8 +67,7 @@ def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, An
     shown = yield from vocabulary.shown(request.content, model)
     asking = _Asking(request, model, vocabulary, shown)
     yield from asking.compile()
-    answer_tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
-    parts = yield from split_document(request.content, [asking.question], model, answer_tokens)
+    parts = yield from asking.parts()
     listed_at = _LISTED_PERCENT if asking.ranks else 100.0
     results = yield from in_slices((asking.job(part) for part in parts), len(parts), end=listed_at)
     answers = [asking.read(result) for result in results]
@@ -79,25 +81,24 @@ def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, An
         ]
         results += scored
     tags = _most_found(answers, request.max_tags, vocabulary)
-    found = FoundTags(tags, results, len(parts), asking.scorer)
+    found = FoundTags(tags, results, len(parts), asking.own_scorer)
     if wants_scores(request):
-        yield from _score(found, request, asking, parts)
+        yield from _score(found, request, asking)
     return found
 
 
-def _score(
-    found: FoundTags, request: GenerateTags, asking: _Asking, parts: Sequence[str]
-) -> Generator[Wish, Any, None]:
+def _score(found: FoundTags, request: GenerateTags, asking: _Asking) -> Generator[Wish, Any, None]:
     """Entries of a vocabulary score as with `only`, other tags as what they are: the model's own words."""
     scores, curves = dict[str, float](), list[Curve]()
+    parts = yield from scored_parts(request, asking.scoring_question, asking.model)
     if request.vocabulary:
         vocabulary = asking.vocabulary
-        nats, asked = yield from score_vocabulary(vocabulary, question_for(request, asking.model), parts, asking.model)
+        nats, asked = yield from score_vocabulary(vocabulary, asking.scoring_question, parts, asking.model)
         found.results += asked
         curves.append(curve_of("vocabulary", asking.model))
         scores |= zip(vocabulary.tags, curves[-1].calibration.each(nats), strict=True)
     if own := [tag for tag in found.tags if tag not in scores]:
-        nats, asked = yield from score_parts(asking.scorer(own), parts, begin=_SCORED_PERCENT)
+        nats, asked = yield from score_parts(asking.own_scorer(own), parts, begin=_SCORED_PERCENT)
         found.results += asked
         curves.append(curve_of("tags", asking.model))
         scores |= zip(own, curves[-1].calibration.each(nats), strict=True)
@@ -111,7 +112,12 @@ class _Asking:
         self, request: GenerateTags, model: LanguageModel, vocabulary: TagVocabulary, shown: Sequence[str]
     ) -> None:
         self._request, self.model, self.vocabulary = request, model, vocabulary
-        self.question = question_for(request, model, shown)
+        self.question = tags_question(
+            model,
+            TagsWanted(request.max_tags, request.max_tag_words, tuple(shown), request.language),
+            request.content,
+            [Example(each.content, tuple(each.tags)) for each in request.examples],
+        )
         self._grammar = tag_list_grammar(
             request.max_tag_words, vocabulary.tags, self.question.prompts.tags.repeat_penalty_nats
         )
@@ -137,10 +143,28 @@ class _Asking:
             filters=lambda: [TagListEnd(self._reader, self._request.max_tags)],
         )
 
+    @cached_property
+    def scoring_question(self) -> Question:
+        """What is asked where tags are scored."""
+        return scoring_question(self._request, self.model)
+
+    def parts(self) -> Generator[Wish, Any, list[str]]:
+        """The parts of the document that are asked for tags: those on which tags are scored, if these are wanted."""
+        request, model = self._request, self.model
+        tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
+        if wants_scores(request):
+            _, scored = frame_and_budget([self.scoring_question], model, room_to_list(model))
+            if scored <= frame_and_budget([self.question], model, tokens)[1]:
+                return (yield from scored_parts(request, self.scoring_question, model))
+        return (yield from split_document(request.content, [self.question], model, tokens))
+
     def scorer(self, tags: Sequence[str]) -> Scorer:
-        """Scores tags as the first of an answer, with what follows it: "central" is less likely than "central bank"."""
-        separator = self.question.prompts.tags.separator.rstrip() or self.question.prompts.tags.separator
-        return Scorer(self.model, self.question, [self.question.first_tag(tag) + separator for tag in tags])
+        """Scores what may become a tag of the list."""
+        return _before_others(self.model, self.question, tags)
+
+    def own_scorer(self, tags: Sequence[str]) -> Scorer:
+        """Scores tags that aren't entries of a vocabulary."""
+        return _before_others(self.model, self.scoring_question, tags)
 
     def is_tag(self, text: str) -> bool:
         """Whether a text may be a tag of this request."""
@@ -150,6 +174,12 @@ class _Asking:
         """The tags of one answer, each once. Of an answer without any, the beginnings of what stands there instead."""
         tags = self._reader.read(result.text, is_whole=result.finish_reason == "stop")
         return each_once(tags or self._reader.read_beginnings(result.text))[: self._request.max_tags]
+
+
+def _before_others(model: LanguageModel, question: Question, tags: Sequence[str]) -> Scorer:
+    """Scores tags as the first of an answer, with what follows it: "central" is less likely than "central bank"."""
+    separator = question.prompts.tags.separator.rstrip() or question.prompts.tags.separator
+    return Scorer(model, question, [question.first_tag(tag) + separator for tag in tags])
 
 
 def _tokens_per_tag(content: str, model: LanguageModel) -> int:

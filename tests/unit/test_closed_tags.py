@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
@@ -52,7 +50,7 @@ def scored(job: Job, likely: dict[str, float], others: float) -> JobResult:
     assert job.continuations is not None
     other = others if not likely else -20.0
     scores = tuple(likely.get(text.strip(), other) for text in job.continuations.texts)
-    return JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=scores)
+    return JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=scores, first_scores=scores)
 
 
 def test_the_entries_that_fit_are_chosen_and_no_others() -> None:
@@ -77,9 +75,9 @@ def test_max_tags_bounds_the_list() -> None:
     assert chosen("x", dict.fromkeys(VOCABULARY, -1.0), max_tags=2)[0] == ["sport", "sports"]
 
 
-def test_what_was_not_scored_is_never_chosen() -> None:
-    """Minus infinity is no score."""
-    assert chosen("x", {"sport": -1.0, "politics": -math.inf}, max_tags=6)[0] == ["sport"]
+def test_what_the_model_gives_no_probability_is_never_chosen() -> None:
+    """However many are wanted."""
+    assert chosen("x", {"sport": -1.0, "politics": -1e4}, max_tags=6)[0] == ["sport"]
 
 
 def test_a_temperature_draws_by_the_scores_and_a_seed_repeats_it() -> None:

@@ -49,9 +49,10 @@ def tagged(answer: str, *scored: list[float]) -> Tags:
     """Tags with evidence, of a model that answers this, and scores its tags so for each piece of the document."""
     listed = JobResult(answer, "stop", 10, 4, 3, 1.0, 1.5, 2.0)
     asked = [JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=tuple(each)) for each in scored]
-    priors = [JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=(-9.0,) * len(scored[0]))] * 3 if scored else []
+    nothing = (-9.0,) * len(scored[0]) if scored else ()
+    prior = JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=nothing, first_scores=nothing)
     task: Task = generate_tags(GenerateTags(content=DOCUMENT, evidence=True), WordModel(4000), 0.0)
-    response: Tags = finished(task, [listed], priors, asked)
+    response: Tags = finished(task, [listed], [prior] * 3 if scored else asked, asked)
     return response
 
 
@@ -127,7 +128,9 @@ def test_every_sentence_of_a_long_document_has_a_chance() -> None:
     def answered(jobs: Sequence[Job]) -> list[JobResult]:
         asked.extend(jobs)
         scores = [-2.0 if _has(job, NEEDLE) else -9.0 for job in jobs]
-        return [JobResult("", "length", 1, 0, 1, 1.0, 1.5, 2.0, scores=(score,)) for score in scores]
+        return [
+            JobResult("", "length", 1, 0, 1, 1.0, 1.5, 2.0, scores=(score,), first_scores=(score,)) for score in scores
+        ]
 
     ((found,), _) = answering(tag_evidence(Condensed(text), ["sewing"], scorer), answered)
     assert check(found, text) == [f"Sentence {NEEDLE} 1234."]

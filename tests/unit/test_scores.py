@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec import convert, structs
 
 from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.protocol.requests import Classify, GenerateTags, Label
@@ -12,9 +14,10 @@ from mlx_sidecar.protocol.responses import Classified, Tags
 from mlx_sidecar.tasks.calibration import Calibration
 from mlx_sidecar.tasks.classify import classify
 from mlx_sidecar.tasks.prompts import TagsWanted, tags_question
-from mlx_sidecar.tasks.scorer import Scorer
+from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.tags import generate_tags
 from mlx_sidecar.tasks.task import Generate, Task
+from tests.unit.test_evidence import answering
 from tests.unit.test_tasks import WordModel
 
 LISTED = "ferry, council, island"
@@ -39,7 +42,7 @@ def _result(job: Job, likely: dict[str, float], prior: float) -> JobResult:
     # The documents of these tests are longer than those that say nothing.
     is_prior = len(job.prompt) < SHORT
     scores = tuple(prior if is_prior else likely.get(word, -12.0) for word in words)
-    return JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=scores)
+    return JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=scores, first_scores=scores)
 
 
 CONTENT = "word " * 200
@@ -165,24 +168,75 @@ def test_what_is_known_without_a_document_may_be_let_go_of_meanwhile() -> None:
     assert priors(("a", "b"), forget=True) == [-7.0, -7.0]
 
 
-def test_priors_of_many_texts_are_all_computed_to_their_end() -> None:
-    """No job has more texts than are computed."""
+def scored(texts: tuple[str, ...], answer: Callable[[Job], JobResult]) -> tuple[list[float], list[Job]]:
+    """What these texts score on a document, of a model that answers so; and what was asked."""
     model = WordModel(4000)
-    texts = tuple(f"text {n}" for n in range(600))
     scorer = Scorer(model, tags_question(model, TagsWanted(), "x"), texts)
-    task, results, asked = scorer.priors(), None, list[str]()
-    found: list[float] = []
-    try:
-        while True:
-            wish = task.send(results)
-            assert isinstance(wish, Generate)
-            results = [_result(job, {}, -7.0) for job in wish.jobs]
-            for job in wish.jobs:
-                assert job.continuations is not None
-                assert len(job.continuations.texts) <= job.continuations.most
-            assert wish.jobs[0].continuations is not None
-            asked += wish.jobs[0].continuations.texts
-    except StopIteration as finished:
-        found = finished.value
-    assert found == [-7.0] * 600
-    assert sorted(asked) == sorted(texts)
+    asked = list[Job]()
+
+    def answers(jobs: Sequence[Job]) -> list[JobResult]:
+        asked.extend(jobs)
+        return [answer(job) for job in jobs]
+
+    found, _ = answering(score_parts(scorer, [CONTENT]), answers)
+    return found, asked
+
+
+def of_two_tokens(job: Job) -> JobResult:
+    """Each text begins with -n/100 nats and ends with -2 of them, without a document with -1 and -4."""
+    assert job.continuations is not None
+    texts, weights, most = job.continuations.texts, job.continuations.weights, job.continuations.most
+    is_prior = len(job.prompt) < SHORT
+    first = [-1.0 if is_prior else -int(text.split()[-1]) / 100 for text in texts]
+    ranked = sorted(range(len(texts)), key=lambda n: -(first[n] + weights[n]))
+    rest = -4.0 if is_prior else -2.0
+    scores = [first[n] + (rest if n in ranked[:most] else 0.0) for n in range(len(texts))]
+    return JobResult(
+        *("", "length", 10, 4, 1, 1.0, 1.5, 2.0),
+        scores=tuple(scores),
+        first_scores=tuple(first),
+        not_computed=frozenset(ranked[most:]),
+    )
+
+
+def test_every_one_of_many_texts_has_a_score_of_its_own() -> None:
+    """Also those that weren't computed to their end: they count as others go on. What is asked is bounded."""
+    texts = tuple(f"text {n}" for n in range(600))
+    found, asked = scored(texts, of_two_tokens)
+    # A first token of -n/100 and a rest of -2, less half of -1 and of -4.
+    assert found == pytest.approx([0.5 - n / 100 for n in range(600)])
+    assert sum(min(len(job.continuations.texts), job.continuations.most) for job in asked if job.continuations) <= 512
+
+
+def test_a_part_in_which_a_text_was_not_computed_to_its_end_says_nothing_of_it() -> None:
+    """Its first token alone would always be more."""
+    model = WordModel(4000)
+    scorer = Scorer(model, tags_question(model, TagsWanted(), "x"), ("a", "b"))
+
+    def result(scores: tuple[float, ...], first: tuple[float, ...], missing: int | None = None) -> JobResult:
+        not_computed = frozenset[int]() if missing is None else frozenset({missing})
+        plain = JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0)
+        return structs.replace(plain, scores=scores, first_scores=first, not_computed=not_computed)
+
+    parts = [result((-5.0, -1.0), (-1.0, -1.0), 1), result((-1.0, -6.0), (-1.0, -1.0), 0)]
+    nothing = result((0.0, 0.0), (0.0, 0.0))
+    found = answering(scorer.scores(parts, [(0.0, 0.0)] * 2, (0.0, 0.0)), lambda jobs: [nothing] * len(jobs))
+    assert found == [-5.0, -6.0]
+
+
+@pytest.mark.parametrize("mode", ["prefer", "only"])
+def test_a_score_is_the_same_however_many_tags_are_wanted(mode: str) -> None:
+    """And however long they may be: nothing that the score is computed from says so."""
+    asked = list[set[tuple[int, ...]]]()
+    for options in (dict[str, Any](), {"max_tags": 17}, {"max_tag_words": 6}):
+        fields = {"content": CONTENT, "vocabulary": ["law", "sport"], "vocabulary_mode": mode, "all_scores": True}
+        request = convert({**fields, **options}, GenerateTags)
+        prompts = set[tuple[int, ...]]()
+
+        def answers(jobs: Sequence[Job], prompts: set[tuple[int, ...]] = prompts) -> list[JobResult]:
+            prompts.update(tuple(job.prompt.tokens) for job in jobs if job.continuations is not None)
+            return [_result(job, {}, -10.0) for job in jobs]
+
+        answering(generate_tags(request, WordModel(4000), 0.0), answers)
+        asked.append(prompts)
+    assert asked[0] == asked[1] == asked[2]
