@@ -25,6 +25,7 @@ from mlx_sidecar.engine.job import Continuations, EngineEvent, Job, JobEnded, Jo
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.prefix_cache import Cache, PrefixCache
+from mlx_sidecar.engine.recent import Recent
 from mlx_sidecar.engine.shared_prefix import is_shared, rows_after
 from mlx_sidecar.engine.tokenizer import Tokenizer
 
@@ -145,6 +146,8 @@ class ScoringQueue:
     def __init__(self, model: LoadedModel, kept: PrefixCache, budget: Budget) -> None:
         self._model, self._kept, self._budget = model, kept, budget
         self._waiting: list[_Scored] = []
+        self._tokens = Recent()
+        """Of the lists of texts that were scored lately: a vocabulary comes again with each document."""
         self._latest_group = -1
 
     def __len__(self) -> int:
@@ -154,8 +157,8 @@ class ScoringQueue:
         """Score a job's continuations. Its prompt is in the prefix cache now, as far as anything may be kept."""
         wanted = job.continuations
         assert wanted is not None
-        tokens = self._model.memo(
-            ("continuations", wanted.opening, wanted.texts),
+        tokens = self._tokens.get(
+            (wanted.opening, wanted.texts),
             lambda: tokens_after(self._model.tokenizer, wanted.opening, wanted.texts),
         )
         prompt = job.prompt.tokens

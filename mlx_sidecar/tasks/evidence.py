@@ -34,6 +34,9 @@ MAX_QUOTES = 3
 _MAX_ASKED = 48
 """About so many sentences of a document the model is asked one by one; of a longer one about passages first."""
 
+_MOST_ELSEWHERE = 50
+"""So many tags or labels whose words stand nowhere are looked for by the model; of the others nothing is found."""
+
 _OPENED_PASSAGES = 6
 """Of so many passages, those that speak most for a tag, the sentences are looked at."""
 
@@ -122,7 +125,7 @@ def tag_evidence(
         found.append(_with_words(tag, spans, words, rarity))
         yield Pause()
     quoter = Quoter(document)
-    elsewhere = [n for n, named in enumerate(found) if not named]
+    elsewhere = [n for n, named in enumerate(found) if not named][:_MOST_ELSEWHERE]
     if not elsewhere or not spans:
         return [quoter.quotes(each) for each in found], []
     asked, lifts, results = yield from _sentence_lifts(document.text, spans, scorer.of(elsewhere))

@@ -180,3 +180,21 @@ def test_a_number_belongs_to_what_it_counts() -> None:
         "The answer is no.",
         "We stay at home.",
     ]
+
+
+def test_the_model_looks_for_a_bounded_number_of_labels() -> None:
+    """Thousands may fit, of whose words none stands in the document; the others have no evidence."""
+    labels, model, asked = [f"label {n}" for n in range(200)], WordModel(4000), set[str]()
+    scorer = Scorer(model, tags_question(model, WANTED, "x"), labels)
+
+    def answered(jobs: Sequence[Job]) -> list[JobResult]:
+        found = list[JobResult]()
+        for job in jobs:
+            assert job.continuations is not None
+            asked.update(job.continuations.texts)
+            numbers = (-1.0,) * len(job.continuations.texts)
+            found.append(JobResult("", "length", 1, 0, 1, 1.0, 1.5, 2.0, scores=numbers, first_scores=numbers))
+        return found
+
+    found, _ = answering(tag_evidence(Condensed("It rains. It snows."), labels, scorer), answered)
+    assert (found, asked) == ([[]] * 200, set(labels[:50]))
