@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from mlx_sidecar.control_characters import CONTROLS, DIRECTIONS
 from mlx_sidecar.errors import HubError, InvalidParams
 
 MODEL_FILES = (
@@ -31,7 +32,7 @@ NEVER_FETCHED = _CODE + _PICKLES
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(rf"[{CONTROLS}{DIRECTIONS}\u2028\u2029\ud800-\udfff]")
 _OWN_NAMES = (".partial", ".mlx-sidecar")
 _MAX_NAME_BYTES = 255
 _MAX_FILES = 10_000

@@ -15,6 +15,7 @@ from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from msgspec import Struct
 
+from mlx_sidecar.control_characters import CONTROLS
 from mlx_sidecar.errors import NoConnection
 
 
@@ -74,7 +75,7 @@ def _checked(source: str, value: str, host: str) -> Proxy:
             )
         if parts.scheme != "http":
             name = None
-    if not name or re.search(r"[\s\x00-\x1f]", name):
+    if not name or re.search(rf"[\s{CONTROLS}]", name):
         raise NoConnection(f"the proxy '{shown}' ({source}) is none that downloads can use; {instead}")
     address = f"[{name}]" if ":" in name else name
     return Proxy(f"{address}:{port or 80}", source, _authorization(parts.username, parts.password))

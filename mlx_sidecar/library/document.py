@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 
 from mlx_sidecar.errors import MessageTooLarge
 from mlx_sidecar.library.item import MOST_BYTES
 from mlx_sidecar.library.text import Unreadable
+from mlx_sidecar.plain_file import open_plain
 
 _READ_BYTES = 2**20
 
@@ -17,19 +17,17 @@ _READ_BYTES = 2**20
 def read_file(path: Path) -> bytes:
     """What a plain file holds. Raises Unreadable, MessageTooLarge."""
     try:
-        # Looked at before it is opened: opening some devices does something, and opening a pipe waits for a writer.
-        _check_plain(path.stat().st_mode)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        descriptor = open_plain(path)
         try:
-            found = os.fstat(descriptor)
-            _check_plain(found.st_mode)
-            if found.st_size > MOST_BYTES:
-                raise _too_large(f"{found.st_size} bytes")
+            if (size := os.fstat(descriptor).st_size) > MOST_BYTES:
+                raise _too_large(f"{size} bytes")
             return _read(descriptor)
         finally:
             os.close(descriptor)
     except BlockingIOError:
         raise Unreadable("this can't be read: nothing comes of it") from None
+    except IsADirectoryError:
+        raise Unreadable("this folder can't be looked into") from None
     except OSError as problem:
         raise unreadable(problem) from None
 
@@ -53,13 +51,6 @@ def _read(descriptor: int) -> bytes:
     return bytes(data)
 
 
-def _check_plain(mode: int) -> None:
-    if stat.S_ISDIR(mode):
-        raise Unreadable("this folder can't be looked into")
-    if not stat.S_ISREG(mode):
-        raise Unreadable("this can't be read: it is no plain file")
-
-
 def _too_large(size: str) -> MessageTooLarge:
     return MessageTooLarge(f"the document has {size}; {MOST_BYTES} fit into a request")
 
@@ -68,4 +59,4 @@ def unreadable(problem: OSError) -> Unreadable:
     """What the system says of a document."""
     if problem.errno == errno.EISDIR:
         return Unreadable("this is a folder; with --out FILE all its documents are asked about")
-    return Unreadable(f"this can't be read: {problem.strerror or type(problem).__name__}")
+    return Unreadable(f"this can't be read: {problem.strerror or str(problem) or type(problem).__name__}")

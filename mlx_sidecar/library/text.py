@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 
 from mlx_sidecar.client.failures import ClientError
+from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS
 
 UTF_8 = "utf-8"
 
@@ -17,10 +19,18 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FEWEST_HIGH_BYTES = range(9)
+_HIGH_BYTES = range(9)
 """In UTF-16 the higher bytes of Latin, Greek, Cyrillic, Hebrew and Arabic letters; in other text there are none."""
 
-_NO_TEXT = re.compile(r"[\0-\x08\x0e-\x1f]")
+_MOST_NULS_OF_TEXT = 0.1
+"""Among the lower bytes of UTF-16: those of Ā, Ѐ and a blank as wide as an n, which end in 00."""
+
+_SAMPLE_BYTES = 4096
+_EAST_ASIAN = re.compile("[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef\t\n\r -~]")
+_LEAST_EAST_ASIAN, _LEAST_CHARS = 0.95, 8
+"""Of random bytes half look like one of these."""
+
+_NO_TEXT = re.compile(f"[{CONTROLS_BUT_BLANKS}]")
 
 
 class NotText(ClientError):
@@ -37,7 +47,7 @@ class Unreadable(ClientError):
 
 
 def decode(data: bytes) -> str:
-    """UTF-8, or what a byte order mark says, or plainly UTF-16. Raises NotText."""
+    """UTF-8, or what a byte order mark says, or plainly UTF-16 or UTF-32. Raises NotText."""
     encoding, mark_bytes = encoding_of(data)
     try:
         text = data[mark_bytes:].decode(encoding)
@@ -68,10 +78,34 @@ def encoding_of(data: bytes) -> tuple[str, int]:
 
 
 def _unmarked(data: bytes) -> str:
-    """UTF-16 where one byte of each two says so: a NUL stands among those and nowhere else, and most are small."""
-    if b"\0" not in data:
-        return UTF_8
+    """What can be told by the places of small bytes, and of East Asian text by what it reads as; else UTF-8."""
+    for encoding, high in (("utf-32-le", (2, 3)), ("utf-32-be", (1, 0))):
+        if _is_utf_32(data, *high):
+            return encoding
     for encoding, lower, higher in (("utf-16-le", data[::2], data[1::2]), ("utf-16-be", data[1::2], data[::2])):
-        if b"\0" not in lower and 2 * sum(map(higher.count, _FEWEST_HIGH_BYTES)) > len(higher):
+        small = sum(map(higher.count, _HIGH_BYTES))
+        if 2 * small > len(higher) and lower.count(0) <= max(1, _MOST_NULS_OF_TEXT * len(lower)):
+            return encoding
+        if not _may_be_utf_8(data) and _is_east_asian(data[:_SAMPLE_BYTES], encoding):
             return encoding
     return UTF_8
+
+
+def _is_utf_32(data: bytes, plane: int, highest: int) -> bool:
+    """Whether each four bytes are a number that a character has, and not all of them NUL."""
+    planes = data[plane::4]
+    return len(data) >= 4 and not any(data[highest::4]) and max(planes) <= sys.maxunicode >> 16 and any(data)
+
+
+def _may_be_utf_8(data: bytes) -> bool:
+    """Whether this beginning is; the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder(UTF_8)().decode(data[:_SAMPLE_BYTES])
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_east_asian(data: bytes, encoding: str) -> bool:
+    text = data[: len(data) // 2 * 2].decode(encoding, "replace")
+    return len(text) >= _LEAST_CHARS and len(_EAST_ASIAN.findall(text)) >= _LEAST_EAST_ASIAN * len(text)

@@ -1,4 +1,4 @@
-"""Opens what lies in a model folder: regular files, of a size that a model's files have. Imports no MLX.
+"""Opens what lies in a model folder: plain files, of a size that a model's files have. Imports no MLX.
 
 A folder may hold a pipe that nobody writes to, or a link to a device that has no
 end; whoever reads them never comes back. mlx_lm and transformers open files on
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mlx_sidecar.errors import ModelInvalid
+from mlx_sidecar.plain_file import open_plain
 
 # What is read of a folder, at most. JSON takes up to fifty times its bytes when it is parsed, and nobody is answered
 # meanwhile, so the limits stay near what sound models have.
@@ -55,8 +56,8 @@ _PLACES = (".", "additional_chat_templates")
 
 
 def open_file(file: Path, most_bytes: int | None = None) -> BinaryIO:
-    """Open without ever waiting. Raises OSError, also for what is no regular file or has more bytes than that."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    """Open without ever waiting. Raises OSError, also for what is no plain file or has more bytes than that."""
+    descriptor = open_plain(file)
     try:
         _check(descriptor, most_bytes)
         return os.fdopen(descriptor, "rb")
@@ -119,13 +120,11 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 def _check(descriptor: int, most_bytes: int | None) -> None:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError("it is no regular file")
-    if most_bytes is not None and found.st_size > most_bytes:
-        raise OSError(f"it has {found.st_size} bytes, and {most_bytes} are read at most")
+    size = os.fstat(descriptor).st_size
+    if most_bytes is not None and size > most_bytes:
+        raise OSError(f"it has {size} bytes, and {most_bytes} are read at most")
     # Some of /proc look like empty files and never end.
-    if os.pread(descriptor, 1, found.st_size):
+    if os.pread(descriptor, 1, size):
         raise OSError("it holds more than its size says")
 
 
@@ -139,7 +138,7 @@ def _look_at(file: Path) -> None:
     if stat.S_ISDIR(mode):
         return
     if not stat.S_ISREG(mode):
-        raise OSError("it is no regular file")
+        raise OSError("it is no plain file")
     if file.suffix in _READ_WHOLE:
         open_file(file, _most_bytes(file)).close()
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from msgspec import Meta, Struct
 
 from mlx_sidecar.alike import fold
+from mlx_sidecar.control_characters import CONTROLS
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259, section 6)."""
@@ -382,8 +383,7 @@ class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
     grace_s: Annotated[float, Meta(ge=0, le=86_400, description="what isn't done by then is cancelled")] = 5.0
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Unicode's category Cc."""
+_CONTROL = re.compile(f"[{CONTROLS}]")
 
 
 def _refuse_blank(content: object, field: str = "content") -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.requests import Classify, GenerateTags, Summarize
 from mlx_sidecar.tasks.condensed import Condensed, Cut
@@ -30,10 +31,10 @@ from mlx_sidecar.tasks.noise.identifiers import identifiers
 from mlx_sidecar.tasks.noise.markup import empty_markup
 from mlx_sidecar.tasks.noise.numbers import number_tables
 from mlx_sidecar.tasks.noise.repetition import repeated_rounds, repeated_words, sign_runs
-from mlx_sidecar.tasks.noise.rule import CHARS_AT_ONCE, CONTROLS, INVISIBLE, SYMBOL, TIGHT, USUAL, WORD, Rule
+from mlx_sidecar.tasks.noise.rule import CHARS_AT_ONCE, INVISIBLE, SYMBOL, TIGHT, USUAL, WORD, Rule
 from mlx_sidecar.tasks.task import Pause, Warn, Wish
 
-_VISIBLE = re.compile(rf"[^\s{INVISIBLE}{CONTROLS}]")
+_VISIBLE = re.compile(rf"[^\s{INVISIBLE}{CONTROLS_BUT_BLANKS}]")
 _LEAST_SHARE_OF_LETTERS, _SHORT = 0.33, 400
 
 _RULES: tuple[Rule, ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from mlx_sidecar.control_characters import CONTROLS, FLAG, HIDDEN, TAGS
 from mlx_sidecar.engine.job import TextFilter
 from mlx_sidecar.tasks.clauses import WORDS_AHEAD, cut_sentence
 from mlx_sidecar.tasks.sentences import sentence_ends
@@ -46,18 +47,26 @@ _HAS_WORD = re.compile(rf"[^\W\d_]{{2}}|[{UNSPACED}]")
 _SENTENCE_AT_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s*$")
 # A dash right before a digit is a minus sign, and an asterisk right before a word is emphasis.
 _BULLET = re.compile(r"^\s*(?:(?:[-*•‣–—·]|\d{1,2}[.)])\s+|[-•‣](?=[^\W\d_]))")
-# Control characters that Python takes for blanks separate words.
-_CONTROLS = {
-    code: " " if chr(code).isspace() else "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
-}
+_CONTROLS = re.compile(rf"(?![\n\t])[{CONTROLS}{HIDDEN}]")
+_TAG = re.compile(f"[{TAGS}]")
 
 
 class NoControls(TextFilter):
-    """Drops control characters but newline and tab; one that separates words becomes a blank."""
+    """Drops control characters but newline and tab, and hidden ones; what Python takes for a blank becomes one."""
+
+    def __init__(self) -> None:
+        self._is_flag = False
 
     def feed(self, text: str) -> str:
         """The text without them."""
-        return text.translate(_CONTROLS)
+        text = _CONTROLS.sub(lambda found: " " if found[0].isspace() else "", text)
+        return "".join(filter(self._may_stay, text))
+
+    def _may_stay(self, sign: str) -> bool:
+        if not _TAG.match(sign):
+            self._is_flag = sign == FLAG
+            return True
+        return self._is_flag
 
     def finish(self) -> str:
         """Nothing is ever held back."""

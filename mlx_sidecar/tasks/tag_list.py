@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 
 from mlx_sidecar.alike import fold
+from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS, FILLERS, HIDDEN, TAGS
 from mlx_sidecar.engine.job import Grammar, TextFilter
 from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
 
@@ -27,7 +28,9 @@ _CHARS_PER_WORD = 4
 """How many characters of a script without blanks stand for one word."""
 
 # "C++", "node.js", "@types/node", ".NET", "R&D", "don't" are words; so is a lone ampersand ("food & drink").
-_WORD = r"\.?[@$€£]?[\p{L}\p{N}][\p{L}\p{M}\p{N}'’&+#.\/_%°-]*"
+# Persian and the scripts of India need joiners within words.
+_IN_WORD = r"\p{L}\p{M}\p{N}'’&+#.\/_%°-"
+_WORD = rf"\.?[@$€£]?[\p{{L}}\p{{N}}][{_IN_WORD}]*([\u200c\u200d][{_IN_WORD}]+)*"
 _QUOTE = "[\"'“”„‘’«»`*]{0,2}"
 _GRAMMAR = r"""
 start: LIST
@@ -50,6 +53,7 @@ _SENTENCE_WORDS = 3
 
 _NO_TAGS = frozenset(map(fold, ("none", "n/a", "na", "no tags", "nothing", "null", "untitled", "unknown")))
 _MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
+_UNSEEN = re.compile(rf"[{CONTROLS_BUT_BLANKS}{HIDDEN}{TAGS}{FILLERS}]")
 _AROUND = " \t\"'“”„‘’«»`*[]"
 
 
@@ -124,7 +128,8 @@ class TagReader:
     def _tag(self, item: str) -> str:
         if (entry := self._entry(item)) is not None:
             return entry
-        return " ".join(_MARK.sub("", item.strip(_AROUND)).strip(_AROUND).rstrip(".").split())
+        visible = _UNSEEN.sub("", item)
+        return " ".join(_MARK.sub("", visible.strip(_AROUND)).strip(_AROUND).rstrip(".").split())
 
     def is_tag(self, text: str) -> bool:
         """Whether a text is one of the vocabulary's entries, or few enough words and characters, and says something."""

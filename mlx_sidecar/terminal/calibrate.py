@@ -15,6 +15,7 @@ import msgspec
 from mlx_sidecar.alike import fold
 from mlx_sidecar.client import Client, ClientError, calls
 from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
+from mlx_sidecar.disk import DISK, Disk
 from mlx_sidecar.flags import at_least, some_text
 from mlx_sidecar.library.examples import LEAST, Example, read
 from mlx_sidecar.library.receipts import probe
@@ -24,13 +25,12 @@ from mlx_sidecar.tasks.calibration_file import CalibrationFile
 from mlx_sidecar.tasks.cross_validation import FOLDS, Evaluation, Scored, evaluate
 from mlx_sidecar.tasks.fitting import NothingToFit
 from mlx_sidecar.tasks.tag_list import each_once
-from mlx_sidecar.terminal.documents import lines_of
+from mlx_sidecar.terminal.documents import AT_ONCE, lines_of
 from mlx_sidecar.terminal.endings import end_with, say
 from mlx_sidecar.terminal.flags import add_model, model_of, parser, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 from mlx_sidecar.write_all import write_all
 
-_AT_ONCE = 16
 _USUAL_MAX_TAGS = 5
 _EPILOG = (
     f"EXAMPLES has one JSON object a line, {LEAST} or more: `content` with `tags`, `label` or `labels`. Tags are "
@@ -62,10 +62,14 @@ def calibrate(arguments: Sequence[str]) -> NoReturn:
 
 def _calibrate(wanted: argparse.Namespace) -> int:
     examples = read(Path(wanted.examples))
+    folder = Path(wanted.out or "x").absolute().parent
+    if not os.access(folder, os.W_OK):
+        # Before the work, which may take long.
+        raise NotCalibrated(f"nothing can be written into '{folder}'; name another file with --out")
     # A worker without a calibration: what it says is turned back into raw scores.
     environment = {name: value for name, value in os.environ.items() if name != "MLX_SIDECAR_CALIBRATION_PATH"}
     with (
-        ThreadPoolExecutor(_AT_ONCE) as threads,
+        ThreadPoolExecutor(AT_ONCE) as threads,
         Client(model_of(wanted), environment=environment) as client,
         Waiting("loading the model") as waiting,
     ):
@@ -84,7 +88,7 @@ def _calibrate(wanted: argparse.Namespace) -> int:
     better = [each for each in found if each.is_better]
     out = Path(wanted.out or f"{model.model_name.rpartition('/')[2]}.calibration.json") if better else None
     if out is not None:
-        _write(out, _file(receipt, better))
+        write_file(out, _file(receipt, better))
     if wanted.json:
         file = str(out) if out is not None else None
         kinds = [{**msgspec.to_builtins(each), "is_better": each.is_better} for each in found]
@@ -198,16 +202,17 @@ def _file(receipt: Receipt, found: Sequence[Evaluation]) -> CalibrationFile:
     )
 
 
-def _write(out: Path, content: CalibrationFile) -> None:
-    """Whole, or not at all."""
+def write_file(out: Path, content: CalibrationFile, disk: Disk = DISK) -> None:
+    """Whole, or not at all. Raises OSError."""
     partial = out.with_name(f".{out.name}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    descriptor = disk.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
     try:
         write_all(descriptor, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-        os.fsync(descriptor)
+        disk.sync(descriptor)
+        disk.move(partial, out)
     finally:
         os.close(descriptor)
-    partial.replace(out)
+        partial.unlink(missing_ok=True)
 
 
 def _table(found: Sequence[Evaluation]) -> list[str]:

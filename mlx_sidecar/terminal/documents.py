@@ -24,7 +24,7 @@ from mlx_sidecar.terminal.endings import say, show
 from mlx_sidecar.terminal.flags import client_of, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
-_AT_ONCE = 16
+AT_ONCE = 16
 """As many as the worker's batch has places."""
 
 STDIN = "-"
@@ -69,7 +69,7 @@ def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace)
         return _answer_one(names[0], question, wanted)
     failed = 0
     # The client is closed first: then nobody waits any more.
-    with ThreadPoolExecutor(_AT_ONCE) as threads, client_of(wanted) as client, Waiting("loading the model") as waiting:
+    with ThreadPoolExecutor(AT_ONCE) as threads, client_of(wanted) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("reading")
         for name, outcome in zip(names, _outcomes(threads, client, names, question), strict=True):

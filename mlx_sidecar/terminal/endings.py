@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from mlx_sidecar.client import ClientError, SidecarError, WorkerEnded
+from mlx_sidecar.control_characters import CONTROLS, DIRECTIONS
 from mlx_sidecar.tasks.words import UNSPACED
 
 _BAD_USAGE = 2
@@ -19,10 +20,11 @@ _INTERRUPTED = 130
 _NOBODY_READS = 128 + signal.SIGPIPE
 
 
-_CONTROLS = dict.fromkeys([*range(32), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
-"""What could move the cursor, or tell the terminal something else than text."""
+_CONTROLS = re.compile(f"[{CONTROLS}{DIRECTIONS}]")
+"""What could move the cursor, turn a line around, or tell the terminal something else than text."""
 
-_CONTROLS_BUT_LINES = {number: sign for number, sign in _CONTROLS.items() if chr(number) not in "\n\t"}
+_CONTROLS_BUT_LINES = re.compile(rf"(?![\n\t]){_CONTROLS.pattern}")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -32,7 +34,7 @@ def say(message: str) -> None:
     """One line for the person at the terminal, whatever it quotes."""
     # Where that can't be written, the exit code has to say it.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"mlx-sidecar: {message.translate(_CONTROLS)}\n")
+        sys.stderr.write(f"mlx-sidecar: {_CONTROLS.sub(_REPLACEMENT, message)}\n")
 
 
 def show(text: str, marked: Sequence[str] = ()) -> None:
@@ -40,7 +42,8 @@ def show(text: str, marked: Sequence[str] = ()) -> None:
 
     What a model writes, or a file is called, doesn't get to steer a terminal.
     """
-    sys.stdout.write(_in_colour(text.translate(_CONTROLS_BUT_LINES), marked) if sys.stdout.isatty() else text)
+    shown = _CONTROLS_BUT_LINES.sub(_REPLACEMENT, text)
+    sys.stdout.write(_in_colour(shown, marked) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 

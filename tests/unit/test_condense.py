@@ -170,6 +170,33 @@ def test_nothing_else_is_an_error_that_says_what_to_do(task: Any, noise: str) ->
         done(task(noise))
 
 
+HIDDEN = ["\u00ad", "\u200b", "\u202e", "\u2067", "\u2069", "\ufeff", "\u2060", "\U000e0041\U000e0042"]
+KEPT = [
+    "👨‍👩‍👧",
+    "❤️‍🔥",
+    "✈️",
+    "می‌خواهم",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "שלום\u200f!",
+    "葛\U000e0100",
+]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN, ids=ascii)
+def test_what_is_hidden_in_a_text_is_not_shown_to_the_model(hidden: str) -> None:
+    """It divides words, turns lines around or says what nobody sees; the places are the original's."""
+    content = f"{hidden}The ri{hidden}ver floods{hidden}\n{hidden}the valley {hidden}, {KEPT[0]}{hidden}."
+    found = condensed(content)
+    assert found.text == f"The river floods\nthe valley , {KEPT[0]}."
+    assert not found.passed_over
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=ascii)
+def test_what_joins_signs_stays(kept: str) -> None:
+    """Joiners, variation selectors, marks of a direction, flags."""
+    assert condensed(f"{kept} {TEXT}").text == f"{kept} {TEXT}"
+
+
 @pytest.mark.parametrize("content", ["\u200b" * 40, "\ufeff", "\u2800 \u00ad", "\x00\x01", " \x07 "])
 def test_what_is_invisible_is_blank(content: str) -> None:
     """As blanks of any other kind."""

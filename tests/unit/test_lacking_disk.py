@@ -9,6 +9,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from huggingface_hub import constants
 
@@ -19,6 +20,9 @@ from mlx_sidecar.hub.child import carry_out
 from mlx_sidecar.hub.disk_failures import disk_errors
 from mlx_sidecar.hub.messages import Completed, DownloadRequest
 from mlx_sidecar.library.results import Results, ResultsBusy, ResultsUnwritable, Subject
+from mlx_sidecar.tasks.calibration import Calibration
+from mlx_sidecar.tasks.calibration_file import CalibrationFile
+from mlx_sidecar.terminal.calibrate import write_file
 from tests.support.downloads import BIG, REPO, WANTED, content, tiny_hub
 from tests.support.hub import Hub
 
@@ -72,6 +76,14 @@ WAYS_TO_SAY = {
     "replace": [errno.EEXIST, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP],
 }
 LACKS = [{call: numbers[0]} for call, numbers in WAYS_TO_SAY.items()]
+CALIBRATION = CalibrationFile(
+    version=1,
+    model_digest="0" * 64,
+    adapter_digest=None,
+    prompt_version="0" * 16,
+    curves={"label": Calibration(0.0, 2.0)},
+    examples=30,
+)
 LACKS.append({call: numbers[1] for call, numbers in WAYS_TO_SAY.items()})
 
 
@@ -122,6 +134,23 @@ def test_a_download_does_without(hub: Hub, tmp_path: Path, refused: dict[str, in
     hub.requests.clear()
     assert_there(hub, Path(download(disk, to).destination))
     assert len(hub.requests) == 1
+
+
+@pytest.mark.parametrize("refused", LACKS, ids=str)
+def test_a_calibration_does_without(tmp_path: Path, refused: dict[str, int]) -> None:
+    """A new file, and one in the place of another; nothing is left beside it."""
+    for _ in range(2):
+        write_file(tmp_path / "x.calibration.json", CALIBRATION, Lacking(**refused))
+        assert msgspec.json.decode((tmp_path / "x.calibration.json").read_bytes(), type=CalibrationFile) == CALIBRATION
+    assert [path.name for path in tmp_path.iterdir()] == ["x.calibration.json"]
+
+
+def test_a_calibration_that_the_disk_does_not_take_leaves_the_old_one(tmp_path: Path) -> None:
+    """Whole, and nothing beside it."""
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(OSError, match="No space"):
+        write_file(tmp_path / "x", CALIBRATION, Lacking(fsync=errno.ENOSPC))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("refused", LACKS, ids=str)

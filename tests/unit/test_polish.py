@@ -38,6 +38,20 @@ def test_how_the_text_comes_changes_nothing(make: Callable[[], TextFilter], piec
 
 
 @pytest.mark.parametrize(
+    "sign", ["\u202e", "\u2066", "\u2069", "\u00ad", "\u200b", "\ufeff", "\x1b", "\U000e0041"], ids=ascii
+)
+def test_nothing_hidden_is_in_a_summary(sign: str) -> None:
+    """What an answer shows is what it says."""
+    assert through(NoControls, f"A ri{sign}ver", f"{sign} floods.") == "A river floods."
+
+
+@pytest.mark.parametrize("sign", ["👨‍👩‍👧", "✈️", "می‌خواهم", "🏴\U000e0067\U000e0062\U000e0065\U000e007f"], ids=ascii)
+def test_what_joins_signs_stays_in_a_summary(sign: str) -> None:
+    """However it comes."""
+    assert through(NoControls, *sign, " is it.") == f"{sign} is it."
+
+
+@pytest.mark.parametrize(
     ("written", "summary"),
     [
         ("Here is a one-sentence summary of the document:\n\nBees dance.", "Bees dance."),

@@ -74,7 +74,9 @@ def test_lists_are_taken_and_read_as_models_write_them(tokenizer: Tokenizer, tex
     assert TagReader(3, ()).read(text) == ["cup", "home team", "final"]
 
 
-@pytest.mark.parametrize("tag", ["C++", "node.js", "@types/node", ".NET", "R&D", "food & drink", "don't", "50%", "3D"])
+@pytest.mark.parametrize(
+    "tag", ["C++", "node.js", "@types/node", ".NET", "R&D", "food & drink", "don't", "50%", "3D", "می‌خواهم", "क्‍ष"]
+)
 def test_names_with_signs_are_tags(tokenizer: Tokenizer, tag: str) -> None:
     """What names are made of may stand in a tag, and comes out as it was written."""
     text = f"x, {tag}, y"
@@ -210,3 +212,12 @@ def test_any_entry_of_a_vocabulary_to_prefer_can_be_written(tokenizer: Tokenizer
     assert writing.takes(text)
     assert writing.may_end()
     assert TagReader(3, (entry,)).read(text) == expected
+
+
+def test_nothing_hidden_is_in_a_tag() -> None:
+    """What looks alike is one tag, and what looks like nothing is none; joiners stay within a word."""
+    reader = TagReader(3, [])
+    found = reader.read(
+        "sea\u200b, \u202esea, se\u00ada, \u3164, \u2800, می\u200cخواهم, ferry \u2066boat\u2069\U000e0041"
+    )
+    assert each_once(found) == ["sea", "می\u200cخواهم", "ferry boat"]

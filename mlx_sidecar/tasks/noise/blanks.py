@@ -5,30 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS, FLAG, HIDDEN, TAGS
 from mlx_sidecar.tasks.condensed import Cut
-from mlx_sidecar.tasks.noise.rule import CONTROLS, INVISIBLE, Bounds, blocks
+from mlx_sidecar.tasks.noise.rule import INVISIBLE, Bounds, blocks
 from mlx_sidecar.tasks.task import Pause
 
 _MOST_INVISIBLE = 4
-_LONG_BLANKS = re.compile(rf"[\s{INVISIBLE}]{{2,}}|[\v\f\x1c-\x1e\x85\u2028\u2029]|[{CONTROLS}]+")
+_HIDDEN_TAGS = rf"(?<![{FLAG}{TAGS}])[{TAGS}]+"
+_LONG_BLANKS = re.compile(
+    rf"[\s{INVISIBLE}]{{2,}}|[\v\f\x1c-\x1e\x85\u2028\u2029]|[{CONTROLS_BUT_BLANKS}]+|[{HIDDEN}]|{_HIDDEN_TAGS}"
+)
+_HIDDEN = re.compile(rf"[{HIDDEN}{TAGS}]")
 _MOST_LOOKED_AT = 512
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ODD_LINE_BREAK = re.compile(r"[\v\f\x1c-\x1e\x85\u2028\u2029]")
-_CONTROL = re.compile(rf"[{CONTROLS}]")
+_CONTROL = re.compile(rf"[{CONTROLS_BUT_BLANKS}]")
 _ODD_BLANK = re.compile(r"[^ \t\r\n\u00a0\u202f\u3000]")
 _MOST_LINE_BREAKS = 2
 _PUT_FOR_GAP, _PUT_FOR_INDENT = 2, 8
 
 
 def blank_rows(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
-    """Long rows of blanks, of whatever kind, and control characters."""
+    """Long rows of blanks, of whatever kind, control characters, and hidden ones, which divide words and hide texts."""
     for block in blocks(text):
         if block[0]:
             yield Pause()
         for found in _LONG_BLANKS.finditer(text, *block):
             start, end = found.span()
             run = _both_ends(found[0])
-            put = _shortened(run, bounds)
+            put = _shortened(_HIDDEN.sub("", run), bounds)
             if put != run:
                 yield Cut(start, end, put="" if start == 0 or end == len(text) else put)
 

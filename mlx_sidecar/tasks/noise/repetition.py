@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Iterator
 
+from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS
 from mlx_sidecar.tasks.condensed import Cut
-from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, CONTROLS, INVISIBLE, SYMBOL, WORD, Bounds, blocks
+from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, INVISIBLE, SYMBOL, WORD, Bounds, blocks
 from mlx_sidecar.tasks.task import Pause
 from mlx_sidecar.tasks.words import UNSPACED
 
@@ -17,7 +18,7 @@ _WINDOW, _LONGEST_PERIOD = 32, 16
 """A repetition that is twice as long as the window is always found."""
 
 _KEPT_ROUNDS = 3
-_SIGN_RUN = re.compile(rf"([^\w\s{INVISIBLE}{CONTROLS}]|_)\1{{7,}}")
+_SIGN_RUN = re.compile(rf"([^\w\s{INVISIBLE}{CONTROLS_BUT_BLANKS}]|_)\1{{7,}}")
 _MARKUP = re.compile(r"<[^<>]*(?:>|$)|^[^<>]*>|&#?\w{1,16};")
 _SAID_WORD = re.compile(rf"\s|[{UNSPACED}].|.[{UNSPACED}]")
 _LETTERS, _ROUNDS_OF_LETTERS = 64, 128

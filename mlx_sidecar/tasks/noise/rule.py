@@ -19,7 +19,6 @@ INVISIBLE = (
 )
 """Joiners, direction marks, fillers, variation selectors: alone they belong to a word or an emoji, many are blanks."""
 
-CONTROLS = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
 BLANKS = re.compile(rf"[\s{INVISIBLE}]+")
 _BLOCK_END = re.compile(rf"(?<=[^\s{INVISIBLE}])[\s{INVISIBLE}]")
 
