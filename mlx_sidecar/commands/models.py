@@ -5,7 +5,6 @@ What looks into folders is imported with the first request that names one: the f
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,6 +103,8 @@ def _plan(request: LoadModel) -> LoadPlan:
 
 def _calibration(file: Path) -> TaskFile:
     """The file of `calibration_path`. Raises ModelNotFound, ModelInvalid."""
+    import hashlib
+
     from mlx_sidecar.models.files import parse_json, read_file
     from mlx_sidecar.tasks import calibration_file
 

@@ -1,9 +1,10 @@
-"""Digests of what an answer depends on: the model's files, its adapter's, its chat template."""
+"""Digests of what an answer depends on: the model's files, its adapter's, its chat template.
+
+hashlib loads OpenSSL, so it is imported where it is used: the first answer of all shouldn't wait.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _SETTINGS = frozenset(
 _TOKENIZER_SUFFIXES = frozenset({".model", ".tiktoken"})
 """SentencePiece's, under any name, and tiktoken's."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = r"[0-9a-f]{64}"
 
 
 class FileDigests(Struct, frozen=True):
@@ -63,6 +64,8 @@ class DigestReading:
 
 def with_template(found: FileDigests, template: str | None) -> ModelDigests:
     """Those of the files, and the template's."""
+    import hashlib
+
     return ModelDigests(found.model, hashlib.sha256((template or "").encode()).hexdigest(), found.adapter)
 
 
@@ -77,6 +80,8 @@ def _folder(path: Path) -> Generator[None, None, str]:
 
     But for what has a digest of its own: the chat template, and the words that tasks are asked with.
     """
+    import hashlib
+
     whole = hashlib.sha256()
     for file in sorted(path.iterdir()):
         if file.suffix == ".safetensors" or file.suffix in _TOKENIZER_SUFFIXES or file.name in _SETTINGS:
@@ -86,8 +91,11 @@ def _folder(path: Path) -> Generator[None, None, str]:
 
 
 def _file(file: Path) -> Generator[None, None, str]:
+    import hashlib
+    import re
+
     # In the Hugging Face cache a large file is a link to one that is named by its digest.
-    if file.is_symlink() and _SHA256.fullmatch(name := file.resolve().name):
+    if file.is_symlink() and re.fullmatch(_SHA256, name := file.resolve().name):
         return name
     digest = hashlib.sha256()
     with file.open("rb") as stream:

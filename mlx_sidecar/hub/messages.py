@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
@@ -63,6 +62,8 @@ def encode(message: DownloadRequest | Message) -> bytes:
         return msgspec.json.encode(message) + b"\n"
     except UnicodeEncodeError:
         # A folder's name that isn't UTF-8: Python's own JSON escapes lone surrogates, and reads them again.
+        import json
+
         return json.dumps(msgspec.to_builtins(message)).encode() + b"\n"
 
 
@@ -84,6 +85,8 @@ def _decoded(line: bytes, kind: Any) -> Any:
     except msgspec.DecodeError:
         if b"\\ud" not in line:
             raise
+    import json
+
     try:
         return msgspec.convert(json.loads(line), kind)
     except (ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ DEMO = "demo"
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo"
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = r"[\w.-]+/[\w.-]+"
 
 
 class Location(Struct, frozen=True):
@@ -33,7 +33,7 @@ def resolve(reference: str) -> Location:
     """
     if reference == DEMO or is_folder(reference):
         return at_path(reference)
-    if _REPOSITORY.fullmatch(reference):
+    if re.fullmatch(_REPOSITORY, reference):
         return in_cache(reference)
     raise ModelNotFound(f"the model folder '{reference:.200}' does not exist; give the folder that holds config.json")
 

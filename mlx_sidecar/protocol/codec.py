@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import functools
 import gc
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -17,19 +16,17 @@ import orjson
 from msgspec import Struct
 
 from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, ParseError, SidecarError, UnknownCommand
-from mlx_sidecar.escapes import all_without_surrogates
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.framing import Line, Oversized, wide_encoding
 from mlx_sidecar.protocol.requests import Generate, Id, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
-from mlx_sidecar.protocol.schema_keywords import schema_warnings
 
 UNKNOWN_COMMAND = "unknown"
 """Stands for the command in a line about a request whose command couldn't be read."""
 
-_AT_FIELD = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$", re.DOTALL)
-_AT_KEY = re.compile(r"^Expected (?P<expected>.*?)(?:, got .*)? - at `key` in `\$(?P<path>.*)`$", re.DOTALL)
-_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
+_AT_FIELD = r"(?s)^(?P<what>.*) - at `\$(?P<path>.*)`$"
+_AT_KEY = r"(?s)^Expected (?P<expected>.*?)(?:, got .*)? - at `key` in `\$(?P<path>.*)`$"
+_MISSING = r"^Object missing required field `(?P<name>.*)`$"
 _TYPES = {
     **{"str": "a string", "int": "an integer", "float": "a number", "bool": "a boolean"},
     **{"array": "an array", "object": "an object"},
@@ -40,7 +37,7 @@ _MOST_WARNINGS = 8
 _SHOWN_CHARS = 60
 _ECHOED_CHARS = 128
 _LONG_BYTES = 64 * 1024
-_LONG_NUMBER = re.compile(rb"[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}")
+_LONG_NUMBER = rb"[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}"
 """What may be a number that orjson makes another one of."""
 
 _MOST_EXPONENT = 400
@@ -78,18 +75,18 @@ def decode(line: Line) -> Accepted | Refused:
         value = _parsed(line)
     except orjson.JSONDecodeError as problem:
         return Refused(Address(), ParseError(_other_encoding(line) or f"the line is not valid JSON: {problem}"))
-    address = Address()
+    command, its_id = UNKNOWN_COMMAND, None
     try:
         if not isinstance(value, dict):
             raise InvalidRequest(f"a request is a JSON object, got {_kind(value)}")
-        address = Address(_command_or_unknown(value), None)
-        address = Address(address.command, _read_id(value))
+        command = _command_or_unknown(value)
+        its_id = _read_id(value)
         kind = _request_type(value)
-        if kind is Generate and isinstance(value.get("schema"), dict) and _LONG_NUMBER.search(line):
+        if kind is Generate and isinstance(value.get("schema"), dict) and re.search(_LONG_NUMBER, line):
             value["schema"] = _exact(line)["schema"]
-        return Accepted(address, convert(value, kind), _unknown_fields(value, kind))
+        return Accepted(Address(command, its_id), convert(value, kind), _unknown_fields(value, kind))
     except SidecarError as error:
-        return Refused(address, error)
+        return Refused(Address(command, its_id), error)
 
 
 class _Identified(Struct, frozen=True):
@@ -134,6 +131,8 @@ def _parsed(line: bytes) -> Any:
 
 def _exact(line: Line) -> Any:
     """The line with its numbers as written: an integer of any length, or a Decimal where no double is it."""
+    import json
+
     try:
         return json.loads(cast("bytes", line), parse_float=_decimal)
     except (ValueError, RecursionError):
@@ -156,6 +155,8 @@ def _command_or_unknown(value: dict[str, Any]) -> str:
 
 
 def _read_id(value: dict[str, Any]) -> str | int | None:
+    if "id" not in value:
+        return None
     try:
         return msgspec.convert(value, _Identified).id
     except msgspec.ValidationError:
@@ -189,14 +190,14 @@ def convert(value: dict[str, Any], kind: type[Request]) -> Request:
 
 def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) -> InvalidParams:
     """Put msgspec's words into ours: the field, what was expected, what came."""
-    if at := _AT_KEY.match(problem):
+    if at := re.match(_AT_KEY, problem):
         name = at["path"].lstrip(".")
         expected = _in_words(at["expected"])
         return InvalidParams(f"field '{name}': expected {expected} as each key", {"field": name, "expected": expected})
     what, path = problem, ""
-    if at := _AT_FIELD.match(problem):
+    if at := re.match(_AT_FIELD, problem):
         what, path = at["what"], at["path"].lstrip(".")
-    if missing := _MISSING.match(what):
+    if missing := re.match(_MISSING, what):
         name = f"{path}.{missing['name']}".lstrip(".")
         return InvalidParams(f"field '{name}': expected a value, got nothing", {"field": name})
     if not path:
@@ -255,9 +256,10 @@ def _unknown_fields(value: dict[str, Any], kind: type[Request]) -> tuple[str, ..
     found = _unknown(value, ("command", *kind.__struct_fields__))
     for name, inner in _lists_of_objects(kind).items():
         found = chain(found, _unknown_within(name, value.get(name) or (), inner.__struct_fields__))
-    if kind is Generate:
-        schema = value.get("schema")
-        found = chain(found, schema_warnings(schema) if isinstance(schema, dict) else ())
+    if kind is Generate and isinstance(schema := value.get("schema"), dict):
+        from mlx_sidecar.protocol.schema_keywords import schema_warnings
+
+        found = chain(found, schema_warnings(schema))
     return tuple(islice(found, _MOST_WARNINGS))
 
 
@@ -348,6 +350,10 @@ def _encode(line: dict[str, Any]) -> bytes:
         raw = orjson.dumps(line)
     except TypeError:
         # A file name that isn't UTF-8, or an integer beyond 64 bits, which a receipt repeats and orjson can't write.
+        import json
+
+        from mlx_sidecar.escapes import all_without_surrogates
+
         raw = json.dumps(all_without_surrogates(line), ensure_ascii=False, separators=(",", ":")).encode()
     # These three end a line for some readers; in UTF-8 their bytes stand for nothing else.
     raw = raw.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")

@@ -55,9 +55,14 @@ class Core:
         return self._life.shutdown is not None
 
     @property
-    def has_work(self) -> bool:
-        """Whether there is something to do before the next event."""
-        return self._execution.has_paused or self._start_order.has_changed
+    def has_paused(self) -> bool:
+        """Whether a task waits for `ResumePaused`."""
+        return self._execution.has_paused
+
+    @property
+    def may_start(self) -> bool:
+        """Whether `StartRequests` may start anything."""
+        return self._start_order.has_changed
 
     def next_deadline(self) -> float | None:
         """When the next thing happens by itself."""

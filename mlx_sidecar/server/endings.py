@@ -99,7 +99,7 @@ class Endings:
     def _answer(self, request: ActiveRequest, outcome: Result | SidecarError, now: float) -> list[Effect]:
         request.move(Trigger.END)
         self._requests.remove(request)
-        self._start_order.has_changed = True
+        self._start_order.has_changed = len(self._requests) > 0
         return [self._execution.answer(request, outcome, now)]
 
     def _end_others(self, kept: ActiveRequest, why: str, now: float) -> list[Effect]:

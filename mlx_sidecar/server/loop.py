@@ -34,6 +34,8 @@ from mlx_sidecar.server.task_runner import TaskRunner
 _MAX_WAIT_S = 3600.0
 """The system's clocks can't count to any number that a timeout_s may be."""
 
+_TIME_PASSED, _START_REQUESTS, _RESUME_PAUSED = TimePassed(), StartRequests(), ResumePaused()
+
 
 class Loop:
     """Runs on the main thread. Core and front end are touched under the output lock only, tasks and engine without."""
@@ -79,22 +81,25 @@ class Loop:
 
         With nothing to do, wait for an event first, or for the next deadline.
         """
-        idle = not (self._engine.busy or self._core.has_work)
-        waits = idle and not self._engine.may_work_ahead
+        core, engine = self._core, self._engine
+        idle = not (engine.busy or core.has_paused or core.may_start)
+        waits = idle and not engine.may_work_ahead
         self._handle_events(wait=waits, timeout_s=self._time_left(max_wait_s) if waits else None)
         # What starts now may take its time.
         self._flush()
-        self._tell(TimePassed())
-        while self._tell(StartRequests()):
+        if core.next_deadline() is not None:
+            self._tell(_TIME_PASSED)
+        while core.may_start and self._tell(_START_REQUESTS):
             pass
-        self._flush()
-        self._tell(ResumePaused())
-        self._flush()
-        if self._engine.busy:
+        if core.has_paused:
+            self._flush()
+            self._tell(_RESUME_PAUSED)
+        if engine.busy:
+            self._flush()
             self._tell(*self._runner.step())
         self._flush()
-        if idle and self._engine.may_work_ahead:
-            self._engine.work_ahead()
+        if idle and engine.may_work_ahead:
+            engine.work_ahead()
 
     def _time_left(self, max_wait_s: float) -> float:
         deadline = self._core.next_deadline()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from abc import abstractmethod
@@ -29,11 +28,14 @@ class EventQueue:
 
     def fetch(self, *, wait: bool, timeout_s: float | None = None) -> None:
         """Let `peek` give the events that are there by now. With `wait`, sleep until there is one or the time is up."""
-        with contextlib.suppress(queue.Empty):
+        try:
             if not self._fetched:
-                self._fetched.append(self._queue.get(block=wait, timeout=timeout_s))
-            while True:
+                self._fetched.append(self._queue.get(wait, timeout_s))
+            while not self._queue.empty():
                 self._fetched.append(self._queue.get_nowait())
+        except queue.Empty:
+            # The time is up, or another thread took it.
+            return
 
     def peek(self) -> Event | None:
         """The oldest event that was fetched, which stays in here."""
@@ -41,8 +43,8 @@ class EventQueue:
         return self._fetched[0] if self._fetched else None
 
     def pop(self) -> None:
-        """The oldest event is handled now."""
-        with contextlib.suppress(IndexError):
+        """The oldest event is handled now, if no other thread has taken it with the lines."""
+        if self._fetched:
             self._fetched.popleft()
 
     def take_lines(self) -> list[Line]:
