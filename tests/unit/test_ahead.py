@@ -30,12 +30,13 @@ def answered(engine: Engine, job: Job) -> JobResult:
     return ended[0]
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 1000])
-@pytest.mark.parametrize("family", ["llama", "gemma3_text", "mamba"])
+@pytest.mark.parametrize(
+    ("family", "pieces"), [("llama", 1), ("llama", 2), ("llama", 1000), ("gemma3_text", 2), ("mamba", 2)]
+)
 def test_a_request_finds_what_was_computed_by_then(shelf: Shelf, family: str, pieces: int) -> None:
     """All of it, or the pieces that there was time for; its text is the one that it has without."""
     engine, untouched = loaded(shelf, family), loaded(shelf, family, prefix_cache_bytes=0)
-    prompt = engine.model.render([Turn("user", ARTICLE)])
+    prompt = engine.model.render([Turn("user", ARTICLE[:520])])
     beginning = prompt.tokens[:200]
     engine.compute_ahead([beginning])
     done = 0

@@ -293,7 +293,7 @@ def is_open(schema: Any) -> bool:
     return any(map(is_open, schema)) if isinstance(schema, list) else schema is True
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(SCHEMAS, SCHEMAS, SCHEMAS, st.lists(VALUES, min_size=5, max_size=20))
 def test_whatever_is_closed_allows_less_and_no_stray_names(schema: Any, p: Any, e: Any, values: list[Any]) -> None:
     """For schemas of parts, branches and references in any order."""
@@ -307,7 +307,7 @@ def test_whatever_is_closed_allows_less_and_no_stray_names(schema: Any, p: Any, 
             assert is_open(root) or not strays(value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SCHEMAS, VALUES)
 def test_what_has_given_names_only_stays_allowed(schema: Any, value: Any) -> None:
     """Where each object is one part, closing takes away nothing but other names."""

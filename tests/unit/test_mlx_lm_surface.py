@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -20,10 +20,10 @@ PACKAGE = Path(mlx_sidecar.__file__).parent
 MAKERS: dict[str, Any] = {"CacheList": lambda: CacheList(KVCache()), "ArraysCache": lambda: ArraysCache(2)}
 
 
-def trees() -> Iterator[ast.AST]:
-    """The package's modules."""
-    for path in PACKAGE.rglob("*.py"):
-        yield ast.parse(path.read_text())
+@cache
+def nodes() -> list[ast.AST]:
+    """Of the package's modules."""
+    return [node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -51,8 +51,7 @@ def test_nothing_else_is_imported() -> None:
     """Wherever in the package."""
     imported = {
         f"{node.module}:{alias.name}"
-        for tree in trees()
-        for node in ast.walk(tree)
+        for node in nodes()
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "mlx_lm"
         for alias in node.names
     }
@@ -64,8 +63,7 @@ def test_no_private_name_is_looked_up() -> None:
     """By getattr, hasattr or setattr; attributes with an underscore are left to the linter."""
     found = [
         ast.unparse(node)
-        for tree in trees()
-        for node in ast.walk(tree)
+        for node in nodes()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "setattr")
         for argument in node.args[1:2]
         if isinstance(argument, ast.Constant)

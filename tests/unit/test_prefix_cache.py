@@ -73,7 +73,7 @@ def test_the_least_recently_used_goes_when_the_budget_is_spent(budget: int, step
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(kept=st.lists(PROMPTS.filter(bool), max_size=6), wanted=PROMPTS)
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_the_longest_beginning_is_asked_and_fetched_alike(kind: str, kept: list[list[int]], wanted: list[int]) -> None:
     """At least 16 tokens, never the whole prompt, and all of an entry that can't be trimmed."""
     cache, lengths = PrefixCache(PLENTY), [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 
@@ -40,13 +41,19 @@ def tokenizer(shelf: Shelf) -> Tokenizer:
     return tokenizers_of.load(directory.check(shelf.family("llama", tokenizer="chatml")), frozenset(), {})
 
 
+@cache
+def constraints_of(tokenizer: Tokenizer) -> Constraints:
+    """What all lists of this module share: tokens for grammars, and the latest grammars."""
+    size = tokenizer.backend.get_vocab_size()
+    return Constraints(tokenizer, Vocabulary(tokenizer), size, tokenizer.eos_ids)
+
+
 class Writing:
     """A list that is being written under the constraint."""
 
     def __init__(self, tokenizer: Tokenizer, max_words: int = 3, vocabulary: tuple[str, ...] = ()) -> None:
         self._tokenizer = tokenizer
-        size = tokenizer.backend.get_vocab_size()
-        made = Constraints(tokenizer, Vocabulary(tokenizer), size, tokenizer.eos_ids)
+        made = constraints_of(tokenizer)
         self._constrained: Constrained = made.make(tag_list_grammar(max_words, vocabulary))
 
     def takes(self, text: str) -> bool:
