@@ -53,6 +53,7 @@ class EngineCore:
 
     def __init__(self, model: LoadedModel, prefix_cache: PrefixCache, max_running: int, budget: Budget) -> None:
         self._model, self.prefix_cache = model, prefix_cache
+        self._eos_ids = model.eos_ids
         self.runner = ModelRunner(model.network, prefix_cache)
         self.memory = MemoryAdmission(model.cost, budget, prefix_cache, self.runner.settle)
         layers = make_prompt_cache(model.network)
@@ -168,7 +169,7 @@ class EngineCore:
             return [JobFailed(ticket, active.sampling.problem)]
         text = output.take(token, now)
         sequence.tokens.append(token)
-        is_end = token in self._model.eos_ids
+        is_end = token in self._eos_ids
         if not (is_end or sequence.is_full or output.ended):
             if self.scheduler.is_suspect(sequence):
                 self._acquit(active, leaving)

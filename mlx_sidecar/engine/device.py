@@ -82,9 +82,11 @@ def available_memory() -> int:
 
     On Linux from the kernel's own estimate, which psutil reads too: importing that takes longer than all the rest.
     """
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists() and (stated := re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)):
-        return int(stated[1]) * 1024
+    if (meminfo := _meminfo()) is not None:
+        # The third line, about a hundred bytes in.
+        stated = re.search(rb"^MemAvailable:\s+(\d+) kB", os.pread(meminfo, 1024, 0), re.MULTILINE)
+        if stated is not None:
+            return int(stated[1]) * 1024
     import psutil
 
     return int(psutil.virtual_memory().available)
@@ -103,6 +105,15 @@ def resident_memory() -> int:
 def _own_memory() -> int:
     # Kept open: `status` is asked thousands of times a second where somebody wants to.
     return os.open("/proc/self/statm", os.O_RDONLY)
+
+
+@functools.cache
+def _meminfo() -> int | None:
+    # Kept open: the scheduler asks before each admission.
+    try:
+        return os.open("/proc/meminfo", os.O_RDONLY)
+    except OSError:
+        return None
 
 
 def memory_for_models(active_bytes: int) -> int:

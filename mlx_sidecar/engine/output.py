@@ -28,7 +28,7 @@ class Output:
 
     def __init__(self, job: Job, model: LoadedModel) -> None:
         self.job = job
-        self._model = model
+        self._model, self._eos_ids = model, model.eos_ids
         self._recorder = _recorder(job, model)
         self._reasoning = _take_out_reasoning(job, model)
         self._stream = _text_stream(job, model, self._reasoning)
@@ -55,7 +55,7 @@ class Output:
     def take(self, token: int, now: float) -> str:
         """A token was generated; gives the text that can be emitted with it."""
         self._times.first_token = self._times.first_token or now
-        if token in self._model.eos_ids:
+        if token in self._eos_ids:
             return ""
         if self._recorder is not None:
             self._recorder.take(token)
@@ -92,7 +92,7 @@ class Output:
         is_value = isinstance(self.job.constraint, JsonSchema | OneOf)
         if self.ended is not None:
             return "length" if is_value else self.ended
-        if last_token in self._model.eos_ids:
+        if last_token in self._eos_ids:
             return "stop"
         return "stop" if is_value and constrained is not None and constrained.is_complete else "length"
 

@@ -136,15 +136,15 @@ def make_processors(sampling: Sampling, prompt_tokens: int) -> list[LogitsProces
 def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[Bits | None]) -> mx.array:
     """The next token of each row, shape (rows,), from log-probabilities, shape (rows, vocabulary)."""
     if all(bits is None for bits in allowed):
-        return _drawn(logprobs, draws)
+        return drawn(logprobs, draws)
     bits = _as_matrix(allowed, logprobs.shape[-1])
     may = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little", count=logprobs.shape[-1])
     most = int(may.sum(axis=1, dtype=np.int32).max())
     if most * _FEW > logprobs.shape[-1]:
-        return _drawn(device.mask_logits(logprobs, bits, may), draws)
+        return drawn(device.mask_logits(logprobs, bits, may), draws)
     candidates, there = _candidates(may, most)
     scores = mx.where(there, mx.take_along_axis(logprobs, candidates, axis=-1), -mx.inf)
-    places = _drawn(scores, draws)
+    places = drawn(scores, draws)
     return mx.take_along_axis(candidates, places[:, None], axis=-1)[:, 0]
 
 
@@ -170,7 +170,7 @@ def _candidates(may: NDArray[np.uint8], most: int) -> tuple[mx.array, mx.array]:
     return mx.array(candidates), mx.array(there)
 
 
-def _drawn(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
+def drawn(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
     """A place in each row of `scores`: the greatest one, or one that is drawn."""
     alike: dict[tuple[float, float, int], list[int]] = {}
     for place, each in enumerate(draws):

@@ -130,8 +130,13 @@ class Scheduler:
         if self._waiting and (self._may_admit or not self._running):
             self._may_admit = False
             refusal = self._admit(admissions)
-        chunks = [self._next_chunk(each) for each in self.running if each.status is Status.PREFILLING]
-        decoding = [each for each in self._running.values() if each.status is Status.DECODING]
+        chunks: list[Chunk] = []
+        decoding: list[Sequence] = []
+        for each in self._running.values():
+            if each.status is Status.PREFILLING:
+                chunks.append(self._next_chunk(each))
+            if each.status is Status.DECODING:
+                decoding.append(each)
         if not any(each.needs_another_token for each in decoding):
             decoding = []
         for each in decoding:

@@ -175,6 +175,8 @@ class TextStream:
     @property
     def ended(self) -> FinishReason | None:
         """What the last filter says that takes the text for complete: it may cut what one before it ended."""
+        if not self._filters:
+            return None
         return next((each.ended for each in reversed(self._filters) if each.ended), None)
 
     def feed(self, token: int) -> str:
@@ -193,7 +195,7 @@ class TextStream:
         return given
 
     def _through(self, first: int, text: str) -> str:
-        for each in self._filters[first:]:
+        for each in self._filters[first:] if first else self._filters:
             text = each.feed(text) if text else ""
         if text:
             self._pieces.append(text)

@@ -132,8 +132,10 @@ class Loop:
 
     def _tell(self, *events: CoreEvent) -> bool:
         """Let the core handle these, and carry out what it wants done; whether that was anything."""
+        effects: list[Effect] = []
         with self._output_lock:
-            effects = [effect for event in events for effect in self._handle_locked(event)]
+            for event in events:
+                effects += self._handle_locked(event)
         self._carry_out(effects)
         return bool(effects)
 

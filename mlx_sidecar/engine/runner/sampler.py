@@ -15,7 +15,7 @@ from mlx_lm.models.cache import TokenBuffer
 from mlx_sidecar.engine.constraint import Constrained
 from mlx_sidecar.engine.job import Sampling
 from mlx_sidecar.engine.logprobs import LogprobRecorder
-from mlx_sidecar.engine.sampling import Draws, choose, make_processors
+from mlx_sidecar.engine.sampling import Draws, choose, drawn, make_processors
 
 
 class SamplingState:
@@ -33,6 +33,8 @@ class SamplingState:
         self.recorder = recorder
         self._processors = make_processors(sampling, prompt_tokens)
         self._context: Any = None
+        self.is_plain = constrained is None and recorder is None and not self._processors
+        """Whether its token depends on nothing but the network's logits and its draws."""
 
     @property
     def problem(self) -> BaseException | None:
@@ -84,13 +86,15 @@ class Queued:
         if self._values is None:
             wait_for(self.tokens, self._first_choices)
             tokens: Any = self.tokens.tolist()
-            first_choices: Any = [] if self._first_choices is None else self._first_choices.tolist()
-            rows = zip(self.tickets, self._states, tokens, first_choices, strict=False)
-            for ticket, state, token, first_choice in rows:
-                if ticket is not None and state.constrained is not None:
-                    state.constrained.take(token, first_choice)
+            if self._first_choices is not None:
+                self._tell_constraints(tokens, self._first_choices.tolist())
             self._values = tokens
         return list(self._values or ())
+
+    def _tell_constraints(self, tokens: Sequence[int], first_choices: Any) -> None:
+        for ticket, state, token, first_choice in zip(self.tickets, self._states, tokens, first_choices, strict=True):
+            if ticket is not None and state.constrained is not None:
+                state.constrained.take(token, first_choice)
 
     def forget(self, tickets: Collection[int]) -> None:
         """These sequences have left the batch: their tokens are wanted by nobody."""
@@ -110,6 +114,8 @@ def sample(
     Where there is no constraint nothing is waited for. Where there is one, the device works
     on the logits while the tokens of the step `before` are read and the constraints advance.
     """
+    if all(state.is_plain for state in states):
+        return Queued(tickets, states, drawn(_normalized(logits), [state.draws for state in states]), None)
     logprobs = _normalized(_processed(logits, inputs, states))
     constraints = [state.constrained for state in states]
     if any(constraints):
