@@ -51,7 +51,7 @@ CAME = (
     r"|an object|an array|an empty array|an array of \d+ entries)"
 )
 SENTENCE = re.compile(
-    rf"field '[a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)?': expected {EXPECTED}, got {CAME}"
+    rf"field '[a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)?': expected (?:{EXPECTED}, got {CAME}|an integer as each key)"
     r"|(?:field '[a-z_]+': )?(?:'.*' |needs |takes ).*"
 )
 
