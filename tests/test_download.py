@@ -561,3 +561,43 @@ def test_ctrl_c_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
     assert from_the_shell(hub, tmp_path, REPO, "--to", str(tmp_path / "to")).returncode == 0
     assert any("range" in request.headers for request in gets(hub, "*00001*"))
     assert_whole(hub, tmp_path / "to")
+
+
+def quantized(hub: Hub) -> None:
+    """A repository that holds a model three times as GGUF, once of them in two parts."""
+    parts = {f"big-{number:05}-of-00002.gguf": BigFile(400_000, seed=number) for number in (1, 2)}
+    repo = hub.add("owner/quantized", {"config.json": b"{}", "a-Q4_K_M.gguf": BigFile(BIG, seed=3), **parts})
+    repo.add_commit({"a-Q8_0.gguf": BigFile(BIG * 2, seed=4), "README.md": b"read me"})
+    repo.lfs = (".gguf",)
+
+
+@pytest.mark.parametrize("destination", ["to", None])
+def test_a_gguf_file_is_fetched_by_its_name_and_no_other(hub: Hub, tmp_path: Path, destination: str | None) -> None:
+    """Without a name nothing is; a split model comes with its parts, beside the first; what broke off goes on."""
+    quantized(hub)
+    hub.faults.append(Fault("a-Q4_K_M.gguf", cut=1_000_000))
+    to = {} if destination is None else {"destination": str(tmp_path / destination)}
+    ask = {**DOWNLOAD, **to, "repo_id": "owner/quantized"}
+    with worker(hub, tmp_path) as it:
+        refused = it.ask(ask)
+        assert refused["code"] == "invalid_params"
+        assert [each["gguf_file"] for each in refused["data"]["gguf_files"]] == [
+            "big-00001-of-00002.gguf",
+            "a-Q4_K_M.gguf",
+            "a-Q8_0.gguf",
+        ]
+        assert not gets(hub, "*.gguf")
+        one = it.demand({**ask, "gguf_file": "a-Q4_K_M.gguf"})
+        assert (one["files"], one["total_bytes"], one["verified"]) == (2, BIG + 2, True)
+        assert it.progress("get")[-1]["progress"] == 100
+        assert it.demand({**ask, "gguf_file": "big-00001-of-00002.gguf"})["files"] == 3
+        hub.requests.clear()
+        it.demand({**ask, "gguf_file": "a-Q4_K_M.gguf"})
+    folder = Path(one["destination"])
+    assert {path.name for path in folder.iterdir()} - {".mlx-sidecar.json"} == {
+        "a-Q4_K_M.gguf",
+        "big-00001-of-00002.gguf",
+        "big-00002-of-00002.gguf",
+        "config.json",
+    }
+    assert len(hub.requests) == 1

@@ -186,6 +186,7 @@ def download_model(
     destination: StrPath | None = None,
     revision: str | None = None,
     allow_patterns: list[str] | None = None,
+    gguf_file: str | None = None,
     timeout_s: float | None = None,
     on_progress: OnDownload | None = None,
 ) -> PreparedRequest[Downloaded]:
@@ -196,6 +197,7 @@ def download_model(
             destination=text_of(destination),
             revision=revision,
             allow_patterns=allow_patterns,
+            gguf_file=gguf_file,
             timeout_s=timeout_s,
         ),
         on_progress,

@@ -28,6 +28,7 @@ def download_model(request: DownloadModel, _: Call, services: Services) -> Task:
             destination=_destination(request),
             revision=request.revision,
             allow_patterns=request.allow_patterns,
+            gguf_file=request.gguf_file,
         )
     )
     try:

@@ -62,7 +62,7 @@ def ask_for_plan(client: HttpClient, request: DownloadRequest) -> Plan:
     siblings = described.get("siblings") if isinstance(described, dict) else None
     if not isinstance(siblings, list) or not all(isinstance(entry, dict) for entry in siblings):
         raise HubError(f"the hub's answer about '{request.repo_id}' is no description of a model; try again later")
-    return plan_of(request.repo_id, str(described.get("sha")), siblings, request.allow_patterns)
+    return plan_of(request.repo_id, str(described.get("sha")), siblings, request.allow_patterns, request.gguf_file)
 
 
 def address_of(plan: Plan, file: PlannedFile) -> str:

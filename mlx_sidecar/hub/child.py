@@ -135,7 +135,7 @@ def _cache() -> Path:
 
 
 def _place(request: DownloadRequest, plan: Plan, cache: Path | None, disk: Disk) -> Place:
-    all_of_it = request.allow_patterns is None
+    all_of_it = request.allow_patterns is None and request.gguf_file is None
     if cache is not None:
         return CachePlace(cache, plan, request.revision, keeps_others=not all_of_it, disk=disk)
     return FolderPlace(Path(request.destination or ""), plan, instead=all_of_it, disk=disk)

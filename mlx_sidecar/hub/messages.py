@@ -19,6 +19,7 @@ class DownloadRequest(Struct, frozen=True, kw_only=True):
     destination: str | None = None
     revision: str | None = None
     allow_patterns: list[str] | None = None
+    gguf_file: str | None = None
     stall_s: float = DEFAULT_STALL_S
 
 

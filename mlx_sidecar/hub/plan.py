@@ -5,30 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from typing import Any
 
 from msgspec import Struct, structs
 
 from mlx_sidecar.control_characters import CONTROLS, DIRECTIONS
-from mlx_sidecar.errors import HubError, InvalidParams
-
-MODEL_FILES = (
-    "*.json",
-    "model*.safetensors",
-    "tokenizer.model",
-    "tiktoken.model",
-    "*.tiktoken",
-    "*.txt",
-    "*.jsonl",
-    "*.jinja",
-)
-"""What mlx_lm loads, but for code (mlx_lm.utils, _download)."""
-
-_CODE = (".py", ".pyc", ".pyd", ".so", ".dylib", ".dll", ".exe", ".sh", ".bat", ".ps1")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".keras")
-NEVER_FETCHED = _CODE + _PICKLES
-"""Endings of what runs code when it is loaded or started."""
+from mlx_sidecar.errors import HubError
+from mlx_sidecar.hub.selection import select
 
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -81,23 +64,20 @@ class Plan(Struct, frozen=True):
         return structs.replace(self, files=(*self.files, *(file for file in other.files if file not in mine)))
 
 
-def plan_of(repo_id: str, commit: str, listed: Sequence[dict[str, Any]], patterns: Sequence[str] | None) -> Plan:
+def plan_of(
+    repo_id: str,
+    commit: str,
+    listed: Sequence[dict[str, Any]],
+    patterns: Sequence[str] | None,
+    gguf_file: str | None = None,
+) -> Plan:
     """The files of the hub's list that are wanted, checked: nothing in it is trusted.
 
-    Raises HubError where the list is not one, InvalidParams where nothing in it is wanted.
+    Raises HubError where the list is not one, InvalidParams where nothing in it is wanted or somebody has to choose.
     """
     if not _COMMIT.fullmatch(commit):
         raise HubError(f"the hub names a commit of '{repo_id}' that is none; try again later", {"commit": commit[:80]})
-    wanted = [entry for entry in listed if _is_wanted(str(entry.get("rfilename")), patterns or MODEL_FILES)]
-    if not wanted:
-        raise InvalidParams(
-            f"'{repo_id}' has no file that is wanted; "
-            + ("allow_patterns names none, or code and pickles only" if patterns else "it isn't a model for MLX"),
-            {
-                "field": "allow_patterns" if patterns else "repo_id",
-                "files": [str(entry.get("rfilename"))[:200] for entry in listed[:50]],
-            },
-        )
+    wanted = select(repo_id, listed, patterns, gguf_file)
     if len(wanted) > _MAX_FILES:
         raise HubError(f"'{repo_id}' lists more than {_MAX_FILES} files; name some with allow_patterns", {})
     files = tuple(_checked(entry) for entry in wanted)
@@ -118,10 +98,6 @@ def _check_apart(repo_id: str, paths: Sequence[str]) -> None:
 def _folders(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns) and not name.lower().endswith(NEVER_FETCHED)
 
 
 def _fold(path: str) -> str:

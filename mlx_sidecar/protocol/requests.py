@@ -365,6 +365,14 @@ class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):
     allow_patterns: Annotated[
         Annotated[list[NonEmpty], Meta(min_length=1, max_length=1000)] | None, Meta(description="only these files")
     ] = None
+    gguf_file: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
+        Meta(description="this GGUF file of the repository, or the first part of a split one"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.allow_patterns is not None and self.gguf_file is not None:
+            raise ValueError("takes 'allow_patterns' or 'gguf_file', not both")
 
 
 class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):

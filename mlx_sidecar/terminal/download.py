@@ -17,6 +17,7 @@ from mlx_sidecar.hub.downloads import Download, Downloads, error_of
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Completed, DownloadProgress, DownloadRequest, Failed, Message
 from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import parser, print_json
+from mlx_sidecar.terminal.models import size
 
 
 def download(arguments: Sequence[str]) -> NoReturn:
@@ -25,7 +26,13 @@ def download(arguments: Sequence[str]) -> NoReturn:
     output: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     downloads = Downloads(lambda _, line: output.put(line), os.environ, DEFAULT_STALL_S)
     running = downloads.start(
-        DownloadRequest(repo_id=args.repo, destination=args.to, revision=args.revision, allow_patterns=args.allow)
+        DownloadRequest(
+            repo_id=args.repo,
+            destination=args.to,
+            revision=args.revision,
+            allow_patterns=args.allow,
+            gguf_file=args.gguf_file,
+        )
     )
     # From here on Ctrl-C raises KeyboardInterrupt: the download can be stopped.
     end_with(lambda: _follow_or_stop(downloads, running, output, args))
@@ -37,7 +44,9 @@ def _parser() -> OneLineParser:
     add("repo", metavar="REPO", type=some_text, help="owner/name")
     add("--to", metavar="DIR", type=_folder, help="a folder; without it the Hugging Face cache")
     add("--revision", metavar="NAME", type=some_text, help="branch, tag or commit")
-    add("--allow", metavar="PATTERN", type=some_text, action="append", help="only files like this; may come again")
+    which = options.add_mutually_exclusive_group().add_argument
+    which("--allow", metavar="PATTERN", type=some_text, action="append", help="only files like this; may come again")
+    which("--gguf-file", metavar="NAME", type=some_text, help="this GGUF file, or the first part of a split one")
     return options
 
 
@@ -82,6 +91,8 @@ def _end(message: Message, as_json: bool) -> int:
         return 0
     assert isinstance(message, Failed)
     say(str(error_of(message)))
+    for choice in message.data.get("gguf_files", ()):
+        say(f"{size(choice['size_bytes']):>8}  {choice['gguf_file']}")
     return 1
 
 

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlx_sidecar.errors import HubError, InvalidParams
-from mlx_sidecar.hub.plan import NEVER_FETCHED, Plan, PlannedFile, is_safe, plan_of
+from mlx_sidecar.hub.plan import Plan, PlannedFile, is_safe, plan_of
+from mlx_sidecar.hub.selection import NEVER_FETCHED
 
 COMMIT = "c" * 40
 PIECES = st.sampled_from(

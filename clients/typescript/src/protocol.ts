@@ -176,6 +176,8 @@ export interface DownloadModel {
   revision?: string | null;
   /** only these files */
   allow_patterns?: ReadonlyArray<string> | null;
+  /** this GGUF file of the repository, or the first part of a split one */
+  gguf_file?: string | null;
 }
 
 /** What is loaded. */
