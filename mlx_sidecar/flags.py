@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line and exits with 2."""
 
     source = ""
+    environment: Sequence[str] = ()
+    """Settings that are no flags of this command, and that its worker takes from the environment."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As ever. Flags that other programs have are refused with what stands for them here."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            told = next((words for each in unknown if (words := self._advice(each))), None)
+            self.error(told or f"unrecognized arguments: {' '.join(unknown)}")
+        return found
+
+    def _advice(self, flag: str) -> str | None:
+        from mlx_sidecar.protocol.other_names import NOT_A_SETTING, OUR_NAME, name_of_flag
+
+        name, shown = name_of_flag(flag), flag.partition("=")[0][:60]
+        if not flag.startswith("-"):
+            return None
+        if reason := NOT_A_SETTING.get(name):
+            return f"{shown}: leave it out, {reason}"
+        ours = OUR_NAME.get(name, name)
+        if f"--{ours.replace('_', '-')}" in self._option_string_actions:
+            return f"{shown}: use --{ours.replace('_', '-')}"
+        if ours in self.environment:
+            return f"{shown}: set MLX_SIDECAR_{ours.upper()} in the environment"
+        return f"{shown}: it is '{ours}' of a request" if ours != name else None
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"mlx-sidecar: {self.source}{message}; see {self.prog} --help\n")

@@ -18,6 +18,7 @@ from msgspec import Struct
 from mlx_sidecar.errors import InvalidParams, InvalidRequest, MessageTooLarge, ParseError, SidecarError, UnknownCommand
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.framing import Line, Oversized, wide_encoding
+from mlx_sidecar.protocol.other_names import NOT_A_SETTING, OUR_NAME
 from mlx_sidecar.protocol.requests import Generate, Id, Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
@@ -286,9 +287,20 @@ def _unknown_within(name: str, entries: Iterable[Any], known: Sequence[str]) -> 
 def _unknown(value: dict[str, Any], known: Sequence[str], path: str = "") -> Iterator[str]:
     for name in value:
         if name not in known:
-            nearest = _nearest(name, known)
-            hint = f"; did you mean '{nearest}'?" if nearest else ""
-            yield f"unknown field '{path}{name[:64]}' ignored{hint}"
+            yield f"unknown field '{path}{name[:64]}' ignored{_hint(name, known)}"
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """What to send instead: what stands for another program's name, else the name that is spelled most like it."""
+    if reason := NOT_A_SETTING.get(name):
+        return f"; {reason}"
+    ours = OUR_NAME.get(name)
+    if ours in known:
+        return f"; use '{ours}'"
+    if elsewhere := next((each for each in COMMANDS.values() if ours in each.request.__struct_fields__), None):
+        return f"; '{ours}' of {elsewhere.name} sets it"
+    nearest = _nearest(name, known)
+    return f"; did you mean '{nearest}'?" if nearest else ""
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

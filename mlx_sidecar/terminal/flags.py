@@ -28,8 +28,13 @@ def parser(command: str, description: str, epilog: str | None = None) -> OneLine
     return made
 
 
+_FROM_ENVIRONMENT = ("context_length", "log_level", "max_concurrency")
+"""What somebody may look for among the flags of a command, and its worker reads from MLX_SIDECAR_…"""
+
+
 def add_model(made: OneLineParser) -> None:
     """`--model`."""
+    made.environment = _FROM_ENVIRONMENT
     made.add_argument(
         "--model",
         metavar="MODEL",
