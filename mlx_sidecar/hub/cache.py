@@ -9,12 +9,14 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 
-from msgspec import UNSET, UnsetType, convert
+from msgspec import UNSET, Struct, UnsetType, convert
 
 from mlx_sidecar.errors import InvalidParams, SidecarError
+from mlx_sidecar.hub.gguf_listing import gguf_models, ollama_models
 from mlx_sidecar.hub.layout import has_size, manifest_of
-from mlx_sidecar.models import directory
+from mlx_sidecar.models import directory, ollama
 from mlx_sidecar.models.files import MOST_FILES, files_in
+from mlx_sidecar.models.gguf.files import SUFFIX
 from mlx_sidecar.models.hugging_face_cache import cache_folder, unreadable
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
 
@@ -25,14 +27,31 @@ CONFIG = "config.json"
 _BETWEEN_PAUSES = 1000
 
 
+class _Entries(Struct):
+    """What is in a folder, as far as models go."""
+
+    folders: list[Path] = []
+    gguf_files: list[Path] = []
+    has_safetensors: bool = False
+
+    def take(self, entry: os.DirEntry[str]) -> None:
+        """One more of its entries. Raises OSError where that is a link to where nobody may look."""
+        name = entry.name.lower()
+        self.has_safetensors |= name.endswith(".safetensors")
+        if entry.is_dir():
+            self.folders.append(Path(entry.path))
+        elif name.endswith(SUFFIX) and entry.is_file() and len(self.gguf_files) < MOST_FILES:
+            self.gguf_files.append(Path(entry.path))
+
+
 def cached_models() -> Iterator[list[ListedModel]]:
-    """Every model snapshot in the cache, folder by folder: each takes its time, and most hold none.
+    """Every model in the snapshots of the cache, folder by folder: each takes its time, and most hold none.
 
     What can't be looked into is listed as incomplete. Raises ModelNotFound where that is the whole cache.
     """
     cache = cache_folder()
     try:
-        repositories = yield from _folders_in(cache)
+        repositories = (yield from _entries_of(cache)).folders
     except OSError as error:
         # One that nothing was put into yet is no failure, one behind a link to nothing is.
         if isinstance(error, FileNotFoundError) and not cache.is_symlink():
@@ -41,22 +60,38 @@ def cached_models() -> Iterator[list[ListedModel]]:
     for repository in repositories:
         kind, _, repo_id = repository.name.partition("--")
         if kind == "models" and repo_id:
-            yield from _snapshots_listed(repository, repo_id.replace("--", "/"))
+            yield from _repository_listed(repository, repo_id.replace("--", "/"))
 
 
-def _snapshots_listed(repository: Path, name: str) -> Iterator[list[ListedModel]]:
+def _repository_listed(repository: Path, name: str) -> Iterator[list[ListedModel]]:
     try:
-        for snapshot in (yield from _folders_in(repository / "snapshots")):
-            there = _may_hold_config(snapshot)
-            yield [_listed(snapshot, name, repo_id=name, revision=snapshot.name)] if there else []
+        for snapshot in (yield from _entries_of(repository / "snapshots")).folders:
+            yield from _snapshot_listed(snapshot, name)
     except FileNotFoundError:
         return
     except OSError:
         yield [_listed(repository, name, repo_id=name)]
 
 
+def _snapshot_listed(snapshot: Path, name: str) -> Iterator[list[ListedModel]]:
+    """The folder as a model, and its GGUF files, some of which lie a folder below."""
+    revision = snapshot.name
+    try:
+        there = yield from _entries_of(snapshot)
+    except OSError:
+        yield [_listed(snapshot, name, repo_id=name, revision=revision)]
+        return
+    found = list(there.gguf_files)
+    for folder in there.folders:
+        with contextlib.suppress(OSError):
+            found += (yield from _entries_of(folder)).gguf_files
+    if _may_hold_config(snapshot) and (there.has_safetensors or not found):
+        yield [_listed(snapshot, name, repo_id=name, revision=revision)]
+    yield from gguf_models(found, snapshot, f"{name}/", repo_id=name, revision=revision)
+
+
 def models_in(folder: Path) -> Iterator[list[ListedModel]]:
-    """Every model folder at or below `folder`, likewise. Raises InvalidParams if it isn't a folder that can be read."""
+    """Every model at or below `folder`, likewise. Raises InvalidParams if it isn't a folder that can be read."""
     if not folder.is_dir():
         raise InvalidParams(f"field 'folder': '{folder}' is not a folder", {"field": "folder"})
     try:
@@ -69,10 +104,16 @@ def models_in(folder: Path) -> Iterator[list[ListedModel]]:
 
 def _models_below(top: Path, folder: Path, depth: int) -> Iterator[list[ListedModel]]:
     with contextlib.suppress(OSError):
-        if (folder / CONFIG).exists():
-            yield [_listed(folder, folder.name if folder == top else folder.relative_to(top).as_posix())]
+        above = "" if folder == top else f"{folder.relative_to(top).as_posix()}/"
+        if ollama.is_store(folder):
+            yield from ollama_models(folder, above)
             return
-        for child in (yield from _folders_in(folder)) if depth > 0 else ():
+        there = yield from _entries_of(folder)
+        is_model = (folder / CONFIG).exists()
+        if is_model and (there.has_safetensors or not there.gguf_files):
+            yield [_listed(folder, above.rstrip("/") or folder.name)]
+        yield from gguf_models(there.gguf_files, folder, above)
+        for child in there.folders if depth > 0 and not is_model else ():
             yield from _models_below(top, child, depth - 1)
 
 
@@ -82,19 +123,18 @@ def _may_hold_config(snapshot: Path) -> bool:
     return True
 
 
-def _folders_in(folder: Path) -> Generator[list[ListedModel], None, list[Path]]:
+def _entries_of(folder: Path) -> Generator[list[ListedModel], None, _Entries]:
     """Its directory. Yields an empty list now and then: it may hold very much. Raises OSError."""
-    found = list[Path]()
+    found = _Entries()
     yield []
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries, 1):
-            # A link may lead to where nobody may look.
             with contextlib.suppress(OSError):
-                if entry.is_dir():
-                    found.append(Path(entry.path))
+                found.take(entry)
             if number % _BETWEEN_PAUSES == 0:
                 yield []
-    return sorted(found)
+    found.folders.sort()
+    return found
 
 
 def _listed(

@@ -72,6 +72,7 @@ class ListedModel(Struct, frozen=True, kw_only=True):
     path: str
     repo_id: str | UnsetType = UNSET
     revision: str | UnsetType = UNSET
+    gguf_file: Annotated[str | UnsetType, Meta(description="of the repository, where the model is one")] = UNSET
     size_bytes: int
     model_type: str | None
     quantization: Quantization | None

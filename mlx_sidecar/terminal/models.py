@@ -39,9 +39,9 @@ def _models(wanted: argparse.Namespace) -> int:
 
 def _row(model: ListedModel) -> tuple[str, ...]:
     kind = model.quantization
-    bits = f"{kind.bits}-bit" if kind is not None and kind.bits is not None else "-"
+    bits = (f"{kind.bits}-bit" if kind.bits is not None else kind.mode) if kind is not None else None
     state = "" if model.complete else "incomplete"
-    return (model.repo_id or model.name, size(model.size_bytes), model.model_type or "-", bits, state)
+    return (model.name, size(model.size_bytes), model.model_type or "-", bits or "-", state)
 
 
 def size(number_bytes: float) -> str:

@@ -456,6 +456,8 @@ export interface ListedModel {
   path: string;
   repo_id?: string;
   revision?: string;
+  /** of the repository, where the model is one */
+  gguf_file?: string;
   size_bytes: number;
   model_type: string | null;
   quantization: Quantization | null;
