@@ -291,6 +291,7 @@ GOOD = {"scored": scored(WORDS), "merged": merged("ab", ["a b"], kinds={"<|x|>":
         ("scored", {"add_space_prefix": "no"}, "isn't true or false"),
         ("scored", {"model": 1}, "isn't a string"),
         ("scored", {"model": None}, "has no tokenizer"),
+        ("scored", {"tokens": ["a" * 257], "scores": [0.0], "token_type": None}, "more than 256 characters"),
         ("merged", {"merges": None}, "no merges"),
         ("merged", {"merges": [1]}, "isn't an array of strings"),
         ("merged", {"merges": ["ab"]}, "isn't two tokens with a blank between them: 'ab'"),
@@ -341,12 +342,6 @@ def test_a_token_without_a_text_has_a_name() -> None:
         {**GOOD["merged"], "tokenizer.ggml.tokens": ["", "", "a", "b", "ab"], "tokenizer.ggml.token_type": None}
     )
     assert made.backend.id_to_token(1) == "[EMPTY_1]"
-
-
-def test_the_first_of_two_merges_counts() -> None:
-    """Whatever stands behind it."""
-    made = load(merged("abc", ["a b", "b c", "a b"]))
-    assert pieces(made, "abc") == ["ab", "c"]
 
 
 def test_a_vocabulary_without_bytes_has_the_unknown_token() -> None:

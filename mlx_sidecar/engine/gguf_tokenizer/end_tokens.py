@@ -69,21 +69,21 @@ def end_tokens(tokens: Tokens) -> tuple[frozenset[int], dict[int, Kind]]:
             kinds[found], named[key] = Kind.CONTROL, found
     ends |= {token for key in _ENDS_TOO if (token := named[key]) is not None}
     kinds |= {ids[text]: Kind.USER_DEFINED for text in _CHANNEL_MARKS if text in ids}
-    for text in _inside(ends, ids):
+    for text, kind in _inside(ends, ids).items():
         ends.remove(ids[text])
-        kinds[ids[text]] = Kind.USER_DEFINED
+        kinds[ids[text]] = kind
     return frozenset(ends), kinds
 
 
-def _inside(ends: set[int], ids: Mapping[str, int]) -> list[str]:
+def _inside(ends: set[int], ids: Mapping[str, int]) -> dict[str, Kind]:
     """Of the tokens that end an answer elsewhere, those that stand in the middle of one in this vocabulary."""
 
     def ending(*texts: str) -> bool:
         return any(ids.get(text) in ends for text in texts)
 
-    channels = ending("<|call|>", "<|calls|>") and ending("<|return|>", "<|flush|>")
-    return [
-        text
-        for text, inside in (("<|end|>", channels), ("</s>", ending("<|tool_response>")))
-        if inside and ending(text)
-    ]
+    inside: dict[str, Kind] = {}
+    if ending("<|end|>") and ending("<|call|>", "<|calls|>") and ending("<|return|>", "<|flush|>"):
+        inside["<|end|>"] = Kind.USER_DEFINED
+    if ending("</s>") and ending("<|tool_response>"):
+        inside["</s>"] = Kind.NORMAL
+    return inside

@@ -3,15 +3,16 @@
 SentencePiece's files hold scores and no merges. Of the neighbours that make a token together, llama.cpp merges those
 whose token has the highest score, the leftmost first. That is BPE with a merge for each way to cut a token in two, in
 the order of scores. Where two pairs make the same token, their places would count, and the merges have an order
-instead; random texts over four vocabularies met no such tie (2026-11-29). Where different tokens have the same score,
-the order in the vocabulary counts, as in the tokenizer that the file was made of: converters that know no scores write
-the same for all, and llama.cpp then merges from left to right.
+instead: 25,836 random texts over three vocabularies met no such tie (2026-11-29). Where different tokens have the same
+score, the order in the vocabulary counts, as in the tokenizer that the file was made of: converters that know no scores
+write the same for all, and llama.cpp then merges from left to right.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
@@ -25,6 +26,10 @@ _MERGES = "tokenizer.ggml.merges"
 _SCORES = "tokenizer.ggml.scores"
 _BLANK = "\u2581"
 _BLANKS = " \n\t\u2581"
+
+_LONGEST_TOKEN = 256
+_MOST_LETTERS = 8_000_000
+"""Each is a way to cut a token in two. Gemma's 262,144 tokens have 1.5 million, and none more than 31."""
 
 Merge = tuple[str, str]
 
@@ -46,8 +51,8 @@ def with_merges(header: GGUFHeader, tokens: Tokens, rules: PreTokenizer) -> toke
 
 def with_scores(header: GGUFHeader, tokens: Tokens, *, prefixed: bool) -> tokenizers.Tokenizer:
     """SentencePiece's; `prefixed` says that a blank is put before each piece of text. Raises ModelInvalid."""
-    merges = _merges_by_score(tokens, _scores(header, tokens))
-    backend = _merging(header, tokens, list(merges), byte_fallback=True)
+    merges = _merges_by_score(header, tokens, _scores(header, tokens))
+    backend = _merging(header, tokens, merges, byte_fallback=True)
     _write_blanks(backend, prefixed=prefixed)
     return backend
 
@@ -115,14 +120,20 @@ def _stored_merges(header: GGUFHeader, tokens: Tokens) -> list[Merge]:
     stored = header.strings(_MERGES)
     if stored is None:
         header.refuse(f"has no merges ({_MERGES})")
-    # The first of two alike counts.
-    texts = list(dict.fromkeys(stored.texts()))
-    # A token may begin with a blank.
-    if (wrong := next((text for text in texts if text.find(" ", 1) < 0), None)) is not None:
-        header.refuse(f"has a merge that isn't two tokens with a blank between them: {wrong[:100]!r}")
-    merges = [(text[: (cut := text.find(" ", 1))], text[cut + 1 :]) for text in texts]
+    texts = stored.texts()
+    merges: list[Any] = [tuple(text.split(" ")) for text in texts]
+    if not {len(merge) for merge in merges} <= {2}:
+        merges = [_two_tokens(header, text) for text in texts]
     markers = {text for token in tokens.of_kind(*MATCHED) if len((text := tokens.texts[token]).strip(_BLANKS)) > 1}
-    return [pair for pair in merges if pair[0] + pair[1] not in markers]
+    return [merge for merge in merges if merge[0] + merge[1] not in markers]
+
+
+def _two_tokens(header: GGUFHeader, merge: str) -> Merge:
+    """A token may begin with a blank."""
+    cut = merge.find(" ", 1)
+    if cut < 0:
+        header.refuse(f"has a merge that isn't two tokens with a blank between them: {merge[:100]!r}")
+    return merge[:cut], merge[cut + 1 :]
 
 
 def _scores(header: GGUFHeader, tokens: Tokens) -> list[float]:
@@ -137,13 +148,17 @@ def _scores(header: GGUFHeader, tokens: Tokens) -> list[float]:
     return scores
 
 
-def _merges_by_score(tokens: Tokens, scores: list[float]) -> Iterator[Merge]:
+def _merges_by_score(header: GGUFHeader, tokens: Tokens, scores: list[float]) -> list[Merge]:
     # Markers are found before anything is merged, and bytes stand for what can't be merged.
     apart = set(tokens.of_kind(*MATCHED, Kind.BYTE))
-    known = {text for text, token in tokens.ids.items() if token not in apart}
-    made = [(-score, token) for token, score in enumerate(scores) if token not in apart]
-    for _, token in sorted(made):
-        text = tokens.texts[token]
-        for cut in range(1, len(text)):
-            if text[:cut] in known and text[cut:] in known:
-                yield text[:cut], text[cut:]
+    mergeable = [token for token in range(len(tokens.texts)) if token not in apart]
+    texts = [tokens.texts[token] for token in sorted(mergeable, key=scores.__getitem__, reverse=True)]
+    if sum(map(len, texts)) > _MOST_LETTERS or max(map(len, texts), default=0) > _LONGEST_TOKEN:
+        header.refuse(f"has tokens of more than {_LONGEST_TOKEN} characters, or {_MOST_LETTERS} together")
+    known = frozenset(texts)
+    return [
+        (left, right)
+        for text in texts
+        for cut in range(1, len(text))
+        if (left := text[:cut]) in known and (right := text[cut:]) in known
+    ]

@@ -53,14 +53,15 @@ _QWEN2 = _either(_ANY_SUFFIX, _WORD, _DIGIT, _SIGNS_AND_LINES, _LINES_AND_BLANKS
 _CJK = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+"
 _DEEPSEEK_WORD = _either(rf"{_ASCII_SIGN}[A-Za-z]+", r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+")
 _DEEPSEEK = _either(_DEEPSEEK_WORD, r" ?[\p{P}\p{S}]+[\r\n]*", _LINES_AND_BLANKS)
-_DEEPSEEK_SIGNS = r"\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+"
-_DEEPSEEK_CJK = r"[\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+"
+_DEEPSEEK_SIGNS = r"\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3001}\x{3002}]+"
+_DEEPSEEK_CJK = r"[\x{800}-\x{9FA5}\x{AC00}-\x{D7FF}&&\S]+"
 _CLAUSE = r" ?[^(\s|.,!?\x{2026}\x{3002}\x{FF0C}\x{3001}\x{964}\x{6D4}\x{60C})]+"
 _LINES = r"[^\n]+|\n+"
 
 # A run of digits in threes from its end. The first pattern takes what stands before the run along. Only at the run's
-# beginning does a pattern look to its end: from each digit, a long run would cost its square.
-_THREES_FROM_THE_END = _either(r"\P{N}*(?<!\p{N})\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", r"\p{N}{3}")
+# beginning does a pattern look to its end, and what follows the last run is a piece, too: a long text would cost its
+# square else.
+_THREES_FROM_THE_END = _either(r"\P{N}*+(?:(?<!\p{N})\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))|\z)", r"\p{N}{3}")
 _ASCII_THREES_FROM_THE_END = _either(r"(?<![0-9])[0-9]{1,2}(?=(?:[0-9]{3})+(?![0-9]))", r"[0-9]{3}")
 
 
