@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 import tokenizers
 
 from mlx_sidecar.engine import gguf_tokenizer
+from mlx_sidecar.engine.gguf_tokenizer.pre_tokenizers import _BY_NAME, pre_tokenizer
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.engine.text import Detokenizer
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
+from mlx_sidecar.models.gguf.header import read_header
 from tests.support.gguf_tokenizers import (
+    BYTE,
     BYTES,
     CONTROL,
     NORMAL,
@@ -32,6 +36,8 @@ from tests.support.gguf_tokenizers import (
 from tests.support.tokenizers import TOKENIZERS
 from tests.unit.test_tokenizer import TEXTS
 
+CORPUS = Path(__file__).parent.parent / "corpus"
+CUTS = json.loads((CORPUS / "gguf_pre_tokenizers.json").read_text())
 WORDS = {"▁": -1.0, "a": -2.0, "b": -3.0, "n": -4.0, "▁a": -5.0, "an": -6.0, "ana": -7.0, "na": -8.0, "▁ban": -9.0}
 
 
@@ -164,6 +170,23 @@ def test_text_becomes_no_marker(metadata: dict[str, Any]) -> None:
     assert made.eos_ids
     assert not made.eos_ids.intersection(tokens)
     assert made.decode([token for token in tokens if token not in made.special_ids]) == "a</s>"
+
+
+@pytest.mark.parametrize("names", CUTS["ids"])
+def test_words_are_cut_as_llama_cpp_cuts_them(names: str) -> None:
+    """By each name of a way to do so, over a vocabulary that would merge whole texts."""
+    for name in names.split():
+        rules = pre_tokenizer(name)
+        assert rules is not None
+        vocabulary = CUTS["byte_level" if rules.byte_level else "sentencepiece"]
+        kinds = {} if rules.byte_level else dict.fromkeys(BYTES, BYTE)
+        made = load(merged(vocabulary["letters"], vocabulary["merges"], kinds={**kinds, "<|eos|>": CONTROL}, pre=name))
+        assert [made.encode(text) for text in CUTS["texts"]] == CUTS["ids"][names], name
+
+
+def test_every_name_is_compared() -> None:
+    """None is forgotten."""
+    assert sorted(name for names in CUTS["ids"] for name in names.split()) == sorted(_BY_NAME)
 
 
 @pytest.mark.parametrize(
@@ -352,3 +375,13 @@ def test_a_vocabulary_without_bytes_has_the_unknown_token() -> None:
         name: [value[index] for index in kept] if isinstance(value, list) else value for name, value in metadata.items()
     }
     assert pieces(load(cut), "é") == ["▁", "<unk>"]
+
+
+@pytest.mark.real_model
+def test_a_real_file_gives_llama_cpps_tokens(smollm2: Path) -> None:
+    """With markers read as such, and as text."""
+    made = gguf_tokenizer.load(read_header(smollm2.with_name("smollm2.gguf")))
+    texts = json.loads((CORPUS / "smollm2_tokens.json").read_text())["texts"]
+    assert [made.encode(text) for text, *_ in texts] == [marked for _, marked, *_ in texts]
+    made.backend.encode_special_tokens = True
+    assert [made.encode(text) for text, *_ in texts] == [plain[-1] for _, *plain in texts]

@@ -118,9 +118,6 @@ _PLAIN_QWEN2 = PreTokenizer((_QWEN2,))
 _LIKE_DEEPSEEK3 = PreTokenizer((_THREE_DIGITS, _CJK, _DEEPSEEK))
 _GPT4O = PreTokenizer((_camel_case(*_LETTERS, f"(?:{_ANY_SUFFIX})?", _THREE_DIGITS),))
 _BLOOM = PreTokenizer((_CLAUSE,))
-_BAILING = PreTokenizer(
-    (_either(_ANY_SUFFIX, _WORD, _DIGIT, _SIGNS_AND_LINES, r"\s*[\r\n]", _BLANKS),),
-)
 _AYA = PreTokenizer((_THREES_FROM_THE_END, _camel_case(*_ONE_CASE, f"(?:{_ANY_SUFFIX})?", _THREE_DIGITS)))
 _SPM_STYLE = PreTokenizer((_LINES,), byte_level=False)
 _GEMMA4 = PreTokenizer((_LINES,), adds_bos=True, byte_level=False)
@@ -133,10 +130,10 @@ _NAMES: tuple[tuple[PreTokenizer, str], ...] = (
     (_PLAIN_GPT2, "jina-v1-en jina-v2-code roberta-bpe mpt olmo jais trillion granite-docling exaone4"),
     (_DIGITS_THEN_GPT2, "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2"),
     (_PLAIN_QWEN2, "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2"),
+    (_PLAIN_QWEN2, "bailingmoe bailingmoe2 llada-moe"),
     (_LIKE_DEEPSEEK3, "deepseek-v3 hunyuan-dense hy_v4 joyai-llm"),
     (_GPT4O, "gpt-4o llama4 kanana2 talkie minimax-m2"),
     (_BLOOM, "poro-chat bloom gpt3-finnish"),
-    (_BAILING, "bailingmoe bailingmoe2 llada-moe"),
     (_AYA, "tiny_aya cohere2moe"),
     (_GEMMA4, "gemma4 granite-embed-multi-311m"),
     (_SPM_STYLE, "sarvam-moe"),
