@@ -2,9 +2,9 @@
 
 A task yields `Await` and goes on with the `WorkDone` that comes through the event queue. What runs can't be stopped:
 a request that ends leaves it to the thread, so there are four threads at most. A child process is no way out, since a
-compiled grammar can't leave the process that made it. What all grammars need of the vocabulary (llguidance's tokens:
-seconds for 150,000) is made in pieces after a load, behind the examples, while no request waits; the largest piece is
-one call that keeps Python's lock, so a request that comes in the middle of it waits for it (2026-11-29).
+compiled grammar can't leave the process that made it. What all grammars need of the vocabulary (`grammar_tokens`: a
+second for 150,000 tokens) is made before a load is answered, since two calls of it keep Python's lock, and what schemas
+need beside it in pieces afterwards, while no request waits (2026-11-29).
 """
 
 from __future__ import annotations

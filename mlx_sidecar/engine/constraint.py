@@ -7,7 +7,6 @@ is a set of bits, 32 tokens a word, lowest bit first.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -21,6 +20,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from mlx_sidecar.engine.compilation import Compilation, Compiler
+from mlx_sidecar.engine.grammar_tokens import indexed, table_of
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
 from mlx_sidecar.engine.json_schema.grammar import checked_grammars, first_line, json_grammar, spelled
 from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
@@ -43,9 +43,6 @@ _KEPT = 16
 """Compiled grammars that a model keeps."""
 
 _SEPARATORS = (",", ";", "\n", "、", "，", "；", "|", "·")
-
-_SPELLING = {"Prepend", "Replace", "ByteLevel"}
-"""Normalizers of `tokenizers` that change how a text is spelled in tokens, not which text it is."""
 
 
 class ConstraintError(Exception):
@@ -323,6 +320,7 @@ class Constraints:
     def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary, vocabulary_size: int, eos: frozenset[int]) -> None:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._vocabulary_size, self._eos_ids = vocabulary_size, eos
+        self._bare_lookup: LLTokenizer | None = None
         self._lookup: LLTokenizer | None = None
         self._quotes: QuoteTokens | None = None
         self._making = threading.Lock()
@@ -331,20 +329,23 @@ class Constraints:
         self._known: WeakValueDictionary[Hashable, Compilation[LLMatcher]] = WeakValueDictionary()
         """What is being compiled, is kept, or is held by a task."""
 
-    def prepare(self) -> Iterator[None]:
-        """Make what all grammars need, a piece at a time: of a large vocabulary it takes seconds."""
-        if not self._eos_ids:
-            return
-        len(self._vocabulary)
-        yield
-        _ = self._tokenizer.without_markers
-        yield
-        for make in (self._ll_tokenizer, self._quote_tokens):
-            if self._making.locked():
-                # A compilation makes it, and the loop mustn't wait for that.
-                return
-            make()
+    def make_tables(self) -> Iterator[None]:
+        """Make what all grammars need and what keeps Python's lock, a piece at a time."""
+        if self._eos_ids and self._vocabulary.has_bytes:
+            len(self._vocabulary)
             yield
+            self._table()
+            yield
+            self._ll_tokenizer()
+
+    def prepare(self) -> Iterator[None]:
+        """Make what schemas need of the vocabulary, a piece at a time."""
+        if self._eos_ids:
+            _ = self._vocabulary.ids_of
+            yield
+            # Where a compilation makes it the loop mustn't wait for that.
+            if not self._making.locked():
+                self._quote_tokens()
 
     def compile(self, constraint: Constraint) -> Compilation[LLMatcher]:
         """Begin to compile one on another thread, or join in where that has begun, or is done."""
@@ -432,39 +433,29 @@ class Constraints:
 
     def _ll_tokenizer(self) -> LLTokenizer:
         """Made once, whichever thread asks first."""
+        table = self._table()
         with self._making:
-            self._lookup = self._lookup or self._make_ll_tokenizer()
+            self._lookup = self._lookup or indexed(table)
             return self._lookup
+
+    def _table(self) -> LLTokenizer:
+        with self._making:
+            self._bare_lookup = self._bare_lookup or self._make_table()
+            return self._bare_lookup
+
+    def _make_table(self) -> LLTokenizer:
+        if not self._vocabulary.has_bytes:
+            raise ModelUnsupported(
+                "what this model's tokens say in bytes isn't known: it can't be held to tags, 'schema' or 'choices': "
+                "the decoder of its tokenizer is neither ByteLevel nor of SentencePiece's kind"
+            )
+        size = max(self._vocabulary_size, len(self._vocabulary))
+        return table_of(self._tokenizer, self._vocabulary, size, sorted(self._eos_ids))
 
     def _quote_tokens(self) -> QuoteTokens:
         with self._making:
             self._quotes = self._quotes or QuoteTokens(self._vocabulary)
             return self._quotes
-
-    def _make_ll_tokenizer(self) -> LLTokenizer:
-        eos = sorted(self._eos_ids)
-        size = max(self._vocabulary_size, len(self._vocabulary))
-        described = json.loads(self._tokenizer.without_markers)
-        described["normalizer"] = _spelling_only(described["normalizer"])
-        try:
-            return LLTokenizer(json.dumps(described), n_vocab=size, eos_token=eos or None)
-        except ValueError as problem:  # it knows the bytes of tokens from two kinds of decoders only
-            kind = (described["decoder"] or {}).get("type", "no")
-            raise ModelUnsupported(
-                f"this model's tokenizer (with {kind} decoder) can't be held to tags, 'schema' or 'choices': "
-                f"{first_line(str(problem))}"
-            ) from None
-
-
-def _spelling_only(normalizer: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What of a normalizer says how tokens spell a text, as for blanks.
-
-    The rest makes another text of it: a choice that isn't in the composed form would be forced in tokens that the
-    grammar, which has the choice as it was given, then forbids.
-    """
-    steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
-    kept = [step for step in steps if step["type"] in _SPELLING]
-    return {"type": "Sequence", "normalizers": kept} if kept else None
 
 
 def _one_of(field: str, choices: Sequence[str]) -> str:

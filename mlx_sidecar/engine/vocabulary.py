@@ -12,12 +12,15 @@ _MOST_TOKENS = 16 * 1024 * 1024
 """No vocabulary has a million yet; a number in a file must not become gigabytes."""
 
 
-def _byte_level_alphabet() -> dict[str, int]:
-    """The 256 characters that stand for bytes in byte-level BPE (GPT-2, encoder.py, bytes_to_unicode)."""
+def _byte_level_alphabet() -> dict[int, int | str]:
+    """The 256 characters that stand for bytes in byte-level BPE (GPT-2, encoder.py, bytes_to_unicode).
+
+    Other characters of Latin-1 stand for nothing, and become one that isn't in it: else they would pass for bytes.
+    """
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    alphabet = {chr(byte): byte for byte in printable}
-    others = (byte for byte in range(256) if byte not in printable)
-    return alphabet | {chr(256 + number): byte for number, byte in enumerate(others)}
+    others = [byte for byte in range(256) if byte not in printable]
+    nothing: dict[int, int | str] = {byte: "\uffff" for byte in others if byte >= 0x80}
+    return nothing | {byte: byte for byte in printable} | {256 + n: byte for n, byte in enumerate(others)}
 
 
 class Vocabulary:
@@ -32,6 +35,8 @@ class Vocabulary:
         self._sentencepiece = "ByteFallback" in steps or "Metaspace" in steps
         self.trims_first_blank = self._byte_level or "Strip" in steps or "Metaspace" in steps
         self.joins_blanks = self._byte_level
+        self.has_bytes = self._byte_level or self._sentencepiece
+        """Whether the bytes of a token are known; else they are what it says alone, which may differ within a text."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -60,11 +65,15 @@ class Vocabulary:
             table[token] = self._raw(text, token, alphabet)
         return table
 
-    def _raw(self, text: str, token: int, alphabet: dict[str, int]) -> bytes:
+    def _raw(self, text: str, token: int, alphabet: dict[int, int | str]) -> bytes:
         if token in self._tokenizer.added:
             return text.replace("\u2581", " ").encode() if self._sentencepiece else text.encode()
         if self._byte_level:
-            return b"".join(bytes([alphabet[c]]) if c in alphabet else c.encode() for c in text)
+            try:
+                return text.translate(alphabet).encode("latin-1")
+            except UnicodeEncodeError:
+                bytes_of = ((alphabet.get(ord(sign)), sign) for sign in text)
+                return b"".join(bytes([byte]) if isinstance(byte, int) else sign.encode() for byte, sign in bytes_of)
         if self._sentencepiece:
             if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
                 return bytes([int(text[3:5], 16)])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+from typing import Any
+
 import pytest
 from llguidance import LLTokenizer
 
-from mlx_sidecar.engine.constraint import Constraints
+from mlx_sidecar.engine import constraint
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import Job, JobEnded, JobResult, JsonSchema, Turn
 from mlx_sidecar.engine.plan import plan
@@ -77,30 +81,28 @@ def test_an_unloaded_model_computes_nothing_ahead(shelf: Shelf) -> None:
     assert not engine.may_work_ahead
 
 
-def test_what_grammars_need_of_a_vocabulary_is_made_while_nobody_waits(
+def test_what_grammars_need_of_a_vocabulary_is_made_before_anybody_is_answered(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the beginnings; the first schema then finds it."""
-    engine = loaded(shelf, "llama")
-    made: list[str] = []
-    sound = Constraints._make_ll_tokenizer
+    """A piece at a time; the first schema, and whoever is answered beside it, then wait for none of it."""
+    made = Counter[str]()
 
-    def make(constraints: Constraints) -> LLTokenizer:
-        made.append("tokens")
-        return sound(constraints)
+    def counted(name: str, *given: Any) -> LLTokenizer:
+        made[name] += 1
+        return sound[name](*given)
 
-    monkeypatch.setattr(Constraints, "_make_ll_tokenizer", make)
-    engine.compute_ahead([list(range(3, 100))])
+    sound = {name: getattr(constraint, name) for name in ("table_of", "indexed")}
+    for name in sound:
+        monkeypatch.setattr(constraint, name, partial(counted, name))
+    engine = Engine(max_rows=4, prefix_cache_bytes=0)
+    steps = [set(made) for _ in engine.load(plan(shelf.family("llama"), "llama", None, None))]
+    assert {"table_of"} in steps
     engine.prepare_constraints()
-    steps = 0
     while engine.may_work_ahead:
-        assert made == [] or steps > 2
         engine.work_ahead()
-        steps += 1
-    assert made == ["tokens"]
     prompt = engine.model.render([Turn("user", "x")])
     assert answered(engine, Job(prompt, max_tokens=9, constraint=JsonSchema({"const": 1}))).text == "1"
-    assert made == ["tokens"]
+    assert made == {"table_of": 1, "indexed": 1}
 
 
 @pytest.mark.parametrize("problem", [ValueError, type("PanicException", (BaseException,), {})])
@@ -108,12 +110,12 @@ def test_what_goes_wrong_ahead_is_nobodys_failure(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, problem: type[BaseException]
 ) -> None:
     """Text is answered; the first schema will hear of it."""
-    engine = loaded(shelf, "llama")
 
-    def fail(_: Constraints) -> LLTokenizer:
+    def fail(*_: object) -> LLTokenizer:
         raise problem
 
-    monkeypatch.setattr(Constraints, "_make_ll_tokenizer", fail)
+    monkeypatch.setattr(constraint, "table_of", fail)
+    engine = loaded(shelf, "llama")
     engine.prepare_constraints()
     while engine.may_work_ahead:
         engine.work_ahead()
