@@ -1,7 +1,7 @@
 """Where in a document a tag, or a sentence of its summary, comes from: quotes to the letter, with their places.
 
-A sentence that has a tag's words is evidence by that. For a tag whose words stand
-nowhere the model is asked: a sentence speaks for it that makes the tag likelier,
+A sentence that has all words of a tag is evidence by that. For a tag whose words no
+sentence has the model is asked: a sentence speaks for it that makes the tag likelier,
 shown alone, than no document at all does. All of a document is read for that, of a
 long one passages before sentences. Sentences of a summary are compared by
 their words, names and numbers before all.
@@ -120,17 +120,21 @@ def tag_evidence(
     spans = spans_of(document)
     words = yield from _each(spans, lambda text: frozenset(map(light_stem, content_words(text))))
     rarity = _rarity(words)
-    found = list[list[Span]]()
+    found, is_named = list[list[Span]](), list[bool]()
     for tag in tags:
-        found.append(_with_words(tag, spans, words, rarity))
+        named, has_all_words = _with_words(tag, spans, words, rarity)
+        found.append(named)
+        is_named.append(has_all_words)
         yield Pause()
     quoter = Quoter(document)
-    elsewhere = [n for n, named in enumerate(found) if not named][:_MOST_ELSEWHERE]
+    elsewhere = [n for n, is_there in enumerate(is_named) if not is_there][:_MOST_ELSEWHERE]
     if not elsewhere or not spans:
         return [quoter.quotes(each) for each in found], []
     asked, lifts, results = yield from _sentence_lifts(document.text, spans, scorer.of(elsewhere))
     for place, n in enumerate(elsewhere):
-        found[n] = _likeliest(asked, [of_span[place] for of_span in lifts])
+        likely = _likeliest(asked, [of_span[place] for of_span in lifts])
+        chosen = list(dict.fromkeys([*found[n], *likely]))[:MAX_QUOTES]
+        found[n] = sorted(chosen, key=lambda span: span.start)
     return [quoter.quotes(each) for each in found], results
 
 
@@ -151,8 +155,11 @@ def _rarity(words: Sequence[Iterable[str]]) -> dict[str, float]:
 
 def _with_words(
     tag: str, spans: Sequence[Span], words: Sequence[frozenset[str]], rarity: Mapping[str, float]
-) -> list[Span]:
-    """The pieces that have all words of a tag, in its order before others; else those with most of what they weigh."""
+) -> tuple[list[Span], bool]:
+    """The pieces that have all words of a tag, in its order before others; else those with most of what they weigh.
+
+    And whether they have all.
+    """
     wanted, usual = set(map(light_stem, content_words(tag))), max(rarity.values(), default=1.0)
     weights = {stem: rarity.get(stem, usual) for stem in wanted}
     total = sum(weights.values()) or 1.0
@@ -163,8 +170,8 @@ def _with_words(
             shares[n] = 2.0 if folded in unicodedata.normalize("NFC", span.text).casefold() else 1.0
     best = max(shares, default=0.0)
     if best <= _LEAST_SHARE_OF_TAG:
-        return []
-    return [span for span, share in zip(spans, shares, strict=True) if share == best][:MAX_QUOTES]
+        return [], False
+    return [span for span, share in zip(spans, shares, strict=True) if share == best][:MAX_QUOTES], best >= 1
 
 
 def _sentence_lifts(
@@ -206,11 +213,10 @@ def _opened(lifts: Sequence[Sequence[float]]) -> list[int]:
 
 
 def _likeliest(spans: Sequence[Span], lifts: Sequence[float]) -> list[Span]:
-    """The pieces that make a tag likely; none where none does."""
-    best = max(lifts)
-    least = max(_LEAST_LIFT_NATS, best - _WITHIN_NATS)
-    ranked = sorted((n for n, lift in enumerate(lifts) if lift >= least), key=lambda n: -lifts[n])[:MAX_QUOTES]
-    return [spans[n] for n in sorted(ranked)]
+    """The pieces that make a tag likely, the best first; none where none does."""
+    least = max(_LEAST_LIFT_NATS, max(lifts) - _WITHIN_NATS)
+    ranked = sorted((n for n, lift in enumerate(lifts) if lift >= least), key=lambda n: -lifts[n])
+    return [spans[n] for n in ranked[:MAX_QUOTES]]
 
 
 def summary_evidence(document: Condensed, summary: str) -> Generator[Wish, Any, list[SentenceEvidence]]:

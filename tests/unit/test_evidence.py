@@ -56,6 +56,11 @@ def tagged(answer: str, *scored: list[float]) -> Tags:
     return response
 
 
+def scoring(scores: tuple[float, ...]) -> JobResult:
+    """The result of a job whose texts, of one token each, score so."""
+    return JobResult("", "length", 10, 4, 1, 1.0, 1.5, 2.0, scores=scores, first_scores=scores)
+
+
 def test_a_document_in_pieces() -> None:
     """Sentences and lines, without the blanks around them."""
     assert [span.text for span in spans_of(Condensed(DOCUMENT))] == [
@@ -106,7 +111,7 @@ def test_a_tag_in_other_words() -> None:
         ("pruning", "Roses were pruned in May. It rains.", ["Roses were pruned in May."]),
         ("rent increase", "An increase in rent. A rent increase. Rent.", ["A rent increase."]),
         ("C++", "C is old. C++ is young.", ["C++ is young."]),
-        ("旅館休業", "旅館「松の湯」が休業となった。晴れた。", ["旅館「松の湯」が休業となった。"]),
+        ("旅館休業", "旅館休業となった。旅館だ。", ["旅館休業となった。"]),
         ("cafe\u0301", "Das Café ist zu. Das Haus nicht.", ["Das Café ist zu."]),
     ],
 )
@@ -118,6 +123,20 @@ def test_words_speak_for_a_tag_and_parts_of_words_do_not(tag: str, text: str, qu
     assert (check(found[0], text), results) == (quotes, [])
 
 
+def test_a_sentence_with_most_of_a_tags_words_leaves_room_for_a_better_one() -> None:
+    """It may be about something else; the model is asked as well."""
+    model = WordModel(4000)
+    text = f"We allow tame pets here. No {NEEDLE} comes in. It rains."
+    scorer = Scorer(model, tags_question(model, WANTED, "x"), ["ban of tame pets"])
+
+    def answered(jobs: Sequence[Job]) -> list[JobResult]:
+        return [scoring((-2.0 if _has(job, NEEDLE) else -9.0,)) for job in jobs]
+
+    ((found,), results) = answering(tag_evidence(Condensed(text), ["ban of tame pets"], scorer), answered)
+    assert check(found, text) == ["We allow tame pets here.", f"No {NEEDLE} comes in."]
+    assert len(results) == 3
+
+
 def test_every_sentence_of_a_long_document_has_a_chance() -> None:
     """Of 2,000 the model finds one in the middle, and reads little more than all of them once."""
     text = " ".join(f"Sentence {NEEDLE if n == 1234 else 'hay'} {n}." for n in range(2000))
@@ -127,10 +146,7 @@ def test_every_sentence_of_a_long_document_has_a_chance() -> None:
 
     def answered(jobs: Sequence[Job]) -> list[JobResult]:
         asked.extend(jobs)
-        scores = [-2.0 if _has(job, NEEDLE) else -9.0 for job in jobs]
-        return [
-            JobResult("", "length", 1, 0, 1, 1.0, 1.5, 2.0, scores=(score,), first_scores=(score,)) for score in scores
-        ]
+        return [scoring((-2.0 if _has(job, NEEDLE) else -9.0,)) for job in jobs]
 
     ((found,), _) = answering(tag_evidence(Condensed(text), ["sewing"], scorer), answered)
     assert check(found, text) == [f"Sentence {NEEDLE} 1234."]
@@ -188,13 +204,9 @@ def test_the_model_looks_for_a_bounded_number_of_labels() -> None:
     scorer = Scorer(model, tags_question(model, WANTED, "x"), labels)
 
     def answered(jobs: Sequence[Job]) -> list[JobResult]:
-        found = list[JobResult]()
-        for job in jobs:
-            assert job.continuations is not None
-            asked.update(job.continuations.texts)
-            numbers = (-1.0,) * len(job.continuations.texts)
-            found.append(JobResult("", "length", 1, 0, 1, 1.0, 1.5, 2.0, scores=numbers, first_scores=numbers))
-        return found
+        texts = [job.continuations.texts for job in jobs if job.continuations is not None]
+        asked.update(text for of_job in texts for text in of_job)
+        return [scoring((-1.0,) * len(of_job)) for of_job in texts]
 
     found, _ = answering(tag_evidence(Condensed("It rains. It snows."), labels, scorer), answered)
     assert (found, asked) == ([[]] * 200, set(labels[:50]))
