@@ -52,7 +52,7 @@ _SMALL: dict[Kind, Calibration] = {
     "labels": Calibration(middle=2.36, slope=0.394),
 }
 """Fitted with SmolLM2-135M-Instruct, but for labels, which are said not to be calibrated: a slope fitted to 40 of
-Debian's packages has a calibration error of 0.22 on those that it wasn't fitted to, and this one of 0.12 (2026-11-29)."""
+Debian's packages has a calibration error of 0.22 on those that it wasn't fitted to, this one of 0.12 (2026-11-29)."""
 
 _LARGE: dict[Kind, Calibration] = {
     # 120 tags of texts in five languages; 20 packages.
