@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from mlx_sidecar.engine.compilation import Compilation, Compiler
 from mlx_sidecar.engine.grammar_tokens import indexed, table_of
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
-from mlx_sidecar.engine.json_schema.grammar import checked_grammars, first_line, json_grammar, spelled
+from mlx_sidecar.engine.json_schema.grammar import (
+    checked_grammars,
+    first_line,
+    json_grammar,
+    placed_problem,
+    spelled,
+)
 from mlx_sidecar.engine.json_schema.keys import JsonKeys, QuoteTokens
 from mlx_sidecar.engine.json_schema.limits import refuse_too_long
 from mlx_sidecar.engine.json_schema.regex import escaped
@@ -422,7 +428,10 @@ class Constraints:
 
     def _compile_schema(self, schema: dict[str, Any], text: str, is_checked: bool) -> LLMatcher:
         if not is_checked:
-            return self._compile("schema", json_grammar(schema, text))
+            try:
+                return self._compile("schema", json_grammar(schema, text))
+            except InvalidParams as problem:
+                raise placed_problem(schema, problem) from None
         refused: InvalidParams | None = None
         for grammar in checked_grammars(schema, text):
             try:

@@ -18,6 +18,7 @@ ALONE = (
 )
 """Keywords with one schema."""
 
+TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 COUNTS = (
     *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
@@ -42,6 +43,7 @@ FORMATS = frozenset(
 """The formats that answers are held to. Any other is an annotation."""
 
 _CONSTRAINTS = KEYWORDS - ANNOTATIONS - {"$comment", "$id", "id", "$schema", "$defs", "definitions"}
+_WRAPPERS = ("schema", "json_schema", "function", "parameters", "input_schema", "inputSchema", "response_format")
 _MOST_LOOKED_AT = 20_000
 """Schemas in one: each takes some microseconds, and other requests wait."""
 
@@ -94,11 +96,6 @@ def into(pointer: str, step: str | int) -> str:
 
 def schema_warnings(schema: dict[str, Any]) -> Iterator[str]:
     """What of a schema has no effect, though it looks as if it had."""
-    if inner := _wrapped(schema):
-        yield (
-            f"field 'schema' holds a wrapper that restricts nothing: send what stands in 'schema.{inner}' as 'schema'"
-        )
-        return
     for pointer, each in all_schemas(schema, _MOST_LOOKED_AT):
         for key, value in each.items():
             at = into(pointer, key)[:200]
@@ -111,16 +108,24 @@ def schema_warnings(schema: dict[str, Any]) -> Iterator[str]:
                 yield f"format '{value[:64]}' at '{at}' of the schema is unknown: the answer isn't held to it"
 
 
-def _wrapped(schema: dict[str, Any]) -> str | None:
-    """Where the schema stands that somebody put into an object of another interface, such as {name, strict, schema}."""
-    if schema.keys() & _CONSTRAINTS:
-        return None
-    for name in ("schema", "json_schema", "parameters", "input_schema"):
-        value = schema.get(name)
-        if isinstance(value, dict):
-            inner = _wrapped(value)
-            return f"{name}.{inner}" if inner else name
-    return None
+def wrapped(schema: dict[str, Any]) -> list[str]:
+    """The way to the schema in an object of another interface, such as {name, strict, schema}; none if it is none."""
+    steps: list[str] = []
+    inner: Any = schema
+    while not _restricts(inner):
+        name = next((each for each in _WRAPPERS if isinstance(inner.get(each), dict)), None)
+        if name is None:
+            break
+        steps.append(name)
+        inner = inner[name]
+    return steps
+
+
+def _restricts(schema: dict[str, Any]) -> bool:
+    kind = schema.get("type")
+    return bool(schema.keys() & (_CONSTRAINTS - {"type"})) or not (
+        kind is None or (isinstance(kind, str) and kind not in TYPES)
+    )
 
 
 def _nearest(key: str) -> str | None:

@@ -99,6 +99,80 @@ def test_violations_name_the_place_and_are_few() -> None:
     assert len(found) == 20
 
 
+MESSAGES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a number": ({"multipleOf": 0.1}, "0.250", '"" (the whole answer): 0.250 is no multiple of 0.1'),
+    "its spelling": ({"maximum": 5}, "1e3", '"" (the whole answer): 1e3 is more than 5'),
+    "in a list": ({"items": {"minimum": 0.5}}, "[0.25]", "/0: 0.25 is less than 0.5"),
+    "twice": ({"uniqueItems": True}, "[0.5, true, 0.5]", '"" (the whole answer): [0.5, true, 0.5] has an item twice'),
+    "names": ({"required": ["a", "b"]}, '{"a": null}', '"" (the whole answer): lacks "b"'),
+    "beside": ({"dependentRequired": {"a": ["b"]}}, '{"a": 1}', '"" (the whole answer): "a" needs ["b"] beside it'),
+    "nothing": ({"properties": {"a": False}}, '{"a": 1.0}', "/a: 1.0 isn't allowed here"),
+    "values": ({"properties": {"a": {"enum": [1.5, None]}}}, '{"a": false}', "/a: false is none of [1.5, null]"),
+    "a type": ({"items": {"type": ["null", "string"]}}, "[1e2]", "/0: 1e2 isn't of type null or string"),
+    "a number without measure": ({"multipleOf": 7}, "1e999999", '"" (the whole answer): 1e999999 is no multiple of 7'),
+    "a number of thousands of digits": (
+        {"maximum": 7},
+        "8" * 5000,
+        f'"" (the whole answer): {"8" * 80}… is more than 7',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES.values(), ids=MESSAGES)
+def test_what_is_broken_is_told_as_json(case: tuple[dict[str, Any], str, str]) -> None:
+    """With numbers as they were written, and where."""
+    schema, text, message = case
+    assert violations(schema, text) == [message]
+
+
+DRAFTS: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "a tuple": ({"type": "array", "items": [INT, TEXT], "additionalItems": False}, ['[1, "x"]'], ["[1, 2]", '["x"]']),
+    "a tuple and more": ({"type": "array", "items": [INT], "additionalItems": TEXT}, ['[1, "x"]'], ["[1, 2]"]),
+    "an exclusive minimum": ({**INT, "minimum": 5, "exclusiveMinimum": True}, ["6"], ["5"]),
+    "an inclusive maximum": ({**INT, "maximum": 5, "exclusiveMaximum": False}, ["5"], ["6"]),
+    "a path into a tuple": (
+        {"type": "array", "items": [INT, {"$ref": "#/items/0"}], "minItems": 2, "additionalItems": False},
+        ["[1, 2]"],
+        ['[1, "x"]'],
+    ),
+    "an id as an anchor": ({"$ref": "#a", "definitions": {"x": {"id": "#a", **INT}}}, ["1"], ['"x"']),
+    "a path in a schema with an id": (
+        {
+            **{"$ref": "#/$defs/a", "$defs": {"b": TEXT}},
+            "$defs": {"b": TEXT, "a": {"$id": "https://e.com/a", "$ref": "#/$defs/b", "$defs": {"b": INT}}},
+        },
+        ["1"],
+        ['"x"'],
+    ),
+    "a dynamic reference to one anchor": (
+        {"$dynamicRef": "#a", "$defs": {"a": {"$dynamicAnchor": "a", **INT}}},
+        ["1"],
+        ['"x"'],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "draft", ["http://json-schema.org/draft-04/schema#", "https://json-schema.org/draft/2020-12/schema"]
+)
+@pytest.mark.parametrize("case", DRAFTS.values(), ids=DRAFTS)
+def test_a_form_means_the_same_in_both_modes_whatever_the_draft(
+    grammars: Grammars, case: tuple[dict[str, Any], list[str], list[str]], draft: str
+) -> None:
+    """That of its own draft: the forms differ."""
+    schema, fine, broken = case
+    for each in (schema, {"$schema": draft, **schema}):
+        assert [text for text in fine if not grammars.takes(each, text) or violations(each, text)] == []
+        assert [text for text in broken if grammars.takes(each, text) or not violations(each, text)] == []
+
+
+def test_dependencies_are_checked_without_a_draft() -> None:
+    """Both of their forms."""
+    schema = {"dependencies": {"a": ["b"], "c": {"required": ["d"]}}}
+    assert len(violations(schema, '{"a": 1, "c": 2}')) == 2
+    assert violations(schema, '{"a": 1, "b": 1, "c": 2, "d": 3}') == []
+
+
 def test_numbers_are_checked_to_their_last_digit() -> None:
     """A double would hide the difference."""
     assert violations({"const": 2**60}, f"{2**60 + 1}") != []

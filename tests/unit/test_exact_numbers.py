@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mlx_sidecar.engine.json_schema.exact import dumped
 from mlx_sidecar.engine.json_schema.grammar import json_grammar, spelled
 from mlx_sidecar.engine.json_schema.numbers import Range, is_kept, is_kept_multiple
+from mlx_sidecar.engine.json_schema.steps import common_step, endings
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.codec import Accepted, Address, Refused, decode, encode_response
 from mlx_sidecar.protocol.requests import Generate
@@ -100,6 +101,53 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
         [f'{{"b": {2**63}}}', '{"b": 1, "a": "x"}'],
     ),
     "a whole value": ({"const": {"id": ID, "t": ["x", 1.5]}}, [f'{{"id": {ID}, "t": ["x", 1.5]}}'], ['{"id": 1}']),
+    "a fraction of one number": (
+        {"type": "number", "multipleOf": 0.1, "minimum": 0.3, "maximum": 0.3},
+        ["0.3"],
+        ["0.2", "0.4"],
+    ),
+    "a fraction of few": ({"type": "number", "multipleOf": 0.1, "minimum": 0.25, "maximum": 0.35}, ["0.3"], ["0.2"]),
+    "a fraction of many": (
+        {"type": "number", "multipleOf": 0.01, "minimum": 0, "exclusiveMaximum": 100.5},
+        ["0", "0.07", "12.30", "100.49"],
+        ["0.001", "100.5", "-1"],
+    ),
+    "a fraction and a value": ({"const": 0.3, "multipleOf": 0.1}, ["0.3"], ["0.4"]),
+    "a fraction and values": (
+        {"allOf": [{"enum": [0.3, 0.7, 0.75]}, {"multipleOf": 0.1}]},
+        ["0.3", "0.7"],
+        ["0.75"],
+    ),
+    "quarters": ({"type": "number", "multipleOf": 0.25}, ["0.25", "-1234.750", "3"], ["0.3", "0.26"]),
+    "digits on both sides": ({"type": "number", "multipleOf": 1.25}, ["1.25", "10", "-2.5", "0"], ["1.5", "0.25", "1"]),
+    "a third of a digit": (
+        {"type": "number", "multipleOf": 0.03, "minimum": 0, "maximum": 9},
+        ["0.03", "9"],
+        ["0.02", "9.03"],
+    ),
+    "millions": (
+        {**INT, "minimum": 1, "maximum": 10**9, "multipleOf": 10**6},
+        ["5000000", "1000000000"],
+        ["0", "1000001", "1001000000"],
+    ),
+    "millions without an end": (
+        {**INT, "minimum": 1, "multipleOf": 10**6},
+        ["5000000", "12345000000"],
+        ["0", "12345600000"],
+    ),
+    "three millions": ({**INT, "minimum": 1, "maximum": 10**9, "multipleOf": 3 * 10**6}, ["6000000"], ["0", "1000000"]),
+    "a large prime, few times": (
+        {**INT, "minimum": 1, "maximum": 10**6, "multipleOf": 20_011},
+        ["40022"],
+        ["40023", "0"],
+    ),
+    "halves of whole numbers": ({**INT, "multipleOf": 0.5}, ["3", "-2"], ["0.5"]),
+    "fractions beside patterns": (
+        {"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.01, "minimum": 0}}}
+        | {"patternProperties": {"^x": INT}, "required": ["a"]},
+        ['{"a": 0.5}', '{"a": 1.25, "x": 1}'],
+        ['{"a": -0.5}', '{"a": 0.005}'],
+    ),
     "what else holds of it": ({"enum": [ID, 5], "maximum": 10}, ["5"], [f"{ID}"]),
 }
 
@@ -114,6 +162,11 @@ def test_numbers_are_written_as_they_are(grammars: Grammars, case: tuple[dict[st
 
 UNWRITABLE = {
     "a multiple that isn't counted in": ({"items": {"type": "number", "multipleOf": 0.07}}, "/items/multipleOf"),
+    "a large prime, many times": ({**INT, "minimum": 1, "multipleOf": 20_011}, "/multipleOf"),
+    "a fraction beside patterns, with limits": (
+        {"patternProperties": {"^x": {"type": "number", "multipleOf": 0.1, "minimum": 0.3}}},
+        "/patternProperties/^x/multipleOf",
+    ),
     "a multiple past 2^63": ({**INT, "minimum": 2**63, "multipleOf": 7}, "/minimum"),
     "where names are counted": (
         {"properties": {"a": {"const": ID}}, "type": "object", "minProperties": 1},
@@ -133,6 +186,32 @@ def test_what_cannot_be_written_is_refused_by_name(case: tuple[dict[str, Any], s
     with pytest.raises(InvalidParams, match="this number can't be held to exactly") as refused:
         json_grammar(schema, spelled(schema))
     assert refused.value.data["pointer"] == pointer
+
+
+STEPS = [
+    ("0.1", 3),
+    ("0.25", 3),
+    ("0.05", 3),
+    ("1.25", 3),
+    ("0.8", 2),
+    ("0.0625", 5),
+    ("20", 1),
+    ("400", 0),
+    ("5000", 0),
+]
+
+
+@given(st.sampled_from(STEPS), st.integers(-60_000, 60_000), st.booleans())
+def test_the_last_digits_of_multiples_tell_them(step: tuple[str, int], units: int, whole: bool) -> None:
+    """In whatever place the point is."""
+    spelled, places = step
+    value = Decimal(units).scaleb(-places)
+    number = common_step([Decimal(spelled)], whole=whole)
+    shape = endings(number, whole=whole)
+    assert shape is not None
+    if not whole or value == value.to_integral_value():
+        text = f"{value.to_integral_value() if whole else value:f}"
+        assert bool(re.fullmatch(shape, text)) == (value % number == 0), text
 
 
 DIGITS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,4})?\Z")

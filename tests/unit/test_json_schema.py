@@ -15,7 +15,7 @@ from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.codec import Accepted, decode
 from tests.support.grammars import Grammars
 
-TEXT = {"type": "string"}
+TEXT, OBJECT = {"type": "string"}, {"type": "object"}
 TAKEN: dict[str, dict[str, Any]] = {
     "unique items that needn't be": {"type": "array", "items": TEXT, "uniqueItems": False},
     "counts as decimals": {"type": "string", "minLength": 1.0, "maxLength": 2.0},
@@ -112,12 +112,59 @@ def test_a_refusal_names_the_place_and_the_reason(case: tuple[dict[str, Any], st
     assert "coerce_one_of" not in refused.value.message
 
 
-WARNED: dict[str, tuple[dict[str, Any], str]] = {
-    "a wrapper": ({"name": "x", "strict": True, "schema": {"type": "boolean"}}, "send what stands in 'schema.schema'"),
-    "a wrapper in a wrapper": (
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "boolean"}}},
-        "unknown keyword '/json_schema'",
+PLACED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a property": (
+        {**OBJECT, "properties": {"a": {"const": 5, **TEXT}}, "required": ["a"]},
+        "/properties/a",
+        "no value obeys",
     ),
+    "parts": (
+        {"type": "array", "minItems": 1, "items": {"allOf": [TEXT, {"minLength": 3}, {"maxLength": 1}]}},
+        "/items",
+        "no value obeys",
+    ),
+    "not the one that may be left out": (
+        {
+            **OBJECT,
+            "required": ["b"],
+            "properties": {"a": {"enum": [1], **TEXT}, "b": {"minLength": 2, "maxLength": 1, **TEXT}},
+        },
+        "/properties/b",
+        "no value obeys",
+    ),
+    "the whole": ({"minLength": 2, "maxLength": 1, **TEXT}, "", "no value obeys"),
+    "a fraction that isn't there": (
+        {
+            **OBJECT,
+            "required": ["a"],
+            "properties": {"a": {"type": "number", "multipleOf": 0.1, "minimum": 0.31, "maximum": 0.39}},
+        },
+        "/properties/a",
+        "no value obeys",
+    ),
+    "behind a reference": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"allOf": [{"multipleOf": 4999}, {"multipleOf": 4993}]}}}},
+        "/$defs/a/items",
+        "too complex",
+    ),
+    "patterns": ({"items": {"allOf": [{"pattern": f"a.*{n}.*b"} for n in range(30)]}}, "/items", "too complex"),
+    "names": ({"items": {"properties": {f"p{n}": {} for n in range(5000)}}}, "/items/properties", "too complex"),
+    "a word's end": ({"items": {"pattern": r"\bfoo\b"}}, "/items/pattern", "WordUnicode"),
+}
+
+
+@pytest.mark.parametrize("case", PLACED.values(), ids=PLACED)
+def test_whatever_is_refused_has_a_place(grammars: Grammars, case: tuple[dict[str, Any], str, str]) -> None:
+    """Also where the grammar as a whole is, and what to do is said."""
+    schema, pointer, reason = case
+    with pytest.raises(InvalidParams, match=reason) as refused:
+        grammars.make(schema)
+    assert refused.value.data == {"field": "schema", "pointer": pointer}
+    assert f"at '{pointer}'" in refused.value.message
+    assert reason != "no value obeys" or "schema_mode 'check'" in refused.value.message
+
+
+WARNED: dict[str, tuple[dict[str, Any], str]] = {
     "propertys": ({"propertys": {"a": TEXT}}, "'/propertys' of the schema ignored; did you mean 'properties'?"),
     "deep in it": ({"items": {"maxLenght": 3}}, "'/items/maxLenght' of the schema ignored; did you mean 'maxLength'?"),
     "a format": ({"properties": {"a": {"format": "path"}}}, "'path' at '/properties/a/format'"),

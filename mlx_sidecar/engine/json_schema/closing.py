@@ -22,9 +22,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
-from urllib.parse import quote
 
 from mlx_sidecar.engine.json_schema.names import Named, Names, Schema
+from mlx_sidecar.engine.json_schema.references import fragment
 from mlx_sidecar.protocol.schema_keywords import into
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
@@ -34,8 +34,6 @@ _IN_LISTS = ("prefixItems", "items")
 _ALONE = ("items", "additionalItems", "additionalProperties")
 _OF_PLACES = ("$schema", "$id", "$anchor", "$defs", "definitions")
 """What belongs to a place and not to its copy."""
-
-_IN_FRAGMENTS = "/$!&'()*+,;=:@~"
 
 Transform = Callable[[Schema, str | None], Schema]
 
@@ -159,13 +157,13 @@ class _Closing:
 
     def _value(self, schema: Schema, at: str | None) -> Schema:
         is_small = not isinstance(schema, dict) or not any(isinstance(each, (dict, list)) for each in schema.values())
-        return self._closed(schema) if at is None or is_small else {"$ref": f"#{quote(at, _IN_FRAGMENTS)}"}
+        return self._closed(schema) if at is None or is_small else {"$ref": fragment(at)}
 
     def _to_closed(self, reference: Any) -> str:
         """A reference to a place that is closed where it stands, or to a copy."""
         path, schema = self._names.resolve(reference)
         if _kind(path) == "value":
-            return f"#{quote(path, _IN_FRAGMENTS)}"
+            return fragment(path)
         return self._copy(path, None, lambda: self._closed(_without_place(schema)))
 
     def _to_opened(self, reference: Any, around: _Around | None) -> str:

@@ -17,8 +17,12 @@ from typing import Any
 
 from mlx_sidecar.engine.json_schema.names import Names, Schema
 from mlx_sidecar.engine.json_schema.numbers import Range, is_kept, is_kept_multiple, is_number
+from mlx_sidecar.engine.json_schema.references import moved
 from mlx_sidecar.engine.json_schema.refusal import refusal
 from mlx_sidecar.engine.json_schema.regex import escaped, matches
+from mlx_sidecar.engine.json_schema.steps import common_step, endings, is_counted, some_multiples
+from mlx_sidecar.engine.json_schema.steps import spelled as number_text
+from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.schema_keywords import LIMITS, into, subschemas
 
 _NUMBERS = (*LIMITS, "multipleOf")
@@ -44,7 +48,8 @@ def exact_grammar(schema: dict[str, Any], options: dict[str, Any], pointer: str)
         return _Writer(schema, options).grammar()
     except _CantWrite as reason:
         raise refusal(
-            pointer, f"this number can't be held to exactly {reason}; take another one, or a string"
+            pointer,
+            f"this number can't be held to exactly {reason}: take another one, a string, or send schema_mode 'check'",
         ) from None
 
 
@@ -77,7 +82,7 @@ class _Writer:
     def grammar(self) -> str:
         start = self._value([self._root])
         if start is None:
-            raise _CantWrite("with what holds beside it")
+            raise InvalidParams("field 'schema': unsatisfiable, counted exactly", {"field": "schema"})
         return "\n".join([f"start: {start}", *(f"{name}: {body}" for name, body in self._rules.items())])
 
     def _value(self, schemas: Iterable[Schema]) -> str | None:
@@ -162,8 +167,8 @@ class _Writer:
         part = {**schema, **({"allOf": parts} if parts else {})}
         document: dict[str, Any] = {"x-guidance": self._options, **part}
         if '"$ref"' in dumped(part):
-            root = _moved(self._root)
-            document = {"x-guidance": self._options, "whole": root, "part": _moved(part), "$ref": "#/part"}
+            root = moved(self._root, "/whole")
+            document = {"x-guidance": self._options, "whole": root, "part": moved(part, "/whole"), "$ref": "#/part"}
         return self._rule(f"%json {dumped(document)}")
 
     def _rule(self, body: str) -> str:
@@ -175,8 +180,7 @@ class _Writer:
         found, multiples = Range(), [each["multipleOf"] for each in parts if "multipleOf" in each]
         for each in parts:
             found.narrow(each)
-        unkept = any(unkept_keyword(each) in _NUMBERS for each in parts)
-        if not unkept:
+        if not any(unkept_keyword(each) in _NUMBERS for each in parts):
             return self._json(
                 {"type": "integer" if found.whole else "number"}, [_only(each, _NUMBERS) for each in parts]
             )
@@ -185,10 +189,23 @@ class _Writer:
         expression = found.expression()
         return None if expression is None else f"/{expression}/"
 
-    def _multiple(self, found: Range, multiples: list[Any]) -> str:
+    def _multiple(self, found: Range, multiples: list[Any]) -> str | None:
+        step = common_step(multiples, whole=found.whole)
+        some = some_multiples(found, step)
+        if some is not None:
+            return f"/{'|'.join(number_text(each, whole=found.whole) for each in some)}/" if some else None
+        shape, expression = endings(step, whole=found.whole), found.expression()
+        if shape is not None and expression is not None:
+            name = f"M{len(self._rules)}"
+            self._rules[name] = f"/{expression}/ & /{shape}/"
+            return name
+        return self._counted(found, multiples)
+
+    def _counted(self, found: Range, multiples: list[Any]) -> str:
         """Left to llguidance, between limits that it keeps."""
-        if not all(map(is_kept_multiple, multiples)):
-            raise _CantWrite("by counting in it")
+        has_limits = (found.low, found.high) != (None, None)
+        if not all(map(is_kept_multiple, multiples)) or (has_limits and not all(map(is_counted, multiples))):
+            raise _CantWrite("by counting in it" if not has_limits else "by counting in it between limits")
         limits = found.tightened()
         if limits is None:
             raise _CantWrite("beside 'multipleOf'")
@@ -312,24 +329,12 @@ def _literal(text: str) -> str:
     return escaped(text).replace("/", r"\/")
 
 
-def _moved(value: Any) -> Any:
-    """With references into `whole`, where the schema stands in the document of a rule."""
-    if isinstance(value, list):
-        return [_moved(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    moved = {key: _moved(each) for key, each in value.items()}
-    if isinstance(value.get("$ref"), str):
-        moved["$ref"] = f"#/whole{value['$ref'][1:]}"
-    return moved
-
-
 def unkept_keyword(schema: dict[str, Any]) -> str | None:
-    """Which keyword of a schema has a number that llguidance doesn't keep."""
+    """Which keyword of a schema has a number that llguidance doesn't keep, or can't count in everywhere."""
     for key in LIMITS:
         if is_number(schema.get(key)) and not is_kept(schema[key]):
             return key
-    if is_number(schema.get("multipleOf")) and not is_kept_multiple(schema["multipleOf"]):
+    if is_number(schema.get("multipleOf")) and not is_counted(schema["multipleOf"]):
         return "multipleOf"
     return next((key for key in ("const", "enum") if key in schema and _has_unkept(schema[key])), None)
 

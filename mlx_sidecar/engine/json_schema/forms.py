@@ -2,7 +2,6 @@
 
 - What restricts nothing is dropped: `uniqueItems: false`, `minItems: 0`, `then` without `if`, unknown formats; of the
   parts of an `allOf`, those that another says already.
-- Counts that are written as 2.0 become integers.
 - `propertyNames` that any name obeys is dropped; one with a list of names, or a pattern, becomes `properties` or
   `patternProperties`.
 - `patternProperties` whose pattern is a list of names becomes `properties`: of them a grammar lets none come twice.
@@ -20,7 +19,7 @@ from mlx_sidecar.engine.json_schema.formats import with_our_format
 from mlx_sidecar.engine.json_schema.names import Names, Schema
 from mlx_sidecar.engine.json_schema.regex import escaped, is_regex, matches, texts_of
 from mlx_sidecar.engine.json_schema.repeats import without_repeats
-from mlx_sidecar.protocol.schema_keywords import COUNTS, mapped
+from mlx_sidecar.protocol.schema_keywords import mapped
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
 _OF_NAMES = {"type", "title", "description", "$comment", "minLength", "maxLength", "pattern", "format"}
@@ -52,7 +51,7 @@ def _simplify(schema: Schema, names: Names) -> Schema:
     if not isinstance(schema, dict):
         return schema
     simple = mapped(schema, "", lambda _, each: _simplify(each, names))
-    simple = without_repeats(with_our_format(_counted(_effective(simple))), names)
+    simple = without_repeats(with_our_format(_effective(simple)), names)
     return _listed(_evaluated(_named(simple, names), names))
 
 
@@ -75,12 +74,6 @@ def _effective(schema: dict[str, Any]) -> dict[str, Any]:
         schema = {**schema, "items": schema["unevaluatedItems"]}
         dropped.add("unevaluatedItems")
     return {key: value for key, value in schema.items() if key not in dropped} if dropped else schema
-
-
-def _counted(schema: dict[str, Any]) -> dict[str, Any]:
-    """With counts as integers, however they are written."""
-    written = {key: schema[key] for key in COUNTS if isinstance(schema.get(key), float) and schema[key].is_integer()}
-    return {**schema, **{key: int(value) for key, value in written.items()}} if written else schema
 
 
 def _named(schema: dict[str, Any], names: Names) -> dict[str, Any]:

@@ -9,19 +9,27 @@ from typing import Any
 from llguidance import LLMatcher
 
 from mlx_sidecar.engine.json_schema.closing import close
-from mlx_sidecar.engine.json_schema.exact import dumped, exact_grammar, unkept_number
+from mlx_sidecar.engine.json_schema.exact import dumped, exact_grammar, unkept_keyword, unkept_number
 from mlx_sidecar.engine.json_schema.exclusive import separate
 from mlx_sidecar.engine.json_schema.forms import simplify
 from mlx_sidecar.engine.json_schema.held import (
+    checked_problem,
     places_of,
-    refuse_options,
     refuse_unheld,
-    refuse_unsound,
+    refuse_unreadable,
+    strict_problem,
     without_unused,
 )
 from mlx_sidecar.engine.json_schema.limits import refuse_too_complex, refuse_too_large, refuse_too_long
+from mlx_sidecar.engine.json_schema.multiples import Multiples
 from mlx_sidecar.engine.json_schema.names import Names, Schema
+from mlx_sidecar.engine.json_schema.numbers import is_kept_multiple
+from mlx_sidecar.engine.json_schema.placed import placed
+from mlx_sidecar.engine.json_schema.reading import read
+from mlx_sidecar.engine.json_schema.refusal import placed_refusal, refusal
+from mlx_sidecar.engine.json_schema.regex import is_compilable
 from mlx_sidecar.engine.json_schema.relaxed import barest, plainer, relaxed
+from mlx_sidecar.engine.json_schema.steps import MOST_REMAINDERS
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.schema_keywords import KEYWORDS, LIMITS, mapped
 
@@ -52,15 +60,33 @@ def spelled(schema: dict[str, Any]) -> str:
     try:
         return dumped(schema)
     except RecursionError:
-        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
+        raise refusal("", "it is nested too deep: take fewer levels") from None
 
 
 def json_grammar(schema: dict[str, Any], text: str) -> str:
     """The grammar of a schema, of which `text` is the JSON. Raises InvalidParams where there is none."""
     refuse_too_large(schema, text)
-    refuse_options(schema)
     with _told_by_name():
-        return _grammar(schema, compilable(schema))
+        meant = read(schema)
+        return _grammar(meant, compilable(meant))
+
+
+def placed_problem(schema: dict[str, Any], problem: InvalidParams) -> InvalidParams:
+    """What `json_grammar`, or the compilation of what it made, has against a schema, with the place in it."""
+    if "pointer" in problem.data:
+        return problem
+    try:
+        return placed(read(schema), problem, _is_taken)
+    except RecursionError:
+        return placed_refusal("", problem)
+
+
+def _is_taken(schema: dict[str, Any]) -> bool:
+    try:
+        grammar = _grammar(schema, compilable(schema))
+    except (InvalidParams, ValueError):
+        return False
+    return is_compilable(grammar)
 
 
 def checked_grammars(schema: dict[str, Any], text: str) -> Iterator[Callable[[], str]]:
@@ -69,11 +95,10 @@ def checked_grammars(schema: dict[str, Any], text: str) -> Iterator[Callable[[],
     Raises InvalidParams where the schema isn't sound.
     """
     refuse_too_large(schema, text)
-    refuse_options(schema)
     with _told_by_name():
-        simple = simplify(schema)
-        refuse_unsound(places_of(simple, Names(simple)), patterns=False)
-        held = relaxed(simple)
+        meant = read(schema)
+        refuse_unreadable(places_of(meant, Names(meant)), checked_problem)
+        held = relaxed(simplify(meant))
     yield lambda: _checked_grammar(held)
     yield lambda: _checked_grammar(plainer(held))
     yield lambda: _checked_grammar(barest(held))
@@ -89,8 +114,24 @@ def _grammar(schema: dict[str, Any], closed: dict[str, Any]) -> str:
     refuse_too_large(closed, text)
     refuse_too_complex(closed)
     if pointer := unkept_number(places_of(closed, Names(closed))):
-        return _exact_grammar(schema, closed, pointer)
+        try:
+            return _exact_grammar(schema, closed, pointer)
+        except InvalidParams:
+            if not _can_be_counted(closed):
+                raise
     return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_FORM))
+
+
+def _can_be_counted(closed: dict[str, Any]) -> bool:
+    """Whether the only numbers that llguidance doesn't keep are multiples, and nothing beside them makes it err."""
+    multiples = Multiples(closed)
+    places = places_of(closed, Names(closed)).values()
+    return (
+        not any(unkept_keyword({**each, "multipleOf": 1}) for each in places)
+        and all(is_kept_multiple(each["multipleOf"]) for each in places if "multipleOf" in each)
+        and not multiples.err()
+        and multiples.most() <= MOST_REMAINDERS
+    )
 
 
 @contextmanager
@@ -98,7 +139,7 @@ def _told_by_name() -> Iterator[None]:
     try:
         yield
     except RecursionError:
-        raise InvalidParams("field 'schema' is nested too deep", {"field": "schema"}) from None
+        raise refusal("", "it is nested too deep: take fewer levels") from None
     except ValueError as problem:
         raise InvalidParams(f"field 'schema': {first_line(str(problem))}", {"field": "schema"}) from None
 
@@ -112,14 +153,14 @@ def _exact_grammar(schema: dict[str, Any], closed: dict[str, Any], pointer: str)
 
 
 def compilable(schema: dict[str, Any], *, strict: bool = True) -> dict[str, Any]:
-    """The schema in forms that llguidance takes and holds to. Raises InvalidParams where it has none.
+    """A schema as it was read, in forms that llguidance takes and holds to. Raises InvalidParams where it has none.
 
     If not strict, branches of a `oneOf` may hold together.
     """
     simple = simplify(schema)
     names = Names(simple)
     places = places_of(simple, names)
-    refuse_unsound(places)
+    refuse_unreadable(places, strict_problem)
     refuse_unheld(places)
     refuse_too_complex(simple)
     used = without_unused(simple, places)

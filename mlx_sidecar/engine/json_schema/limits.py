@@ -13,18 +13,18 @@ for one string at once, the patterns for names, the bytes. An estimate, not a cl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import log2
 from typing import Any
 
 from mlx_sidecar.engine.json_schema.depth import levels, referred
 from mlx_sidecar.engine.json_schema.multiples import Multiples
+from mlx_sidecar.engine.json_schema.refusal import refusal
+from mlx_sidecar.engine.json_schema.steps import MOST_REMAINDERS, is_counted
 from mlx_sidecar.engine.json_schema.walk import objects, values
 from mlx_sidecar.errors import InvalidParams
-
-_MOST_REMAINDERS = 100_000
-"""States for the remainders of all multiples at once. 99,991 take 0.35 s and 37 MB, ten times as many 6 s and 380."""
+from mlx_sidecar.protocol.schema_keywords import into
 
 _MOST_BITS = 20.0
 """Ways into the patterns that one string must match at once, as a power of two. Seven of `.*word.*` have 18."""
@@ -57,25 +57,36 @@ def refuse_too_large(schema: dict[str, Any], text: str) -> None:
     properties = max(map(len, objects(schema)))
     items = max((len(each) for each in values(schema) if isinstance(each, list)), default=0)
     if properties > _MOST_PROPERTIES or items > _MOST_ITEMS:
-        raise _too_complex(f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}")
+        raise _too_large(
+            _where(schema, lambda each: len(each) > (_MOST_PROPERTIES if isinstance(each, dict) else _MOST_ITEMS)),
+            f"an object has more than {_MOST_PROPERTIES:,} names, or a list more than {_MOST_ITEMS:,}",
+        )
     names = sum(len(_dicts(each.get("patternProperties"))) for each in objects(schema))
     if names > _MOST_NAME_PATTERNS:
-        raise _too_complex(f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer")
+        raise _too_large(
+            _where(schema, lambda each: isinstance(each, dict) and "patternProperties" in each),
+            f"'patternProperties' has more than {_MOST_NAME_PATTERNS} patterns in all: take fewer",
+        )
 
 
 def refuse_too_complex(schema: dict[str, Any]) -> None:
     """Raises InvalidParams where compiling this schema might take seconds, or more memory than there is."""
-    if Multiples(schema).most() > _MOST_REMAINDERS:
-        raise _too_complex(
-            f"the least common multiple of each 'multipleOf' that one number may have is over {_MOST_REMAINDERS:,}: "
-            "take fewer or smaller"
-        )
+    refuse_uncountable(Multiples(schema).most(is_counted))
     if levels(schema) > _MOST_LEVELS:
         raise _too_complex("it is nested too deep where its '$ref's are followed: take fewer or flatter definitions")
     if _Together(schema).bits() > _MOST_BITS:
         raise _too_complex(
             "too many patterns, formats and lengths hold for one string at once ('allOf', '$ref'): "
             "take fewer of them, or simpler ones"
+        )
+
+
+def refuse_uncountable(remainders: int) -> None:
+    """Raises InvalidParams where llguidance would have to count with more remainders than it can."""
+    if remainders > MOST_REMAINDERS:
+        raise _too_complex(
+            f"the least common multiple of each 'multipleOf' that one number may have is over {MOST_REMAINDERS:,}: "
+            "take fewer or smaller"
         )
 
 
@@ -89,6 +100,23 @@ def refuse_too_long(field: str, texts: Sequence[str], most_bytes_each: int = _MO
     else:
         return
     raise InvalidParams(f"field '{field}' is too complex: it {reason}", {"field": field})
+
+
+def _too_large(pointer: str, reason: str) -> InvalidParams:
+    return refusal(pointer, f"this is too complex: {reason}")
+
+
+def _where(schema: dict[str, Any], is_meant: Callable[[Any], bool]) -> str:
+    """The first place with an object or a list that is meant."""
+    waiting: list[tuple[str, Any]] = [("", schema)]
+    while waiting:
+        pointer, value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            if is_meant(value):
+                return pointer
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting.extend((into(pointer, step), each) for step, each in reversed(list(inner)))
+    return ""
 
 
 def _too_complex(reason: str) -> InvalidParams:

@@ -6,15 +6,15 @@ An `anyOf` or `oneOf` is a choice: its branches are parts only where one of them
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote
 
 from mlx_sidecar.engine.json_schema import walk
 from mlx_sidecar.engine.json_schema.refusal import refusal
-from mlx_sidecar.protocol.schema_keywords import into
+from mlx_sidecar.errors import InvalidParams
 
 Schema = Any
 """An object, or true (anything) or false (nothing)."""
@@ -66,13 +66,11 @@ class Named:
 
 
 class Names:
-    """Finds references and names in one schema; each place is looked at once."""
+    """Finds names in one schema whose references are paths (see `references`); each place is looked at once."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._known: dict[int, tuple[Schema, Named]] = {}
-        self._anchors: dict[str, str] | None = None
-        self._resources: dict[str, str] | None = None
 
     def of(self, schema: Schema) -> Named:
         """What this schema names. What leads back to itself adds nothing there."""
@@ -121,48 +119,22 @@ class Names:
                 for part in value:
                     found.add(self.of(part))
             case "$ref":
-                found.add(self.of(self.resolve(value)[1]))
+                with suppress(InvalidParams):  # whoever looks at the reference itself tells what is wrong with it
+                    found.add(self.of(self.resolve(value)[1]))
             case "anyOf" | "oneOf" if isinstance(value, list):
                 found.choices[id(value)] = value
 
     def resolve(self, reference: Any, at: str = "") -> tuple[str, Schema]:
         """Where a reference leads: the path, and what is there. `at` is where it stands."""
-        if isinstance(reference, str):
-            home, _, fragment = reference.partition("#")
-            start, path = self._resource(home), unquote(fragment)
-            if path and not path.startswith("/"):
-                path = self._anchored().get(path, "?")
-            if start is not None and path != "?":
-                found = walk.at(self._root, start + path)
-                if isinstance(found, (dict, bool)):
-                    return start + path, found
+        if isinstance(reference, str) and reference.startswith("#"):
+            path = unquote(reference[1:])
+            found = walk.at(self._root, path) if path == "" or path.startswith("/") else None
+            if isinstance(found, (dict, bool)):
+                return path, found
         raise refusal(
             at,
             f"'$ref' {str(reference)[:100]!r} leads to no schema in it; write a path like '#/$defs/name'",
         )
-
-    def _resource(self, home: str) -> str | None:
-        """The path of the schema that has this `$id`, seen from the whole."""
-        if not home:
-            return ""
-        if self._resources is None:
-            self._resources = dict(_resources(self._root))
-        base = next((url for url, path in self._resources.items() if not path), "")
-        return self._resources.get(_joined(base, home).removesuffix("#"), self._resources.get(home))
-
-    def _anchored(self) -> dict[str, str]:
-        if self._anchors is None:
-            self._anchors = {}
-            waiting: list[tuple[str, Any]] = [("", self._root)]
-            while waiting:
-                path, value = waiting.pop()
-                if isinstance(value, dict):
-                    if isinstance(value.get("$anchor"), str):
-                        self._anchors[value["$anchor"]] = path
-                    waiting.extend((into(path, key), inner) for key, inner in value.items())
-                elif isinstance(value, list):
-                    waiting.extend((into(path, number), inner) for number, inner in enumerate(value))
-        return self._anchors
 
 
 def _only_forbids(schema: dict[str, Any]) -> bool:
@@ -174,25 +146,3 @@ def _only_forbids(schema: dict[str, Any]) -> bool:
         and bool(names)
         and not any(names.values())
     )
-
-
-def _resources(root: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The `$id` of each schema that has one, as a whole URL, and its path."""
-    waiting: deque[tuple[str, str, Any]] = deque([("", "", root)])
-    while waiting:
-        base, path, value = waiting.popleft()
-        if isinstance(value, dict):
-            name = value.get("$id", value.get("id"))
-            if isinstance(name, str) and not name.startswith("#"):
-                base = _joined(base, name)
-                yield base.removesuffix("#"), path
-            waiting.extend((base, into(path, key), inner) for key, inner in value.items())
-        elif isinstance(value, list):
-            waiting.extend((base, into(path, number), inner) for number, inner in enumerate(value))
-
-
-def _joined(base: str, name: str) -> str:
-    try:
-        return urljoin(base, name)
-    except ValueError:  # no URL at all
-        return name

@@ -29,6 +29,18 @@ def exact(value: Number) -> Decimal:
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
 
 
+def is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Exactly, whatever their exponents."""
+    if value == 0:
+        return True
+    (_, digits, exponent), (_, others, other) = value.normalize().as_tuple(), step.normalize().as_tuple()
+    counted, counts = (int("".join(map(str, each))) for each in (digits, others))
+    tens = int(exponent) - int(other)
+    if tens < 0:
+        return False if -tens > len(digits) else counted % (counts * 10**-tens) == 0
+    return counted * pow(10, tens, counts) % counts == 0
+
+
 def is_kept(value: Number) -> bool:
     """Whether llguidance holds to this very number."""
     written = exact(value)

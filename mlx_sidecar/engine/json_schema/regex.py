@@ -23,6 +23,18 @@ def problem(pattern: str) -> str | None:
     return found or None
 
 
+@lru_cache(maxsize=512)
+def unreadable(pattern: str) -> str | None:
+    """Why it is no regular expression for anybody: what llguidance can't compile, `regex` may still match."""
+    import regex
+
+    try:
+        regex.compile(pattern)
+    except (regex.error, RecursionError, OverflowError) as problem:
+        return str(problem)[:200] or "it is nested too deep"
+    return None
+
+
 @lru_cache(maxsize=4096)
 def matches(pattern: str, text: str) -> bool | None:
     """Whether a text has a match in it. None where that can't be told."""
@@ -60,6 +72,14 @@ def texts_of(pattern: str, most: int = 64) -> tuple[str, ...] | None:
             ahead.consume_token(byte)
             waiting.append((ahead, raw + bytes([byte])))
     return None
+
+
+def is_compilable(grammar: str) -> bool:
+    """Whether something can be written by it, on a vocabulary of the 256 bytes."""
+    matcher = LLMatcher(_bytes(), grammar, log_level=0)
+    if not matcher.is_error():
+        matcher.compute_bitmask()
+    return not matcher.is_error()
 
 
 @lru_cache(maxsize=1)

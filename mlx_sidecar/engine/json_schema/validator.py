@@ -10,33 +10,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from decimal import Decimal, localcontext
-from functools import reduce
+from decimal import Decimal, DecimalException, localcontext
 from itertools import islice
+from time import monotonic
 from typing import Any
 
+from mlx_sidecar.engine.json_schema.draft import in_2020_12
+from mlx_sidecar.engine.json_schema.numbers import exact, is_multiple
+from mlx_sidecar.engine.json_schema.reading import read
 from mlx_sidecar.engine.json_schema.regex import is_regex, matches
-from mlx_sidecar.protocol.schema_keywords import into
+from mlx_sidecar.engine.json_schema.told import Written, place, told
 
 _MOST_VIOLATIONS = 20
 _MOST_DIGITS = 2_000
-_PATTERN_S = 1.0
-"""How long one pattern may look at one text: some take years."""
+_CHECK_S = 1.0
+"""How long the patterns that only `regex` can match may look at one answer: some take years."""
 
 
 def violations(schema: dict[str, Any], text: str) -> list[str]:
     """What of a schema a JSON text breaks, each with its place in it."""
     try:
-        return Validator(schema).violations(json.loads(text, parse_float=Decimal))
+        value = json.loads(text, parse_float=Written, parse_int=_integer)
+        return Validator(read(schema)).violations(value)
     except RecursionError:
-        return ["the answer is nested too deep to be checked"]
+        return [f"{place(())}: nested too deep to be checked"]
+    except DecimalException:
+        return [f"{place(())}: has a number that is too large to be checked"]
 
 
 class Validator:
-    """Of one schema, by the draft that its `$schema` names, 2020-12 without one."""
+    """Of one schema that was read, whatever its draft."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._validator = _library(_exact(schema))
+        self._validator = _library(in_2020_12(schema))
 
     def is_valid(self, value: Any) -> bool:
         """Whether a value obeys it."""
@@ -46,74 +52,70 @@ class Validator:
         """What of the schema a value breaks: for each the place in the value, and what is wrong there."""
         with localcontext() as context:
             context.prec = _MOST_DIGITS
-            found = self._validator.iter_errors(_exact(value))
-            return [f"{_pointer(each.absolute_path)}: {_told(each)}" for each in islice(found, most)]
+            found = dict.fromkeys(map(told, self._validator.iter_errors(value)))
+            return list(islice(found, most))
+
+
+def _integer(spelled: str) -> int | Written:
+    """Python makes no integer of thousands of digits."""
+    return int(spelled) if len(spelled) < _MOST_DIGITS else Written(spelled)
 
 
 def _library(schema: dict[str, Any]) -> Any:
     import jsonschema  # takes a fifth of a second, which only those wait for who need it
     from referencing import Registry
 
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    extended = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-        kind,
-        {"pattern": _pattern, "patternProperties": _pattern_properties},
-        type_checker=kind.TYPE_CHECKER.redefine("integer", lambda _, value: _is_integer(value)),
+    patterns = _Patterns(monotonic() + _CHECK_S)
+    kind = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        jsonschema.Draft202012Validator,
+        {"pattern": patterns.pattern, "patternProperties": patterns.of_names, "multipleOf": _multiple},
+        type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, each: _is_whole(each)),
     )
-    return extended(schema, registry=Registry())
+    return kind(schema, registry=Registry())
 
 
-def _exact(value: Any) -> Any:
-    """With decimals in place of doubles."""
-    if isinstance(value, dict):
-        return {key: _exact(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_exact(each) for each in value]
-    return Decimal(repr(value)) if isinstance(value, float) else value
-
-
-def _is_integer(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     if isinstance(value, Decimal):
         return value == value.to_integral_value()
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _pattern(validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Any]:
+def _multiple(validator: Any, step: Any, value: Any, _schema: Any) -> Iterator[Any]:
     from jsonschema import ValidationError
 
-    if validator.is_type(value, "string") and not _is_match(pattern, value):
-        yield ValidationError(f"{_short(value)} doesn't match {_short(pattern)}")
+    if validator.is_type(value, "number") and not is_multiple(exact(value), exact(step)):
+        yield ValidationError("no multiple")
 
 
-def _pattern_properties(validator: Any, patterns: dict[str, Any], value: Any, _schema: Any) -> Iterator[Any]:
-    if not validator.is_type(value, "object"):
-        return
-    for pattern, schema in patterns.items():
-        for name, each in value.items():
-            if _is_match(pattern, name):
-                yield from validator.descend(each, schema, path=name, schema_path=pattern)
+class _Patterns:
+    """Matches by llguidance as far as it can: its expressions take no time, whatever they look at."""
 
+    def __init__(self, until: float) -> None:
+        self._until = until
 
-def _is_match(pattern: str, text: str) -> bool:
-    """By llguidance, as far as it can: its expressions take no time, whatever they look at."""
-    if is_regex(pattern) and (found := matches(pattern, text)) is not None:
-        return found
-    import regex
+    def pattern(self, validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Any]:
+        """The keyword of this name."""
+        from jsonschema import ValidationError
 
-    try:
-        return regex.search(pattern, text, timeout=_PATTERN_S) is not None
-    except (regex.error, TimeoutError):
-        return False
+        if validator.is_type(value, "string") and not self._is_match(pattern, value):
+            yield ValidationError("no match")
 
+    def of_names(self, validator: Any, patterns: dict[str, Any], value: Any, _schema: Any) -> Iterator[Any]:
+        """The keyword `patternProperties`."""
+        if not validator.is_type(value, "object"):
+            return
+        for pattern, schema in patterns.items():
+            for name, each in value.items():
+                if self._is_match(pattern, name):
+                    yield from validator.descend(each, schema, path=name, schema_path=pattern)
 
-def _pointer(path: Any) -> str:
-    return reduce(into, path, "") or "the answer"
+    def _is_match(self, pattern: str, text: str) -> bool:
+        if is_regex(pattern) and (found := matches(pattern, text)) is not None:
+            return found
+        import regex
 
-
-def _told(error: Any) -> str:
-    message = str(error.message)
-    return f"{message[:300]}…" if len(message) > 300 else message
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+        try:
+            left_s = max(self._until - monotonic(), 0.001)
+            return regex.search(pattern, text, timeout=left_s, concurrent=True) is not None
+        except (regex.error, TimeoutError):
+            return False

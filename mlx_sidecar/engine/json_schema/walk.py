@@ -28,7 +28,11 @@ def at(schema: Any, pointer: str) -> Any:
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
+            found = found[int(name)] if _is_place(name) and int(name) < len(found) else None
         else:
             found = found.get(name) if isinstance(found, dict) else None
     return found
+
+
+def _is_place(step: str) -> bool:
+    return step == "0" or (len(step) < 8 and step.isascii() and step.isdecimal() and step[0] != "0")

@@ -1,0 +1,1 @@
+"""Which schemas of the world are taken, and whether an answer can break one that was."""
