@@ -34,6 +34,7 @@ def obeys(schema: Any, value: Any) -> bool:
 
 A, B = obj("a", a=INT), obj("b", b=INT)
 DEFS = {"$defs": {"A": A, "B": B, "either": {"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]}}}
+REF_NAMES = {"$ref": "#/$defs/N"}
 REF_A, REF_B, REF_EITHER = {"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}, {"$ref": "#/$defs/either"}
 KIND = [obj("kind", kind={"const": "one"}, x=INT), obj("kind", kind={"const": "two"}, y=INT)]
 TREE = {"$ref": "#/$defs/n", "$defs": {"n": obj("v", v=INT, c={"type": "array", "items": {"$ref": "#/$defs/n"}})}}
@@ -193,6 +194,55 @@ CASES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         [{"a": 1}, {"xa": "x"}],
     ),
     "names by their length": ({"type": "object", "propertyNames": {"minLength": 2}}, [{"xa": 1}], [{"a": 1}]),
+    "names by a format": (
+        {"type": "object", "propertyNames": {"format": "uuid"}, "additionalProperties": INT},
+        [{"123e4567-e89b-12d3-a456-426614174000": 1}],
+        [{"a": 1}],
+    ),
+    "names of a list in parts": (
+        {"type": "object", "propertyNames": {"anyOf": [{"const": "a"}, REF_NAMES]}, "$defs": {"N": {"enum": ["b"]}}},
+        [{"a": 1, "b": 1}],
+        [{"c": 1}],
+    ),
+    "names of two lists": (
+        {"type": "object", "propertyNames": {"allOf": [{"enum": ["a", "b"]}, {"enum": ["b", "c"]}]}},
+        [{"b": 1}],
+        [{"a": 1}, {"c": 1}],
+    ),
+    "names of a list beside patterns": (
+        {**obj(), "propertyNames": {"enum": ["xa", "b"]}, "patternProperties": {"^x": INT}},
+        [{"xa": 1}],
+        [{"xa": "x"}, {"xb": 1}],
+    ),
+    "names by a pattern in a part": (
+        {"type": "object", "propertyNames": {"allOf": [{"pattern": "^x"}, TEXT]}, "additionalProperties": INT},
+        [{"xa": 1}],
+        [{"a": 1}],
+    ),
+    "names by a pattern and their length": (
+        {"type": "object", "propertyNames": {"pattern": "^[a-z][a-z0-9_]*$", "maxLength": 3}},
+        [{"a": 1, "ab_": 1}],
+        [{"abcd": 1}, {"A": 1}],
+    ),
+    "names of few and their length": (
+        {"type": "object", "propertyNames": {"pattern": "^(x|yy)$", "maxLength": 1}},
+        [{"x": 1}],
+        [{"yy": 1}],
+    ),
+    "no names may be": ({"type": "object", "propertyNames": False}, [{}], [{"a": 1}]),
+    "names that are no text": ({"type": "object", "propertyNames": INT}, [{}], [{"a": 1}]),
+    "one item is unique": ({"type": "array", "maxItems": 1, "uniqueItems": True}, [[1], []], [[1, 1], [1, 2]]),
+    "a tuple of one is unique": ({"prefixItems": [INT], "items": False, "uniqueItems": True}, [[1]], [[1, 1]]),
+    "if so": ({"if": True, "then": INT, "else": TEXT}, [1], ["x"]),
+    "if not": ({"if": False, "then": INT, "else": TEXT}, ["x"], [1]),
+    "anything is contained": ({"type": "array", "contains": {}, "maxContains": 2}, [[1], [1, 2]], [[], [1, 2, 3]]),
+    "another type": ({"not": {"type": ["null", "array"]}}, [1, "x", {}], [None, []]),
+    "not that name": ({**obj(a=INT, b=INT), "not": {"required": ["a"]}}, [{"b": 1}, {}], [{"a": 1}]),
+    "none of these names": (
+        {**obj(a=INT, b=INT, c=INT), "not": {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}},
+        [{"c": 1}],
+        [{"a": 1}, {"b": 1}],
+    ),
     "names of any kind": ({"type": "object", "propertyNames": {"type": "string"}}, [{"a": 1}], []),
     "unevaluated beside parts": (
         {"allOf": [A, B], "unevaluatedProperties": False},

@@ -70,7 +70,7 @@ def test_others_are_made_while_one_goes_on(held: Held) -> None:
 
 def test_only_so_many_threads_are_started(held: Held) -> None:
     """The next one waits for the first that is done."""
-    compiler = Compiler(most_threads=1)
+    compiler = Compiler(most_at_once=1)
     slow = started(compiler, held)
     assert held.begun.wait(SOON_S)
     order: list[str] = []
@@ -88,7 +88,7 @@ def test_only_so_many_threads_are_started(held: Held) -> None:
 
 def test_what_nobody_wants_any_more_is_not_begun(held: Held) -> None:
     """It was left while it waited; what was left after it began goes on to its end, and hurts nobody."""
-    compiler = Compiler(most_threads=1)
+    compiler = Compiler(most_at_once=1)
     slow = started(compiler, held)
     assert held.begun.wait(SOON_S)
     calls: list[int] = []
@@ -99,6 +99,41 @@ def test_what_nobody_wants_any_more_is_not_begun(held: Held) -> None:
     assert isinstance(outcome(left), Cancelled)
     assert (outcome(kept), calls) == ("kept", [])
     assert not left.join()
+
+
+def test_nobody_waits_for_what_was_left() -> None:
+    """However many were begun and left: threads can't be stopped, so others are started, up to a limit."""
+    compiler, stuck = Compiler(most_at_once=2, most_left=2), [Held() for _ in range(4)]
+    try:
+        for each in stuck[:2]:
+            left = started(compiler, each)
+            assert each.begun.wait(SOON_S)
+            left.leave()
+        assert outcome(started(compiler, lambda: "ordinary")) == "ordinary"
+        kept = [started(compiler, each) for each in stuck[2:]]
+        assert all(each.begun.wait(SOON_S) for each in stuck)
+        waiting = started(compiler, lambda: "after one of four")
+        kept[0].leave()
+        assert not waiting.is_done
+        stuck[0].released.set()
+        assert outcome(waiting) == "after one of four"
+    finally:
+        for each in stuck:
+            each.released.set()
+
+
+def test_what_waits_begins_when_others_are_left_or_given_up(held: Held) -> None:
+    """Both while these still run."""
+    for compiler, leaves in ((Compiler(most_at_once=1), True), (Compiler(most_at_once=1, most_seconds=0.05), False)):
+        made = started(compiler, held)
+        assert held.begun.wait(SOON_S)
+        if leaves:
+            waiting = started(compiler, lambda: "begun")
+            made.leave()
+            assert outcome(waiting) == "begun"
+        else:
+            assert isinstance(outcome(made), InvalidParams)
+            assert outcome(started(compiler, lambda: "begun")) == "begun"
 
 
 def test_one_that_takes_too_long_is_refused_and_its_end_is_thrown_away(held: Held) -> None:
@@ -117,7 +152,7 @@ class Panic(BaseException):
 
 def test_whatever_goes_wrong_goes_wrong_for_one(held: Held) -> None:
     """The thread takes the next one."""
-    compiler = Compiler(most_threads=1)
+    compiler = Compiler(most_at_once=1)
     slow = started(compiler, held)
 
     def panics() -> None:

@@ -18,6 +18,17 @@ _DATE = f"(?:{_YEAR}-{_DAYS}|{_LEAP}-02-29)"
 _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _TIME = rf"{_CLOCK}:[0-5][0-9](?:\.[0-9]{{1,6}})?(?:Z|[+-]{_CLOCK})"
 
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_WORD = "[A-Za-z0-9_+-]+"
+OF_NAMES = {
+    "uuid": "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+    "ipv4": rf"{_BYTE}(\.{_BYTE}){{3}}",
+    "hostname": rf"{_LABEL}(\.{_LABEL}){{0,3}}",
+    "email": rf"{_WORD}(\.{_WORD})*@{_LABEL}(\.{_LABEL}){{1,3}}",
+}
+"""What names look like that have a format: llguidance can't be asked for it. The usual ones, where there are others."""
+
 _OURS = {"date": _DATE, "time": _TIME, "date-time": f"{_DATE}T{_TIME}"}
 
 

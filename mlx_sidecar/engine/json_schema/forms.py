@@ -2,8 +2,9 @@
 
 - What restricts nothing is dropped: `uniqueItems: false`, `minItems: 0`, `then` without `if`, unknown formats; of the
   parts of an `allOf`, those that another says already.
-- `propertyNames` that any name obeys is dropped; one with a list of names, or a pattern, becomes `properties` or
-  `patternProperties`.
+- `propertyNames` becomes `properties` or `patternProperties`: see `property_names`.
+- What is decided beforehand: `if` of true or false, `uniqueItems` of one item at most, `contains` of anything, `not` of
+  a type or of required names.
 - `patternProperties` whose pattern is a list of names becomes `properties`: of them a grammar lets none come twice.
 - `unevaluatedProperties` becomes `additionalProperties` where no other parts or branches stand beside it.
 
@@ -13,16 +14,17 @@ Each form means what the one before it meant. What has no other form is left as 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from mlx_sidecar.engine.json_schema.formats import with_our_format
 from mlx_sidecar.engine.json_schema.names import Names, Schema
-from mlx_sidecar.engine.json_schema.regex import escaped, is_regex, matches, texts_of
+from mlx_sidecar.engine.json_schema.property_names import counts_names, with_names_listed
+from mlx_sidecar.engine.json_schema.regex import is_regex, matches, texts_of
 from mlx_sidecar.engine.json_schema.repeats import without_repeats
-from mlx_sidecar.protocol.schema_keywords import mapped
+from mlx_sidecar.protocol.schema_keywords import ANNOTATIONS, TYPES, mapped
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
-_OF_NAMES = {"type", "title", "description", "$comment", "minLength", "maxLength", "pattern", "format"}
 
 _NO_EFFECT: dict[str, Callable[[Any], bool]] = {
     "uniqueItems": lambda value: value is False,
@@ -35,7 +37,7 @@ _NO_EFFECT: dict[str, Callable[[Any], bool]] = {
     "dependencies": lambda value: (
         all(each == [] or _is_anything(each) for each in value.values()) if isinstance(value, dict) else False
     ),
-    "propertyNames": lambda value: _is_anything(value) or (isinstance(value, dict) and value == {"type": "string"}),
+    "propertyNames": lambda value: _is_anything(value),
     "unevaluatedItems": lambda value: _is_anything(value),
 }
 """What a keyword's value must be to restrict nothing."""
@@ -51,8 +53,55 @@ def _simplify(schema: Schema, names: Names) -> Schema:
     if not isinstance(schema, dict):
         return schema
     simple = mapped(schema, "", lambda _, each: _simplify(each, names))
-    simple = without_repeats(with_our_format(_effective(simple)), names)
-    return _listed(_evaluated(_named(simple, names), names))
+    simple = without_repeats(with_our_format(_effective(_decided(simple))), names)
+    return _listed(_evaluated(with_names_listed(simple, names), names))
+
+
+def _decided(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without conditions of which it is known what they come to."""
+    rest = dict(schema)
+    if isinstance(rest.get("if"), bool) or rest.get("if") == {}:
+        then = rest.get("then" if rest.pop("if") is not False else "else", True)
+        rest |= {} if _is_anything(then) else {"allOf": [*rest.get("allOf", ()), then]}
+    if rest.get("uniqueItems") is True and _most_items(rest) <= 1:
+        del rest["uniqueItems"]
+    if "contains" in rest and _is_anything(rest["contains"]):
+        del rest["contains"]
+        rest["minItems"] = max(rest.get("minItems", 0), rest.pop("minContains", 1))
+        if "maxContains" in rest:
+            rest["maxItems"] = min(rest.get("maxItems", rest["maxContains"]), rest["maxContains"])
+    return _without_negation(rest)
+
+
+def _most_items(schema: dict[str, Any]) -> float:
+    items, first = schema.get("items"), schema.get("prefixItems", [])
+    if isinstance(items, list):
+        items, first = schema.get("additionalItems"), items
+    return float(min(schema.get("maxItems", inf), len(first) if items is False else inf))
+
+
+def _without_negation(schema: dict[str, Any]) -> dict[str, Any]:
+    """With the types, or the names, that are left by `not`."""
+    rule = schema.get("not")
+    if not isinstance(rule, dict):
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "not"}
+    states = {key: value for key, value in rule.items() if key not in ANNOTATIONS}
+    types = states.get("type")
+    if states.keys() == {"type"}:
+        lost = set(types if isinstance(types, list) else [types])
+        if "integer" in lost and "number" not in lost:
+            return schema
+        own = rest.get("type", [each for each in TYPES if each != "integer"])
+        kept = [each for each in (own if isinstance(own, list) else [own]) if each not in lost]
+        left = [each for each in kept if each != "integer" or "number" not in lost]
+        return {**rest, "type": left} if left else {**rest, "enum": []}
+    branches = states["anyOf"] if states.keys() == {"anyOf"} else [states]
+    asked = [each["required"] for each in branches if isinstance(each, dict) and each.keys() == {"required"}]
+    if rest.get("type") != "object" or len(asked) < len(branches) or any(len(names) != 1 for names in asked):
+        return schema
+    forbidden = {names[0]: False for names in asked}
+    return {**rest, "properties": {**rest.get("properties", {}), **forbidden}}
 
 
 def _is_anything(value: Any) -> bool:
@@ -74,49 +123,6 @@ def _effective(schema: dict[str, Any]) -> dict[str, Any]:
         schema = {**schema, "items": schema["unevaluatedItems"]}
         dropped.add("unevaluatedItems")
     return {key: value for key, value in schema.items() if key not in dropped} if dropped else schema
-
-
-def _named(schema: dict[str, Any], names: Names) -> dict[str, Any]:
-    """Without `propertyNames`, if there is another form."""
-    rule = schema.get("propertyNames")
-    if not isinstance(rule, dict):
-        return schema
-    rest = {key: value for key, value in schema.items() if key != "propertyNames"}
-    found, value = names.of(rule), schema.get("additionalProperties", True)
-    properties, patterns = rest.get("properties", {}), rest.get("patternProperties", {})
-    if found.literals is not None and not found.choices and not patterns:
-        listed = [name for name in found.literals if isinstance(name, str) and _obeys(name, rule)]
-        if _counts_names(schema) and listed and not properties:
-            listing = f"^({'|'.join(map(escaped, dict.fromkeys(listed)))})$"
-            return {**rest, "patternProperties": {listing: value}, "additionalProperties": False}
-        allowed = {name: each if name in listed else False for name, each in properties.items()}
-        return {**rest, "properties": {**dict.fromkeys(listed, value), **allowed}, "additionalProperties": False}
-    if not rule.keys() <= _OF_NAMES or rule.get("type", "string") != "string" or patterns:
-        return schema
-    if not rule.keys() & {"minLength", "maxLength", "pattern", "format"}:
-        return rest
-    pattern = _pattern_of(rule)
-    if pattern is None or not is_regex(pattern):
-        return schema
-    allowed = {name: each if _obeys(name, rule) else False for name, each in properties.items()}
-    named = {"properties": allowed} if properties else {}
-    return {**rest, **named, "patternProperties": {pattern: value}, "additionalProperties": False}
-
-
-def _pattern_of(rule: dict[str, Any]) -> str | None:
-    """What names look like, if one pattern can say it."""
-    least, most = rule.get("minLength", 0), rule.get("maxLength")
-    if rule.keys() & {"minLength", "maxLength"}:
-        # Dots of a pattern are characters, as JSON Schema counts them.
-        return None if "pattern" in rule else rf"^[\s\S]{{{least},{'' if most is None else most}}}$"
-    pattern = rule.get("pattern")
-    return pattern if isinstance(pattern, str) else None
-
-
-def _obeys(name: str, rule: dict[str, Any]) -> bool:
-    pattern = rule.get("pattern")
-    fits = matches(pattern, name) if isinstance(pattern, str) else True
-    return bool(fits) and rule.get("minLength", 0) <= len(name) <= rule.get("maxLength", len(name))
 
 
 def _evaluated(schema: dict[str, Any], names: Names) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def _listed(schema: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(patterns, dict) or not isinstance(properties, dict):
         return schema
     found = {pattern: texts_of(pattern) if is_regex(pattern) else None for pattern in patterns}
-    if _counts_names(schema):
+    if counts_names(schema):
         return _capped(schema, [names for names in found.values() if names is not None], len(properties))
     left, listed = dict(patterns), dict(properties)
     for pattern, names in found.items():
@@ -157,12 +163,6 @@ def _listed(schema: dict[str, Any]) -> dict[str, Any]:
 def _names(pattern: str, all_names: tuple[str, ...] | None, name: str) -> bool:
     """Whether a name may obey a pattern."""
     return matches(pattern, name) is not False if all_names is None else name in all_names
-
-
-def _counts_names(schema: dict[str, Any]) -> bool:
-    """Whether it says how many names there are, beyond one at least."""
-    least = schema.get("minProperties", 0)
-    return "maxProperties" in schema or (isinstance(least, int) and least > 1)
 
 
 def _capped(schema: dict[str, Any], found: list[tuple[str, ...]], others: int) -> dict[str, Any]:

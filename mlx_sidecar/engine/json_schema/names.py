@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mlx_sidecar.engine.json_schema import walk
+from mlx_sidecar.engine.json_schema.references import moved
 from mlx_sidecar.engine.json_schema.refusal import refusal
 from mlx_sidecar.errors import InvalidParams
 
@@ -123,6 +124,10 @@ class Names:
                     found.add(self.of(self.resolve(value)[1]))
             case "anyOf" | "oneOf" if isinstance(value, list):
                 found.choices[id(value)] = value
+
+    def alone(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """A schema of this one, as one by itself: what it refers to is with it."""
+        return {"allOf": [moved(schema, "/whole")], "whole": moved(self._root, "/whole")}
 
     def resolve(self, reference: Any, at: str = "") -> tuple[str, Schema]:
         """Where a reference leads: the path, and what is there. `at` is where it stands."""

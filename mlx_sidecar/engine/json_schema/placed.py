@@ -1,12 +1,14 @@
 """Finds the place in a schema for which it is refused, where the reason alone doesn't tell it.
 
 Our bounds and llguidance look at a schema as a whole. So parts of it are tried by themselves: the innermost one that is
-refused alone, and without which the rest is taken, is the place. The number of tries is bounded by the schema's length.
+refused alone, and without which the rest is taken, is the place. Tries are bounded by the schema's length, and by time:
+then the place is one further out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 from mlx_sidecar.engine.json_schema import walk
@@ -17,7 +19,7 @@ from mlx_sidecar.engine.json_schema.refusal import placed_refusal
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.schema_keywords import into, subschemas
 
-_MOST_TRIES, _MOST_BYTES_TRIED = 64, 2_000_000
+_MOST_TRIES, _MOST_BYTES_TRIED, _MOST_SECONDS = 64, 2_000_000, 2.0
 
 _WHOLE = "/$defs/whole"
 
@@ -31,7 +33,7 @@ def placed(schema: dict[str, Any], refused: InvalidParams, is_taken: Callable[[d
 class _Search:
     def __init__(self, schema: dict[str, Any], is_taken: Callable[[dict[str, Any]], bool], tries: int) -> None:
         self._schema, self._names = schema, Names(schema)
-        self._is_taken, self._left = is_taken, tries
+        self._is_taken, self._left, self._until = is_taken, tries, monotonic() + _MOST_SECONDS
 
     def innermost(self) -> str:
         """The pointer of the smallest part that is to blame."""
@@ -64,7 +66,7 @@ class _Search:
 
     def _is_fine(self, schema: dict[str, Any], pointer: str) -> bool:
         """Whether the part there is taken, if it is all that is asked for. True where there is no try left."""
-        self._left -= 1
+        self._left = self._left - 1 if monotonic() < self._until else -1
         whole = {"$ref": fragment(f"{_WHOLE}{pointer}"), "$defs": {"whole": moved(schema, _WHOLE)}}
         return self._left < 0 or self._is_taken(whole)
 
