@@ -23,14 +23,19 @@ INT, TEXT = {"type": "integer"}, {"type": "string"}
 OBJECT = {"type": "object", "properties": {"a": INT, "b": INT, "kind": {"enum": ["x", "y"]}}}
 CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unique items": ({"type": "array", "items": INT, "uniqueItems": True}, "[1, 2]", "[1, 1]", '["x"]'),
-    "not": ({**OBJECT, "not": {"required": ["b"]}}, '{"a": 1}', '{"b": 1}', '{"c": 1}'),
+    "not": ({**OBJECT, "not": {"required": ["a", "b"]}}, '{"a": 1}', '{"a": 1, "b": 1}', '{"c": 1}'),
     "if and then": (
         {**OBJECT, "if": {"required": ["kind"]}, "then": {"properties": {"z": INT}, "required": ["z"]}},
         '{"z": 1, "kind": "x"}',
         '{"a": 1, "kind": "x"}',
         '{"a": "x"}',
     ),
-    "dependent names": ({**OBJECT, "dependentRequired": {"a": ["b"]}}, '{"a": 1, "b": 2}', '{"a": 1}', '{"a": "x"}'),
+    "many dependent names": (
+        {**OBJECT, "dependentRequired": {"a": ["b"], "b": ["a"], "c": ["a"], "d": ["a"], "kind": ["a"]}},
+        '{"a": 1, "b": 2}',
+        '{"a": 1}',
+        '{"a": "x"}',
+    ),
     "contains": ({"type": "array", "items": INT, "contains": {"const": 7}, "minItems": 2}, "[1, 7]", "[1, 2]", "[7]"),
     "lookaround": ({"type": "string", "pattern": "^(?!a)", "maxLength": 2}, '"b"', '"a"', '"bbb"'),
     "branches that may hold together": ({"oneOf": [INT, {"type": "number", "minimum": 0}]}, "-1", "1", '"x"'),
@@ -55,7 +60,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a number that can't be written": ({"type": "number", "multipleOf": 0.07}, "0.14", "0.15", '"x"'),
     "behind a reference": (
-        {"$ref": "#/$defs/a", "$defs": {"a": {**OBJECT, "not": {"required": ["b"]}}}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {**OBJECT, "not": {"required": ["b"], "minProperties": 1}}}},
         "{}",
         '{"b": 1}',
         "[]",

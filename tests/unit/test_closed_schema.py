@@ -243,6 +243,22 @@ CASES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         [{"c": 1}],
         [{"a": 1}, {"b": 1}],
     ),
+    "a name that needs another": (
+        {**obj(a=INT, b=INT, c=INT), "dependentRequired": {"a": ["b"]}},
+        [{}, {"b": 1}, {"a": 1, "b": 1, "c": 1}],
+        [{"a": 1}, {"a": 1, "c": 1}, {"d": 1}],
+    ),
+    "names that need each other, in an older draft": (
+        {**obj(a=INT, b=INT, c=INT), "dependencies": {"a": ["b"], "b": ["a"]}},
+        [{}, {"c": 1}, {"a": 1, "b": 1}],
+        [{"a": 1}, {"b": 1, "c": 1}],
+    ),
+    "a name that brings others": (
+        {**obj(a=INT, b=INT), "dependentSchemas": {"a": obj("z", z=INT)}},
+        [{}, {"b": 1}, {"a": 1, "b": 1, "z": 1}],
+        [{"a": 1}, {"z": 1}, {"a": 1, "z": "x"}],
+    ),
+    "a name that can't be": ({**obj(a=INT, b=INT), "dependencies": {"a": False}}, [{"b": 1}], [{"a": 1}]),
     "names of any kind": ({"type": "object", "propertyNames": {"type": "string"}}, [{"a": 1}], []),
     "unevaluated beside parts": (
         {"allOf": [A, B], "unevaluatedProperties": False},

@@ -3,6 +3,7 @@
 - What restricts nothing is dropped: `uniqueItems: false`, `minItems: 0`, `then` without `if`, unknown formats; of the
   parts of an `allOf`, those that another says already.
 - `propertyNames` becomes `properties` or `patternProperties`: see `property_names`.
+- A name that others depend on becomes a choice: without it, or with all of them.
 - What is decided beforehand: `if` of true or false, `uniqueItems` of one item at most, `contains` of anything, `not` of
   a type or of required names.
 - `patternProperties` whose pattern is a list of names becomes `properties`: of them a grammar lets none come twice.
@@ -25,6 +26,10 @@ from mlx_sidecar.engine.json_schema.repeats import without_repeats
 from mlx_sidecar.protocol.schema_keywords import ANNOTATIONS, TYPES, mapped
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
+
+_DEPENDING = ("dependentRequired", "dependentSchemas", "dependencies")
+_MOST_DEPENDING = 4
+"""Names that others depend on: each doubles the branches."""
 
 _NO_EFFECT: dict[str, Callable[[Any], bool]] = {
     "uniqueItems": lambda value: value is False,
@@ -70,7 +75,28 @@ def _decided(schema: dict[str, Any]) -> dict[str, Any]:
         rest["minItems"] = max(rest.get("minItems", 0), rest.pop("minContains", 1))
         if "maxContains" in rest:
             rest["maxItems"] = min(rest.get("maxItems", rest["maxContains"]), rest["maxContains"])
-    return _without_negation(rest)
+    return _with_branches_for_names(_without_negation(rest))
+
+
+def _with_branches_for_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """With a choice for each name that others depend on: without it, or with it and what it asks for."""
+    depending = [
+        (name, rule)
+        for key in _DEPENDING
+        for name, rule in schema.get(key, {}).items()
+        if rule != [] and not _is_anything(rule)
+    ]
+    if not 0 < len(depending) <= _MOST_DEPENDING:
+        return schema
+    parts: list[Schema] = []
+    for name, rule in depending:
+        without = {"properties": {name: False}}
+        if isinstance(rule, list):
+            parts.append({"anyOf": [without, {"required": [name, *rule]}]})
+        else:
+            parts.append({"anyOf": [without, {"required": [name], "allOf": [rule]}]} if rule else without)
+    rest = {key: value for key, value in schema.items() if key not in _DEPENDING}
+    return {**rest, "allOf": [*rest.get("allOf", ()), *parts]}
 
 
 def _most_items(schema: dict[str, Any]) -> float:
