@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from mlx_sidecar.engine.compilation import Compilation, Compiler
 from mlx_sidecar.engine.job import (
     Constraint,
     Job,
@@ -28,7 +30,7 @@ from mlx_sidecar.tasks.conversation import conversation
 from mlx_sidecar.tasks.count import Counter
 from mlx_sidecar.tasks.exact_json import exact_value
 from mlx_sidecar.tasks.receipt import receipt_of
-from mlx_sidecar.tasks.task import Generate, Pause, Task, compiled, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Await, Generate, Pause, Task, compiled, sampling_of, timing_of, usage_of
 
 _LONG_PROMPT_CHARS = 64 * 1024
 _LEAST_LOGPROB = -9999.0
@@ -55,11 +57,12 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         constrained_logprobs=request.constrained_logprobs,
     )
     (answer,) = yield Generate([job])
+    broken = yield from _violations(request, answer)
     receipt = yield from receipt_of(request, model)
     return Generated(
         text=answer.text,
         json=_value(answer) if request.schema is not None else UNSET,
-        schema_violations=_violations(request, answer),
+        schema_violations=broken,
         reasoning=answer.reasoning if request.thinking else UNSET,
         logprobs=[_token_score(each, request.top_logprobs) for each in answer.logprobs] if request.logprobs else UNSET,
         finish_reason=answer.finish_reason,
@@ -140,10 +143,14 @@ def _value(answer: JobResult) -> Any:
     return exact_value(answer.text) if answer.finish_reason == "stop" else None
 
 
-def _violations(request: GenerateRequest, answer: JobResult) -> list[str] | UnsetType:
-    """What of the schema a whole answer breaks that was only to be checked."""
+def _violations(request: GenerateRequest, answer: JobResult) -> Generator[Await, object, list[str] | UnsetType]:
+    """What of the schema a whole answer breaks that was only to be checked; others go on meanwhile."""
     if request.schema is None or request.schema_mode != "check" or answer.finish_reason != "stop":
         return UNSET
     from mlx_sidecar.engine.json_schema.validator import violations
 
-    return violations(request.schema, answer.text) or UNSET
+    work = Compilation(partial(violations, request.schema, answer.text))
+    work.join()
+    Compiler().start("schema", work)
+    yield Await(work)
+    return work.value() or UNSET

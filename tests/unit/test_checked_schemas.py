@@ -224,3 +224,12 @@ def test_the_mode_needs_a_schema() -> None:
     assert isinstance(refused, Refused)
     assert refused.error.data == {"field": "schema_mode"}
     assert isinstance(decode(json.dumps({**line, "schema": TEXT}).encode()), Accepted)
+
+
+def test_branches_that_double_the_work_at_each_level_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other requests wait for the end of a check."""
+    monkeypatch.setattr("mlx_sidecar.engine.json_schema.validator._CHECK_S", 0.05)
+    deeper = {"type": "array", "items": {"$ref": "#/$defs/a"}}
+    schema = {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [deeper, {**deeper, "minItems": 1}]}}}
+    assert violations(schema, "[]") == []
+    assert "couldn't be checked" in violations(schema, "[" * 60 + "5" + "]" * 60)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlx_sidecar.protocol.requests import GenerateTags, Summarize
 from mlx_sidecar.protocol.responses import Measure, Result, Summary, Tags
 from mlx_sidecar.tasks.summary import summarize
 from mlx_sidecar.tasks.tags import generate_tags
-from mlx_sidecar.tasks.task import Generate, Pause, Task
+from mlx_sidecar.tasks.task import Await, Generate, Pause, Task
 
 
 class WordModel:
@@ -85,6 +86,10 @@ def play(task: Task, *rounds: list[JobResult]) -> tuple[list[Sequence[Job]], Res
                 case Generate(jobs):
                     asked.append(jobs)
                     results = rounds[len(asked) - 1]
+                case Await(work):
+                    done = threading.Event()
+                    work.when_done(done.set)
+                    assert done.wait(30.0)
                 case Measure() | Pause():
                     pass
     except StopIteration as finished:

@@ -23,8 +23,11 @@ from mlx_sidecar.engine.json_schema.told import Written, place, told
 
 _MOST_VIOLATIONS = 20
 _MOST_DIGITS = 2_000
-_CHECK_S = 1.0
-"""How long the patterns that only `regex` can match may look at one answer: some take years."""
+_CHECK_S = 5.0
+"""How long one answer may be looked at: branches that refer to themselves double the work at each level."""
+
+_PATTERNS_S = 1.0
+"""How long the patterns that only `regex` can match may look at it: some take years."""
 
 
 def violations(schema: dict[str, Any], text: str) -> list[str]:
@@ -32,24 +35,56 @@ def violations(schema: dict[str, Any], text: str) -> list[str]:
     try:
         value = json.loads(text, parse_float=Written, parse_int=_integer)
         return Validator(read(schema)).violations(value)
+    except _OutOfTimeError:
+        return [f"{place(())}: couldn't be checked in {_CHECK_S:g} s"]
     except RecursionError:
         return [f"{place(())}: nested too deep to be checked"]
     except DecimalException:
         return [f"{place(())}: has a number that is too large to be checked"]
 
 
+class _OutOfTimeError(Exception):
+    pass
+
+
+class _Clock:
+    """How much time is left for one value."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Another value is to be checked."""
+        self._begun = monotonic()
+
+    def tick(self) -> None:
+        """Raises _OutOfTimeError where none is left."""
+        if monotonic() > self._begun + _CHECK_S:
+            raise _OutOfTimeError
+
+    @property
+    def left_for_patterns_s(self) -> float:
+        """For those that may take years."""
+        return max(self._begun + _PATTERNS_S - monotonic(), 0.001)
+
+
 class Validator:
     """Of one schema that was read, whatever its draft."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._validator = _library(in_2020_12(schema))
+        self._clock = _Clock()
+        self._validator = _library(in_2020_12(schema), self._clock)
 
     def is_valid(self, value: Any) -> bool:
-        """Whether a value obeys it."""
-        return not self.violations(value, most=1)
+        """Whether a value obeys it, as far as that can be told in time."""
+        try:
+            return not self.violations(value, most=1)
+        except _OutOfTimeError:
+            return False
 
     def violations(self, value: Any, most: int = _MOST_VIOLATIONS) -> list[str]:
         """What of the schema a value breaks: for each the place in the value, and what is wrong there."""
+        self._clock.begin()
         with localcontext() as context:
             context.prec = _MOST_DIGITS
             found = dict.fromkeys(map(told, self._validator.iter_errors(value)))
@@ -61,14 +96,21 @@ def _integer(spelled: str) -> int | Written:
     return int(spelled) if len(spelled) < _MOST_DIGITS else Written(spelled)
 
 
-def _library(schema: dict[str, Any]) -> Any:
+def _library(schema: dict[str, Any], clock: _Clock) -> Any:
     import jsonschema  # takes a fifth of a second, which only those wait for who need it
     from referencing import Registry
 
-    patterns = _Patterns(monotonic() + _CHECK_S)
+    patterns = _Patterns(clock)
+    follow = jsonschema.Draft202012Validator.VALIDATORS["$ref"]
+
+    def reference(*where: Any) -> Any:
+        clock.tick()
+        return follow(*where)
+
     kind = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
         jsonschema.Draft202012Validator,
-        {"pattern": patterns.pattern, "patternProperties": patterns.of_names, "multipleOf": _multiple},
+        {"pattern": patterns.pattern, "patternProperties": patterns.of_names, "multipleOf": _multiple}
+        | {"$ref": reference},
         type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, each: _is_whole(each)),
     )
     return kind(schema, registry=Registry())
@@ -90,8 +132,8 @@ def _multiple(validator: Any, step: Any, value: Any, _schema: Any) -> Iterator[A
 class _Patterns:
     """Matches by llguidance as far as it can: its expressions take no time, whatever they look at."""
 
-    def __init__(self, until: float) -> None:
-        self._until = until
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
 
     def pattern(self, validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[Any]:
         """The keyword of this name."""
@@ -115,7 +157,6 @@ class _Patterns:
         import regex
 
         try:
-            left_s = max(self._until - monotonic(), 0.001)
-            return regex.search(pattern, text, timeout=left_s, concurrent=True) is not None
+            return regex.search(pattern, text, timeout=self._clock.left_for_patterns_s, concurrent=True) is not None
         except (regex.error, TimeoutError):
             return False
