@@ -260,6 +260,11 @@ CASES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     ),
     "a name that can't be": ({**obj(a=INT, b=INT), "dependencies": {"a": False}}, [{"b": 1}], [{"a": 1}]),
     "names of any kind": ({"type": "object", "propertyNames": {"type": "string"}}, [{"a": 1}], []),
+    "a required name that nothing evaluates": (
+        {**obj(a=INT), "unevaluatedProperties": False, "anyOf": [{"required": ["z"]}, {"required": ["a"]}]},
+        [{"a": 1}],
+        [{"z": 1}, {"a": 1, "z": 1}],
+    ),
     "unevaluated beside parts": (
         {"allOf": [A, B], "unevaluatedProperties": False},
         [{"a": 1, "b": 2}],

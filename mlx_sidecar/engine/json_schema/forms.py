@@ -159,8 +159,15 @@ def _evaluated(schema: dict[str, Any], names: Names) -> dict[str, Any]:
     if "additionalProperties" in schema:
         return rest
     value = schema["unevaluatedProperties"]
-    if value is False and names.of(rest).has_names:
-        return rest
+    if value is False and (found := names.of(rest)).has_names:
+        branches = names.of_branches(each for choice in found.choices.values() for each in choice)
+        bare = [
+            name
+            for name in {**found.names, **branches.names}
+            if not found.names.get(name) and not branches.names.get(name)
+            if not any(matches(pattern, name) for pattern in (*found.patterns, *branches.patterns))
+        ]  # required, but no schema that is evaluated gives them
+        return {**rest, "properties": {**rest.get("properties", {}), **dict.fromkeys(bare, False)}} if bare else rest
     alone = not any(key in schema for key in _APPLICATORS)
     return {**rest, "additionalProperties": value} if alone or value is True else schema
 
