@@ -6,8 +6,8 @@ left don't count, so that nobody waits for them, and twelve more threads at most
 is no way out, since a compiled grammar can't leave the process that made it.
 
 What all grammars need of the vocabulary (`grammar_tokens`: a second for 150,000 tokens) is made before a load is
-answered, since two calls of it keep Python's lock, and what schemas need beside it in pieces afterwards, while no request
-waits (2026-11-29).
+answered, since two calls of it keep Python's lock, and what schemas need beside it in pieces afterwards, while no
+request waits (2026-11-29).
 """
 
 from __future__ import annotations
