@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 _NO_SYNC = frozenset(
@@ -49,10 +50,25 @@ class Disk:
         try:
             self.replace(source, target)
         except OSError as problem:
+            if problem.errno == errno.EXDEV:
+                self._carry(source, target)
+                return
             if problem.errno not in _NO_REPLACING or not target.is_file():
                 raise
             target.unlink()
             self.replace(source, target)
+
+    def _carry(self, source: Path, target: Path) -> None:
+        """To another disk, where a link or a mount leads to one: a copy, whole or not at all."""
+        beside = target.with_name(f".{target.name}.coming")
+        try:
+            shutil.copyfile(source, beside)
+            with beside.open("rb") as stream:
+                self.sync(stream.fileno())
+            self.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+        source.unlink()
 
     def knows_links(self, folder: Path) -> bool:
         """Whether symbolic links can be made there, which is tried out."""

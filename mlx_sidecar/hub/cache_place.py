@@ -86,7 +86,7 @@ class CachePlace(Place):
             self.copy(next(self.folder / other.path for other in valid if other.digest == file.digest), link)
             return
         if self._makes_links():
-            self.disk.symlink(os.path.relpath(blob, link.parent), link)
+            self.disk.symlink(_way_to(blob, link.parent), link)
         else:
             self.copy(blob, link)
 
@@ -100,3 +100,10 @@ class CachePlace(Place):
 
     def _blob(self, file: PlannedFile) -> Path:
         return self.root / "blobs" / file.digest
+
+
+def _way_to(blob: Path, folder: Path) -> str:
+    """From this folder: beside it, as in any cache, or where the folders' own links lead."""
+    usual = os.path.relpath(blob, folder)
+    real = Path(os.path.realpath(folder))
+    return usual if (real / usual).exists() else os.path.relpath(os.path.realpath(blob), real)

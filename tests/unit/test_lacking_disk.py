@@ -136,6 +136,59 @@ def test_a_download_does_without(hub: Hub, tmp_path: Path, refused: dict[str, in
     assert len(hub.requests) == 1
 
 
+class TwoDisks(Disk):
+    """Each folder lies on a disk of its own."""
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Within a folder only."""
+        if source.parent != target.parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
+        super().replace(source, target)
+
+
+class FullTwin(TwoDisks):
+    """And there is no room on the other."""
+
+    def fsync(self, descriptor: int) -> None:
+        """Too much was written."""
+        super().fsync(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("into_cache", [False, True], ids=["folder", "cache"])
+def test_a_place_on_two_disks_is_filled(hub: Hub, tmp_path: Path, into_cache: bool) -> None:
+    """Where a rename can't lead, a copy does; nothing of it is left behind."""
+    to = None if into_cache else tmp_path / "to"
+    assert_there(hub, Path(download(TwoDisks(), to).destination))
+    hub.repos[REPO].add_commit({"config.json": b'{"model_type": "qwen2"}'})
+    assert_there(hub, Path(download(TwoDisks(), to).destination))
+    assert not [
+        path for path in tmp_path.rglob("*") if path.name.endswith((".coming", ".part")) or path.name == ".partial"
+    ]
+
+
+def test_a_copy_that_does_not_fit_leaves_both_as_they_were(tmp_path: Path) -> None:
+    """The file that was there, and the one that was to come, which the next try finds."""
+    (tmp_path / "one").mkdir()
+    source, target = tmp_path / "one" / "x", tmp_path / "x"
+    source.write_text("new")
+    target.write_text("old")
+    with pytest.raises(OSError, match="No space"):
+        FullTwin().move(source, target)
+    assert (source.read_text(), target.read_text()) == ("new", "old")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "one", target]
+
+
+@pytest.mark.parametrize("moved", ["blobs", "snapshots"])
+def test_a_part_of_the_cache_may_lie_elsewhere(hub: Hub, tmp_path: Path, moved: str) -> None:
+    """Behind a link, to a larger disk: what is linked is found from there."""
+    (tmp_path / "larger" / "deeper" / moved).mkdir(parents=True)
+    repository = tmp_path / "hub" / "models--owner--tiny"
+    repository.mkdir(parents=True)
+    (repository / moved).symlink_to(tmp_path / "larger" / "deeper" / moved)
+    assert_there(hub, Path(download(Disk()).destination))
+
+
 @pytest.mark.parametrize("refused", LACKS, ids=str)
 def test_a_calibration_does_without(tmp_path: Path, refused: dict[str, int]) -> None:
     """A new file, and one in the place of another; nothing is left beside it."""
