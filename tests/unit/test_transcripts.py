@@ -14,18 +14,7 @@ from tests.conformance.play import Setup, play
 from tests.conformance.transcript import Transcript, read_all
 from tests.support.memory_worker import MemoryWorker
 from tests.support.models import Shelf
-
-PROCESS = {
-    "life/bad_flag": "flags are refused by the program",
-    "life/bad_value_of_a_flag": "flags are refused by the program",
-    "life/second_signal": "the second signal ends the process",
-    "limits/out_of_memory": "the limit is for a process without other models",
-    "order/more_than_the_queue_holds_and_end_of_input": "the admission holds up the thread that reads stdin",
-}
-"""What only a process can show, and why."""
-ELSEWHERE = ("tasks/", "batch/", "downloads/")
-"""Subjects that are about the model's answers and take its time, or need a child process."""
-TRANSCRIPTS = [each for each in read_all() if each.name not in PROCESS and not each.name.startswith(ELSEWHERE)]
+from tests.support.transcripts import NEEDS_A_PROCESS, PIPES, in_memory, over_pipes
 
 
 class SmallEngine:
@@ -51,7 +40,7 @@ def small(shelf: Shelf) -> SmallEngine:
     return SmallEngine(shelf.family("qwen3"))
 
 
-@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda each: each.name)
+@pytest.mark.parametrize("transcript", in_memory(), ids=lambda each: each.name)
 def test_a_transcript_in_memory(transcript: Transcript, small: SmallEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `test_conformance` plays it to the program, and with the same laws."""
 
@@ -61,3 +50,10 @@ def test_a_transcript_in_memory(transcript: Transcript, small: SmallEngine, monk
         return MemoryWorker(command, environment, small.loaded() if transcript.needs_model else None)
 
     play(transcript, Setup((), str(small.folder), 20.0), connect)
+
+
+def test_every_transcript_is_played() -> None:
+    """In memory, to the program, or to both; and the names in the lists are names of transcripts."""
+    names = {each.name for each in read_all()}
+    assert {each.name for each in (*in_memory(), *over_pipes())} == names
+    assert {*NEEDS_A_PROCESS} | PIPES <= names
