@@ -17,7 +17,7 @@ from mlx_sidecar.engine.gguf_tokenizer.pre_tokenizers import _BY_NAME, pre_token
 from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.engine.prompt import PromptBuilder
 from mlx_sidecar.engine.text import Detokenizer
-from mlx_sidecar.engine.tokenizer import Tokenizer
+from mlx_sidecar.engine.tokenizer import TemplateText, Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
 from mlx_sidecar.models.gguf.header import read_header
@@ -287,6 +287,22 @@ def test_a_tokenizer_survives_being_written(tmp_path: Path) -> None:
     again = tokenizers.Tokenizer.from_str(files["tokenizer.json"])
     assert [again.encode(text).ids for text in TEXTS] == [made.encode(text, add_special_tokens=True) for text in TEXTS]
     assert files["chat_template.jinja"] == made.template
+
+
+@pytest.mark.parametrize("template", ["{{ bos_token }}{{ messages[0].content }}", "  {{ messages[0].content }}"])
+def test_a_written_template_begins_with_bos(template: str, tmp_path: Path) -> None:
+    """Since a folder doesn't say that every prompt does."""
+    metadata = {**trained("inst", tmp_path), "tokenizer.chat_template": template}
+    made = load(metadata)
+    files = gguf_tokenizer.folder_files(made)
+    folder = Tokenizer(
+        tokenizers.Tokenizer.from_str(files["tokenizer.json"]),
+        made.specials,
+        made.eos_ids,
+        TemplateText(files["chat_template.jinja"], "chat_template.jinja"),
+    )
+    prompts = [PromptBuilder(each).build([Turn("user", "a")], thinking=False, raw=False) for each in (made, folder)]
+    assert prompts[0].tokens == prompts[1].tokens
 
 
 GOOD = {"scored": scored(WORDS), "merged": merged("ab", ["a b"], kinds={"<|x|>": CONTROL})}

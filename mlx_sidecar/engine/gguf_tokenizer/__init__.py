@@ -17,8 +17,11 @@ from mlx_sidecar.engine.gguf_tokenizer import models
 from mlx_sidecar.engine.gguf_tokenizer.end_tokens import end_tokens
 from mlx_sidecar.engine.gguf_tokenizer.pre_tokenizers import PreTokenizer, pre_tokenizer
 from mlx_sidecar.engine.gguf_tokenizer.tokens import Kind, Tokens, read_tokens
+from mlx_sidecar.engine.job import Turn
+from mlx_sidecar.engine.template import ChatTemplate
 from mlx_sidecar.engine.tokenizer import TemplateText, Tokenizer
 from mlx_sidecar.errors import ModelUnsupported
+from mlx_sidecar.models.files import MOST_SETTINGS_BYTES
 from mlx_sidecar.models.gguf.header import GGUFHeader
 
 _KIND = "tokenizer.ggml.model"
@@ -48,9 +51,17 @@ def load(header: GGUFHeader) -> Tokenizer:
     specials = {
         name: tokens.texts[token] for name, key in _SPECIALS.items() if (token := tokens.named[key]) is not None
     }
+    return Tokenizer(backend, specials, ends, _template(header), begins_with_bos=adds_bos)
+
+
+def _template(header: GGUFHeader) -> TemplateText | None:
+    """The one without a name: those with one are for other purposes."""
     text = header.text(_TEMPLATE)
-    template = None if text is None else TemplateText(text, _TEMPLATE)
-    return Tokenizer(backend, specials, ends, template, begins_with_bos=adds_bos)
+    if text is None:
+        return None
+    if len(text) > MOST_SETTINGS_BYTES:
+        header.refuse(f"has a chat template of {len(text)} characters, and {MOST_SETTINGS_BYTES} are read at most")
+    return TemplateText(text, _TEMPLATE)
 
 
 def _kind(header: GGUFHeader) -> str:
@@ -122,5 +133,13 @@ def folder_files(tokenizer: Tokenizer) -> dict[str, str]:
     }
     files = {"tokenizer.json": tokenizer.backend.to_str(), "tokenizer_config.json": json.dumps(config, indent=2)}
     if tokenizer.template is not None:
-        files["chat_template.jinja"] = tokenizer.template
+        files["chat_template.jinja"] = ("" if _writes_bos(tokenizer) else "{{- bos_token }}") + tokenizer.template
     return files
+
+
+def _writes_bos(tokenizer: Tokenizer) -> bool:
+    """Whether a conversation begins as this tokenizer wants it to without anybody's doing."""
+    bos = tokenizer.specials.get("bos_token")
+    if not tokenizer.begins_with_bos or bos is None:
+        return True
+    return ChatTemplate(tokenizer).render([Turn("user", "x")], thinking=False).startswith(bos)
