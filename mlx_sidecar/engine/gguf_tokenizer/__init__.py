@@ -21,7 +21,6 @@ from mlx_sidecar.engine.job import Turn
 from mlx_sidecar.engine.template import ChatTemplate
 from mlx_sidecar.engine.tokenizer import TemplateText, Tokenizer
 from mlx_sidecar.errors import ModelUnsupported
-from mlx_sidecar.models.files import MOST_SETTINGS_BYTES
 from mlx_sidecar.models.gguf.header import GGUFHeader
 
 _KIND = "tokenizer.ggml.model"
@@ -57,11 +56,7 @@ def load(header: GGUFHeader) -> Tokenizer:
 def _template(header: GGUFHeader) -> TemplateText | None:
     """The one without a name: those with one are for other purposes."""
     text = header.text(_TEMPLATE)
-    if text is None:
-        return None
-    if len(text) > MOST_SETTINGS_BYTES:
-        header.refuse(f"has a chat template of {len(text)} characters, and {MOST_SETTINGS_BYTES} are read at most")
-    return TemplateText(text, _TEMPLATE)
+    return None if text is None else TemplateText(text, _TEMPLATE)
 
 
 def _kind(header: GGUFHeader) -> str:
