@@ -80,3 +80,21 @@ def test_few_examples_are_refused(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "29 examples" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["few"]
+
+
+def test_examples_without_tags_and_tags_that_differ_by_case(tmp_path: Path) -> None:
+    """Both are taken; what is no better than the built-in way is named and left out."""
+    lines = []
+    for number in range(30):
+        word = WORDS[number % 3]
+        tags = [] if number % 10 == 9 else [word.upper() if number % 2 else word]
+        lines.append(json.dumps({"content": f"Note {number}: a {word} for everybody.", "tags": tags}))
+    (tmp_path / "examples").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = run("calibrate", "examples", "--model", "demo", "--json", "--out", "made.json", cwd=tmp_path)
+    kinds = json.loads(done.stdout)["kinds"]
+    kept = [each["kind"] for each in kinds if each["is_better"]]
+    assert [each["kind"] for each in kinds][:1] == ["vocabulary"]
+    assert done.returncode == (0 if kept else 1), done.stderr
+    assert all((f"{each['kind']}: the built-in curve stays" in done.stderr) != each["is_better"] for each in kinds)
+    if kept:
+        assert sorted(json.loads((tmp_path / "made.json").read_text())["curves"]) == sorted(kept)
