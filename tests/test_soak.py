@@ -29,9 +29,11 @@ MOST_KB_A_REQUEST = 6.0
 """Measured: -1 to 3, by an allocator's mood. A leak of one for each token shows, one of two a request doesn't."""
 MOST_KB_OF_A_RARE_ONE = {"model": 300.0, "document": 30.0, "download": 50.0}
 """Measured: a kilobyte or two for each. For a model 46 to 75 on an idle machine, 130 to 175 on one that is
-overloaded: why it is more there isn't known. `tokenizers` 0.23 never frees the words that a BPE tokenizer
-remembers (100 KB for 3,000 characters, with the library alone), and a load tokenizes the worked examples. A tokenizer
-that remembers nothing (`_resize_cache(0)`) leaves nothing, and takes 1.2 to 1.5 times as long."""
+overloaded: why it is more there isn't known. 40 of them are words that `tokenizers` 0.23 remembers: each thread has a
+memory of its own for each BPE tokenizer, which goes with the thread and not with the tokenizer, whatever is cleared or
+resized afterwards, and a load tokenizes the worked examples in the main thread. The same in a thread that ends leaves
+nothing; loading without the examples leaves 6. (By mallinfo2, with malloc_trim before resident memory is read.) A
+tokenizer that remembers nothing (`_resize_cache(0)`) leaves nothing either, and takes 1.2 to 1.5 times as long."""
 
 
 @pytest.fixture

@@ -73,9 +73,10 @@ def _without_added(tokenizer: Tokenizer) -> tokenizers.Tokenizer | None:
     made.add_tokens(list(plain.values()))
     if any(made.token_to_id(added.content) != token for token, added in plain.items()):
         return None
-    names = [tokenizer.added[token].content for token in tokenizer.marker_ids]
-    spelled = made.encode_batch(names, add_special_tokens=False)
-    return None if any(tokenizer.marker_ids & {*each.ids} for each in spelled) else made
+    # One by one: `encode_batch` starts threads, and each remembers words for good.
+    names = (tokenizer.added[token].content for token in tokenizer.marker_ids)
+    spelled = (made.encode(name, add_special_tokens=False).ids for name in names)
+    return None if any(tokenizer.marker_ids & {*ids} for ids in spelled) else made
 
 
 def _renamed(tokenizer: Tokenizer) -> str:
