@@ -194,6 +194,11 @@ CASES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         [{"a": 1}, {"xa": "x"}],
     ),
     "names by their length": ({"type": "object", "propertyNames": {"minLength": 2}}, [{"xa": 1}], [{"a": 1}]),
+    "names of a list that nothing evaluates": (
+        {**obj(a=INT), "propertyNames": {"enum": ["a", "b"]}, "unevaluatedProperties": False},
+        [{"a": 1}],
+        [{"b": 1}],
+    ),
     "names by a format": (
         {"type": "object", "propertyNames": {"format": "uuid"}, "additionalProperties": INT},
         [{"123e4567-e89b-12d3-a456-426614174000": 1}],

@@ -29,6 +29,10 @@ def with_names_listed(schema: dict[str, Any], names: Names) -> dict[str, Any]:
     if "propertyNames" not in schema:
         return schema
     rule, rest = schema["propertyNames"], {key: value for key, value in schema.items() if key != "propertyNames"}
+    if "unevaluatedProperties" in rest and "additionalProperties" not in rest:
+        if rest.keys() & {"allOf", "anyOf", "oneOf", "$ref"}:
+            return schema
+        rest["additionalProperties"] = rest.pop("unevaluatedProperties")
     listed = _listed(rule, names)
     if listed is not None and len(listed) <= _MOST_NAMES:
         return _of_names(rest, listed)
