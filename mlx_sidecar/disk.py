@@ -25,9 +25,9 @@ class Disk:
         """Keep other processes out; false where the disk knows no locks. Raises BlockingIOError where one is in."""
         try:
             self.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
-            if problem.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise BlockingIOError(problem.errno, problem.strerror) from None
+        except OSError as error:
+            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise BlockingIOError(error.errno, error.strerror) from None
             return False
         return True
 
@@ -41,19 +41,19 @@ class Disk:
                 return
         try:
             self.fsync(descriptor)
-        except OSError as problem:
-            if problem.errno not in _NO_SYNC:
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
                 raise
 
     def move(self, source: Path, target: Path) -> None:
         """Give a file another name, which may be taken. Raises OSError."""
         try:
             self.replace(source, target)
-        except OSError as problem:
-            if problem.errno == errno.EXDEV:
+        except OSError as error:
+            if error.errno == errno.EXDEV:
                 self._carry(source, target)
                 return
-            if problem.errno not in _NO_REPLACING or not target.is_file():
+            if error.errno not in _NO_REPLACING or not target.is_file():
                 raise
             target.unlink()
             self.replace(source, target)

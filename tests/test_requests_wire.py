@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from mlx_sidecar.protocol.commands import COMMANDS
 from tests.support.models import Script, Shelf
-from tests.support.worker import COMMANDS, Line, Server, Worker, run_once
+from tests.support.worker import Line, Server, Worker, run_once
 
 HELLO = Script(" alpha beta gamma delta.")
 

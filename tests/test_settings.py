@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from mlx_sidecar.protocol.commands import COMMANDS
 from tests.support.models import Script, Shelf
 from tests.support.texts import ARTICLE
-from tests.support.worker import COMMANDS, Worker, run_cli, run_once
+from tests.support.worker import Worker, run_cli, run_once
 
 HELLO = Script(" alpha beta gamma delta.")
 TAGS: dict[str, Any] = {"command": "generate-tags", "content": ARTICLE, "max_tags": 1}

@@ -12,9 +12,10 @@ import mlx_lm
 import pytest
 from mlx_lm.utils import get_total_parameters
 
+from mlx_sidecar.protocol.commands import COMMANDS
 from tests.support.models import PRECISIONS, Script, Shelf
 from tests.support.texts import ARTICLE
-from tests.support.worker import COMMANDS, Line, Server, Worker, run_once
+from tests.support.worker import Line, Server, Worker, run_once
 
 HELLO = Script(" alpha beta gamma delta.")
 LOADED = frozenset(
@@ -57,6 +58,15 @@ def test_check_availability_says_what_there_is() -> None:
     assert 0 < line["memory"]["available_bytes"] <= line["memory"]["total_bytes"]
     assert sorted(line["commands"]) == sorted(COMMANDS)
     assert "reason" not in line
+
+
+def test_check_availability_tells_the_limits_in_force() -> None:
+    """The defaults, or what flags set."""
+    ask = [{"command": "check-availability"}]
+    usual, changed = (run_once(ask, *flags).lines[0]["limits"] for flags in ((), ("--max-queue", "7")))
+    assert (usual["max_line_bytes"], usual["max_queue"], usual["max_concurrency"]) == (16 * 2**20, 1024, 16)
+    assert usual["memory_limit_bytes"] is None
+    assert changed == usual | {"max_queue": 7}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

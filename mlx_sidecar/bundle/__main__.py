@@ -42,8 +42,8 @@ def main() -> None:
 def _make(output: Path, name: str, triple: str) -> None:
     try:
         place = build(output, name, triple)
-    except BundleFailed as problem:
-        _refuse(str(problem))
+    except BundleFailed as error:
+        _refuse(str(error))
     else:
         sys.stdout.write(f"{place}\n")
         words = _WORDS + (_WORDS_FOR_MACOS if sys.platform == "darwin" else "")

@@ -35,8 +35,8 @@ def build(output: Path, name: str, triple: str) -> Path:
             if place.exists():
                 place.rename(Path(folder) / "replaced")
             made.rename(place)
-    except OSError as problem:
-        raise BundleFailed(f"'{place}' can't be written: {problem}") from None
+    except OSError as error:
+        raise BundleFailed(f"'{place}' can't be written: {error}") from None
     return place
 
 
@@ -63,8 +63,8 @@ def _ask(program: Path) -> None:
             [program], input=question, capture_output=True, env={}, cwd="/", timeout=_ANSWER_TIMEOUT_S, check=True
         )
         answer = json.loads(ended.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError) as problem:
-        raise BundleFailed(f"the bundle doesn't answer: {problem}") from None
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise BundleFailed(f"the bundle doesn't answer: {error}") from None
     if not answer.get("available"):
         raise BundleFailed(f"the bundle can't run models: {answer.get('reason')}")
 

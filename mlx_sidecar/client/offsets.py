@@ -41,7 +41,7 @@ def _paired(request: Request) -> list[int]:
 
 def _placed(result: ResultT, place: Callable[[int], int]) -> ResultT:
     def placed(quotes: list[Quote]) -> list[Quote]:
-        return [replace(each, start=place(each.start), end=place(each.end)) for each in quotes]
+        return [replace(quote, start=place(quote.start), end=place(quote.end)) for quote in quotes]
 
     if isinstance(result, Summary) and isinstance(result.evidence, list):
         return replace(result, evidence=[replace(each, sources=placed(each.sources)) for each in result.evidence])

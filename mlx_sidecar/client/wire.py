@@ -15,14 +15,15 @@ from msgspec import Struct
 
 from mlx_sidecar.client.failures import failure
 from mlx_sidecar.errors import InvalidParams
+from mlx_sidecar.protocol import limits
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
 
 _SHOWN_BYTES = 200
-_MOST_LEVELS = 1024
+_MAX_LEVELS = limits.MAX_LEVELS
 """As deep as the worker reads JSON (§1.7). It reads no id in a deeper line, so its error would fail all calls."""
-_TOO_DEEP = f"the request is nested deeper than {_MOST_LEVELS}"
+_TOO_DEEP = f"the request is nested deeper than {_MAX_LEVELS}"
 
 
 class Ended(Struct, frozen=True):
@@ -83,7 +84,7 @@ def encode(number: int, request: Request) -> bytes:
         raise InvalidParams("a text holds half of a surrogate pair, which is no character; replace it") from None
     except RecursionError:
         raise InvalidParams(_TOO_DEEP) from None
-    if _levels(fields) > _MOST_LEVELS:
+    if _levels(fields) > _MAX_LEVELS:
         raise InvalidParams(_TOO_DEEP)
     return line
 

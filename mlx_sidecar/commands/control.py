@@ -1,4 +1,4 @@
-"""The worker itself: can it, what is it doing, stop that, stop."""
+"""Handlers of check-availability, status, cancel and shutdown."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal
 from msgspec import UNSET
 
 from mlx_sidecar import __version__
+from mlx_sidecar.commands.context import HandlerContext, RequestInfo
 from mlx_sidecar.commands.download import status_of
 from mlx_sidecar.commands.handlers import answers, handles
-from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.requests import Cancel, CheckAvailability, Shutdown, Status
@@ -30,7 +30,7 @@ PROTOCOL_VERSION = 1
 
 
 @answers(CheckAvailability)
-def check_availability(_: CheckAvailability, __: Call, ___: Services) -> Availability:
+def check_availability(_: CheckAvailability, __: RequestInfo, context: HandlerContext) -> Availability:
     """Whether models can run here. Imports mlx.core and no more."""
     found = device.describe()
     return Availability(
@@ -43,22 +43,23 @@ def check_availability(_: CheckAvailability, __: Call, ___: Services) -> Availab
         device=found.kind,
         device_name=found.name,
         memory=Memory(total_bytes=device.total_memory(), available_bytes=device.available_memory()),
+        limits=context.limits,
         commands=list(COMMANDS),
     )
 
 
 @handles(Status)
-def status(_: Status, __: Call, services: Services) -> Task:
+def status(_: Status, __: RequestInfo, context: HandlerContext) -> Task:
     """What the worker is doing at this moment."""
     overview: RequestOverview = yield DescribeRequests()
-    cpu_percent, memory_bytes = services.process.use()
-    engine, requests = services.engine, overview.requests
+    cpu_percent, memory_bytes = context.process_usage.sample()
+    engine, requests = context.engine, overview.requests
     active, peak, cached = device.memory_use() if "mlx.core" in sys.modules else (0, 0, 0)
     use = engine.prefix_cache_use
     return WorkerStatus(
-        state=_state(services, overview),
+        state=_state(context, overview),
         model=engine.facts.name if engine.facts else None,
-        uptime_s=round(time.monotonic() - services.started_at, 3),
+        uptime_s=round(time.monotonic() - context.started_at, 3),
         cpu_percent=cpu_percent,
         memory_bytes=memory_bytes,
         device_memory=DeviceMemory(active_bytes=active, peak_bytes=peak, cache_bytes=cached),
@@ -66,27 +67,27 @@ def status(_: Status, __: Call, services: Services) -> Task:
         running=sum(request.state == "running" for request in requests),
         queued=sum(request.state == "queued" for request in requests),
         requests=requests,
-        downloads=[status_of(download) for download in services.downloads.all],
+        downloads=[status_of(download) for download in context.downloads.all],
         tokens_per_s=overview.tokens_per_s,
     )
 
 
-def _state(services: Services, overview: RequestOverview) -> Literal["loading", "generating", "idle"]:
-    if services.engine.is_loading or overview.is_starting:
+def _state(context: HandlerContext, overview: RequestOverview) -> Literal["loading", "generating", "idle"]:
+    if context.engine.is_loading or overview.is_starting:
         return "loading"
     # Also where a request of this kind has nothing for the engine yet, or no more.
-    at_work = any(each.state == "running" and COMMANDS[each.command].generates for each in overview.requests)
+    at_work = any(request.state == "running" and COMMANDS[request.command].generates for request in overview.requests)
     return "generating" if at_work else "idle"
 
 
 @handles(Cancel)
-def cancel(request: Cancel, _: Call, __: Services) -> Task:
+def cancel(request: Cancel, _: RequestInfo, __: HandlerContext) -> Task:
     """End one request, or all before this one."""
     count: int = yield CancelRequests(request.target)
     return CancelCount(cancelled=count)
 
 
 @answers(Shutdown)
-def shut_down(_: Shutdown, __: Call, ___: Services) -> ShutDown:
+def shut_down(_: Shutdown, __: RequestInfo, ___: HandlerContext) -> ShutDown:
     """The worker ends after this answer."""
     return ShutDown(success=True)

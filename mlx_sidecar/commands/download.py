@@ -6,23 +6,23 @@ import math
 
 from msgspec import UNSET, structs
 
+from mlx_sidecar.commands.context import HandlerContext, RequestInfo
 from mlx_sidecar.commands.handlers import handles
-from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.errors import DestinationInvalid, ModelNotFound
 from mlx_sidecar.hub.downloads import Download, error_of
 from mlx_sidecar.hub.messages import Completed, DownloadProgress, DownloadRequest, Failed
 from mlx_sidecar.models.resolve import absolute
 from mlx_sidecar.protocol.requests import DownloadModel
 from mlx_sidecar.protocol.responses import Downloaded, DownloadMeasure, DownloadStatus
-from mlx_sidecar.tasks.task import Listen, Task
+from mlx_sidecar.tasks.task import AwaitDownload, Task
 
 _MB = 1_000_000
 
 
 @handles(DownloadModel)
-def download_model(request: DownloadModel, _: Call, services: Services) -> Task:
+def download_model(request: DownloadModel, _: RequestInfo, context: HandlerContext) -> Task:
     """Follow a download to its end; closing the task stops it."""
-    download = services.downloads.start(
+    download = context.downloads.start(
         DownloadRequest(
             repo_id=request.repo_id,
             destination=_destination(request),
@@ -33,7 +33,7 @@ def download_model(request: DownloadModel, _: Call, services: Services) -> Task:
     )
     try:
         while True:
-            match (yield Listen(download.number)):
+            match (yield AwaitDownload(download.number)):
                 case DownloadProgress() as progress:
                     yield _measure(progress)
                 case Completed() as completed:
@@ -41,7 +41,7 @@ def download_model(request: DownloadModel, _: Call, services: Services) -> Task:
                 case Failed() as failed:
                     raise error_of(failed)
     finally:
-        services.downloads.stop(download)
+        context.downloads.stop(download)
 
 
 def status_of(download: Download) -> DownloadStatus:

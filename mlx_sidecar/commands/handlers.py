@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from mlx_sidecar.commands.services import Call, Services
+from mlx_sidecar.commands.context import HandlerContext, RequestInfo
 from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.protocol.responses import Result
 from mlx_sidecar.tasks.task import Task
 
 RequestT = TypeVar("RequestT", bound=Request)
-Handler = Callable[[RequestT, Call, Services], Task]
-Answer = Callable[[RequestT, Call, Services], Result]
+Handler = Callable[[RequestT, RequestInfo, HandlerContext], Task]
+Answer = Callable[[RequestT, RequestInfo, HandlerContext], Result]
 
 HANDLERS: dict[type[Request], Handler[Any]] = {}
 """By the struct of the request."""
@@ -34,8 +34,8 @@ def answers(kind: type[RequestT]) -> Callable[[Answer[RequestT]], Answer[Request
     """This function answers such requests right away."""
 
     def note(answer: Answer[RequestT]) -> Answer[RequestT]:
-        def handler(request: RequestT, call: Call, services: Services) -> Task:
-            return answer(request, call, services)
+        def handler(request: RequestT, call: RequestInfo, context: HandlerContext) -> Task:
+            return answer(request, call, context)
             yield  # makes this function a generator
 
         handles(kind)(handler)

@@ -1,6 +1,6 @@
-"""Models: load, let go, describe, list.
+"""Handlers of load-model, unload-model, model-info and list-models.
 
-What looks into folders is imported with the first request that names one: the first answer of all shouldn't wait.
+Modules that look into folders are imported with the first request that names one (lazy: start-up).
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, convert, structs
 
+from mlx_sidecar.commands.context import HandlerContext, RequestInfo
 from mlx_sidecar.commands.handlers import answers, handles
-from mlx_sidecar.commands.services import Call, Services
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts, TaskFile
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
-from mlx_sidecar.models.resolve import Location, absolute, at_path, in_cache
+from mlx_sidecar.models.resolve import Location, absolute
+from mlx_sidecar.models.source import MODEL_FIELDS
+from mlx_sidecar.models.sources import located
 from mlx_sidecar.protocol.requests import ListModels, LoadModel, ModelInfo, UnloadModel
 from mlx_sidecar.protocol.responses import (
     ListedModel,
@@ -38,34 +40,34 @@ _MOST_CALIBRATION_VALUES = 50_000
 _LISTED_BETWEEN_PAUSES_S = 0.01
 
 
-def loaded(services: Services) -> LanguageModel:
+def loaded(context: HandlerContext) -> LanguageModel:
     """The model for a task. Raises what kept the worker's own model from loading, or ModelNotLoaded."""
-    if services.engine.facts is None and services.startup_failure is not None:
+    if context.engine.facts is None and context.startup_failure is not None:
         # A new one each time: an exception that is raised again and again collects all its tracebacks.
-        failure = services.startup_failure
+        failure = context.startup_failure
         data = {name: value for name, value in failure.data.items() if name != "previous_model"}
         raise type(failure)(failure.message, data)
-    return services.engine.model
+    return context.engine.model
 
 
 @handles(LoadModel)
-def load_model(request: LoadModel, _: Call, services: Services) -> Task:
+def load_model(request: LoadModel, _: RequestInfo, context: HandlerContext) -> Task:
     """Find the folder, check it, and load it piece by piece."""
     try:
         if not device.is_installed():
             raise NotAvailable("MLX isn't installed here, so no model can be loaded; see check-availability")
         wanted = _plan(request)
     except SidecarError as error:
-        error.data["previous_model"] = services.engine.previous_model
+        error.data["previous_model"] = context.engine.previous_model
         raise
-    loading = services.engine.load(wanted)
+    loading = context.engine.load(wanted)
     while True:
         try:
             done = next(loading)
         except StopIteration as finished:
-            services.startup_failure = None
-            services.engine.compute_ahead(_beginnings(services.engine.model))
-            services.engine.prepare_constraints()
+            context.startup_failure = None
+            context.engine.compute_ahead(_beginnings(context.engine.model))
+            context.engine.prepare_constraints()
             return ModelLoaded(**structs.asdict(_describe(finished.value)))
         try:
             yield Measure(progress=round(done * 100, 1)) if request.progress else Pause()
@@ -113,8 +115,8 @@ def _calibration(file: Path) -> TaskFile:
         stated = parse_json(raw, _MOST_CALIBRATION_VALUES)
     except FileNotFoundError:
         raise ModelNotFound(f"the calibration {file} does not exist; `mlx-sidecar calibrate` makes one") from None
-    except (OSError, ValueError, RecursionError) as problem:
-        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelInvalid(f"{file} can't be read: {error}", {"file": file.name}) from None
     return TaskFile(str(file), hashlib.sha256(raw).hexdigest(), calibration_file.checked(stated, file))
 
 
@@ -128,24 +130,22 @@ def _task_prompts(path: Path) -> dict[str, Any] | None:
 
 
 def _location(request: LoadModel) -> Location:
-    if request.repo_id is not None:
-        return in_cache(request.repo_id)
-    assert request.model_path is not None
-    return at_path(request.model_path)
+    field, reference = next((name, value) for name in MODEL_FIELDS if (value := getattr(request, name)) is not None)
+    return located(field, reference)
 
 
 @answers(UnloadModel)
-def unload_model(_: UnloadModel, __: Call, services: Services) -> ModelUnloaded:
+def unload_model(_: UnloadModel, __: RequestInfo, context: HandlerContext) -> ModelUnloaded:
     """Let the model go; with none loaded there is nothing to free, and that is a success too."""
-    services.startup_failure = None
-    return ModelUnloaded(success=True, freed_bytes=services.engine.unload())
+    context.startup_failure = None
+    return ModelUnloaded(success=True, freed_bytes=context.engine.unload())
 
 
 @answers(ModelInfo)
-def model_info(_: ModelInfo, __: Call, services: Services) -> ModelDescription:
+def model_info(_: ModelInfo, __: RequestInfo, context: HandlerContext) -> ModelDescription:
     """What is loaded. Raises ModelNotLoaded."""
-    loaded(services)
-    facts = services.engine.facts
+    loaded(context)
+    facts = context.engine.facts
     if facts is None:
         raise ModelNotLoaded("no model is loaded; send load-model first")
     return _describe(facts)
@@ -170,7 +170,7 @@ def _describe(facts: ModelFacts) -> ModelDescription:
 
 
 @handles(ListModels)
-def list_models(request: ListModels, _: Call, __: Services) -> Task:
+def list_models(request: ListModels, _: RequestInfo, __: HandlerContext) -> Task:
     """The models in the Hugging Face cache, or in a folder. Reading all their headers may take a while."""
     from mlx_sidecar.hub import cache
 

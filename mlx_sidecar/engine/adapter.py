@@ -19,12 +19,12 @@ def put_on(network: Any, path: Path) -> Any:
         network.eval()
     except MemoryError:
         raise
-    except Exception as problem:  # As with models, it fails in many ways.
-        text = " ".join(str(problem).split())[:500] or type(problem).__name__
+    except Exception as error:  # As with models, it fails in many ways.
+        text = " ".join(str(error).split())[:500] or type(error).__name__
         # Its own words where tensors and network differ; everything else comes of the settings.
         file = path / (WEIGHTS if "incompatible tensors" in text else CONFIG)
-        reason = f"{file} doesn't fit the model: {text} ({type(problem).__name__})"
-        raise ModelInvalid(reason, {"file": file.name, "reason": text}) from problem
+        reason = f"{file} doesn't fit the model: {text} ({type(error).__name__})"
+        raise ModelInvalid(reason, {"file": file.name, "reason": text}) from error
     _check_names(network, path / WEIGHTS)
     return network
 

@@ -124,4 +124,4 @@ class MemoryAdmission:
 
     def _held_bytes(self, sequences: Iterable[Sequence]) -> int:
         """What the runner holds of these."""
-        return sum(self._cost.bytes(each.computed) for each in sequences if each.computed)
+        return sum(self._cost.bytes(sequence.computed) for sequence in sequences if sequence.computed)

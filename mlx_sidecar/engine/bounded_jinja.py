@@ -151,8 +151,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def _charge_call(self, owner: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """Nothing that Python or Jinja offers makes more than this: each of its characters by all that it is given."""
-        args = tuple(self._solid(each) for each in args)
-        given = sum(self._extent(each) for each in args) + sum(self._extent(each) for each in named.values())
+        args = tuple(self._solid(arg) for arg in args)
+        given = sum(self._extent(arg) for arg in args) + sum(self._extent(each) for each in named.values())
         self.charge((self._weight(owner) + 1) * (given + 1))
         return args
 

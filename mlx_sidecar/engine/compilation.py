@@ -1,6 +1,6 @@
 """Compiles grammars on threads of their own: it may take seconds, and llguidance lets others run meanwhile.
 
-A task yields `Await` and goes on with the `WorkDone` that comes through the event queue. What runs can't be stopped:
+A task yields `AwaitCompilation` and goes on after the `WorkDone` of the event queue. A compilation can't be stopped:
 a request that ends leaves it to the thread. Four compilations that somebody waits for go on at once; those that were
 left don't count, so that nobody waits for them, and twelve more threads at most are kept busy by these. A child process
 is no way out, since a compiled grammar can't leave the process that made it.

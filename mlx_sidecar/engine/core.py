@@ -1,8 +1,7 @@
 """The decode loop of one model: the scheduler plans a step, the model runner runs it, tokens become events.
 
-Also what happens where a step fails: nothing that the runner holds can be trusted
-after that, so it starts anew, and the sequences that took part run alone once,
-each after the tokens that it has. The one with which a step fails again fails.
+After a failed step nothing that the runner holds can be trusted: it starts again, and the sequences of that step are
+quarantined: each runs alone, after the tokens that it has. The one whose step fails again fails.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from mlx_sidecar.engine.admission import MemoryAdmission
 from mlx_sidecar.engine.alone import Ahead
 from mlx_sidecar.engine.job import EngineEvent, Job, JobEnded, JobFailed, JobResult, TextCame
 from mlx_sidecar.engine.loaded import LoadedModel
-from mlx_sidecar.engine.memory import Budget, needed_and_available
+from mlx_sidecar.engine.memory import Budget, format_byte_pair
 from mlx_sidecar.engine.output import Output
 from mlx_sidecar.engine.prefix_cache import PrefixCache, always_trims, has_state
 from mlx_sidecar.engine.runner.model_runner import ModelRunner
@@ -37,11 +36,11 @@ class _Active(Struct, eq=False):
     output: Output
 
     def result(self, last_token: int, now: float) -> JobResult:
-        """What became of the job."""
+        """The job's result."""
         return self.output.result(last_token, now, self.sampling.constrained)
 
     def restart(self) -> None:
-        """What was queued is lost: the next token is chosen again. Raises what a broken constraint raises."""
+        """Drop what is queued; the next token is chosen again. Raises what a faulty constraint raises."""
         generated = len(self.sequence.tokens) - len(self.output.job.prompt)
         if not generated:
             self.output.cached_tokens = 0
@@ -115,8 +114,8 @@ class EngineCore:
             plan = self.scheduler.schedule()
             self._begin(plan)
             tokens = self.runner.run(plan)
-        except BaseException as problem:  # whatever it was, nothing that the runner holds can be trusted after it
-            return self._recover(problem)
+        except BaseException as error:  # after any exception nothing that the runner holds can be trusted
+            return self._recover(error)
         now = time.monotonic()
         self.generated_tokens += len(tokens)
         events: list[EngineEvent] = [self._refuse(plan.refusal)] if plan.refusal else []
@@ -126,14 +125,14 @@ class EngineCore:
         try:
             if leaving:
                 self.runner.remove(leaving)
-        except BaseException as problem:  # the same holds for what is left of the batch
-            events += self._recover(problem)
+        except BaseException as error:  # the same holds for the rest of the batch
+            events += self._recover(error)
         if not len(self):
             mx.clear_cache()
         return events
 
     def _begin(self, plan: StepPlan) -> None:
-        """Hand the rules of those that are admitted to the runner."""
+        """Register the sampling states of admitted sequences with the runner."""
         for admission in plan.admissions:
             active = self._active[admission.ticket]
             active.output.start()
@@ -143,13 +142,13 @@ class EngineCore:
 
     def _refuse(self, refusal: Refusal) -> JobFailed:
         self.scheduler.finish(self._active.pop(refusal.ticket).sequence)
-        takes, there_is = needed_and_available(refusal.needed_bytes, refusal.available_bytes)
-        problem = OutOfMemory(
-            f"{refusal.tokens} tokens of prompt and answer take {takes}, and {there_is} can be had; ask for fewer "
+        takes, available = format_byte_pair(refusal.needed_bytes, refusal.available_bytes)
+        error = OutOfMemory(
+            f"{refusal.tokens} tokens of prompt and answer take {takes}, and {available} can be had; ask for fewer "
             "max_tokens, shorten the prompt, or choose a smaller model",
             {"needed_bytes": refusal.needed_bytes, "available_bytes": refusal.available_bytes},
         )
-        return JobFailed(refusal.ticket, problem)
+        return JobFailed(refusal.ticket, error)
 
     # Tokens
 
@@ -157,22 +156,22 @@ class EngineCore:
         ticket = active.sequence.ticket
         try:
             return self._advance(active, token, now, leaving)
-        except BaseException as problem:  # a bug, or no memory for what is kept: this sequence's alone
+        except BaseException as error:  # a bug, or no memory for the prefix cache: only this sequence fails
             self._leave(active, leaving)
-            return [JobFailed(ticket, problem)]
+            return [JobFailed(ticket, error)]
 
     def _advance(self, active: _Active, token: int, now: float, leaving: list[int]) -> list[EngineEvent]:
         """One sequence got one token."""
         sequence, output, ticket = active.sequence, active.output, active.sequence.ticket
-        if active.sampling.problem is not None:
+        if active.sampling.error is not None:
             self._leave(active, leaving)
-            return [JobFailed(ticket, active.sampling.problem)]
+            return [JobFailed(ticket, active.sampling.error)]
         text = output.take(token, now)
         sequence.tokens.append(token)
         is_end = token in self._eos_ids
         if not (is_end or sequence.is_full or output.ended):
-            if self.scheduler.is_suspect(sequence):
-                self._acquit(active, leaving)
+            if self.scheduler.is_quarantined(sequence):
+                self._release_from_quarantine(active, leaving)
             return [TextCame(ticket, text)] if text else []
         self._keep(sequence)
         self._leave(active, leaving)
@@ -184,7 +183,7 @@ class EngineCore:
         return [*events, JobEnded(ticket, active.result(token, now))]
 
     def _keep(self, sequence: Sequence) -> None:
-        """Leave what is computed to later prompts that begin alike."""
+        """Insert the sequence's KV cache into the prefix cache."""
         if self.prefix_cache.use.budget_bytes == 0:
             return
         self.prefix_cache.keep(sequence.tokens[: sequence.computed], self.runner.extract(sequence.ticket))
@@ -195,25 +194,25 @@ class EngineCore:
             self.scheduler.finish(active.sequence)
             leaving.append(active.sequence.ticket)
 
-    def _acquit(self, active: _Active, leaving: list[int]) -> None:
+    def _release_from_quarantine(self, active: _Active, leaving: list[int]) -> None:
         self._keep(active.sequence)
         leaving.append(active.sequence.ticket)
-        self.scheduler.acquit(active.sequence)
+        self.scheduler.release(active.sequence)
         active.restart()
 
     # Failures
 
-    def _recover(self, problem: BaseException) -> list[EngineEvent]:
+    def _recover(self, error: BaseException) -> list[EngineEvent]:
         """A step failed: fail the cause where it is known, and let the others run alone."""
         admitting = self.runner.admitting
-        suspected = self.scheduler.suspected() if admitting is None else self._active[admitting].sequence
+        faulty = self.scheduler.faulty() if admitting is None else self._active[admitting].sequence
         self.runner.reset()
-        # What is kept may be what is broken, and it may be memory that is missing.
+        # A cached prefix may be the cause, and so may missing memory.
         self.prefix_cache.clear()
         mx.clear_cache()
         events: list[EngineEvent] = []
-        if suspected is not None:
-            events.append(self._fail(suspected, problem))
+        if faulty is not None:
+            events.append(self._fail(faulty, error))
         for sequence in self.scheduler.quarantine():
             try:
                 self._active[sequence.ticket].restart()
@@ -221,7 +220,7 @@ class EngineCore:
                 events.append(self._fail(sequence, another))
         return events
 
-    def _fail(self, sequence: Sequence, problem: BaseException) -> JobFailed:
+    def _fail(self, sequence: Sequence, error: BaseException) -> JobFailed:
         del self._active[sequence.ticket]
         self.scheduler.finish(sequence)
-        return JobFailed(sequence.ticket, problem)
+        return JobFailed(sequence.ticket, error)

@@ -1,7 +1,7 @@
 """The device: what it is, what memory it has, and what only Metal does. The seam between CPU and GPU.
 
 Without `mlx.core.compile` on the CPU eight texts under a schema on the embedded model came 1.13 times as fast (5
-pairs under load), the first token as soon (2026-11-26; see `leave_the_compiler_alone`).
+pairs under load), the first token as soon (2026-11-26; see `disable_cpu_compile`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def describe() -> Device:
     mlx_lm_version = _mlx_lm_version()
     try:
         import mlx.core as mx
-    except Exception as problem:  # a broken library can fail in any way
-        reason = f"MLX can't be used here: {problem}; it needs Apple Silicon with macOS 14, or Linux"
+    except Exception as error:  # a broken library can fail in any way
+        reason = f"MLX can't be used here: {error}; it needs Apple Silicon with macOS 14, or Linux"
         return Device("cpu", _processor(), None, mlx_lm_version, reason)
     missing = None if mlx_lm_version else "mlx-lm is not installed; `pip install mlx-lm` brings it"
     on_gpu = mx.default_device() == mx.gpu
@@ -142,7 +142,7 @@ def keep_models_resident() -> None:
         mx.set_wired_limit(int(size))
 
 
-def leave_the_compiler_alone() -> None:
+def disable_cpu_compile() -> None:
     """On the CPU `mlx.core.compile` runs the system's C++ compiler and loads what lies in a folder of /tmp.
 
     Another user may have put it there, a machine without a compiler can't run a model, and it isn't slower without.

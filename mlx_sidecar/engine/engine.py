@@ -75,8 +75,8 @@ class Engine:
             self._make_room(prepared.weight_bytes, budget)
             loaded: LoadedModel = yield from load.read(prepared, budget, self._held_bytes)
             yield from _tables(loaded)
-        except SidecarError as problem:
-            problem.data["previous_model"] = self.previous_model
+        except SidecarError as error:
+            error.data["previous_model"] = self.previous_model
             raise
         finally:
             self.is_loading = self._made_room = False

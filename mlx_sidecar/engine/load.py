@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_sidecar.engine import adapter, tokenizer
 from mlx_sidecar.engine.digests import DigestReading
 from mlx_sidecar.engine.job import ModelFacts, Turn
-from mlx_sidecar.engine.memory import tells_of_missing_memory
+from mlx_sidecar.engine.memory import is_out_of_memory
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
 from mlx_sidecar.engine.panics import is_panic
 from mlx_sidecar.engine.plan import LoadPlan, stated_context_length
@@ -143,7 +143,7 @@ def _reasons(folder: ModelDirectory) -> Iterator[None]:
     except BaseException as problem:  # Some of its models end the process where a library is missing.
         if not isinstance(problem, Exception | SystemExit) and not is_panic(problem):
             raise
-        if tells_of_missing_memory(problem):
+        if is_out_of_memory(problem):
             message = f"memory ran out while {folder.path} was loaded; close other programs or choose a smaller model"
             raise OutOfMemory(message) from problem
         text = " ".join(str(problem).split())[:500] or type(problem).__name__

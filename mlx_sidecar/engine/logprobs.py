@@ -50,8 +50,8 @@ class LogprobRecorder:
         constrained = self._of(self._constrained, token) if self._wants_constrained else None
         self._found.append(TokenLogprob(self._vocabulary.bytes_of(token), logprob, top, constrained))
 
-    def begin_again(self) -> None:
-        """What was queued is lost, and comes once more."""
+    def restart(self) -> None:
+        """Drop what is queued; it is computed again."""
         self._pending.clear()
         self._constrained.clear()
 

@@ -1,4 +1,4 @@
-"""Imports mlx_lm without what the worker doesn't use of it.
+"""Imports mlx_lm without its dependencies that the worker doesn't use.
 
 `import mlx_lm` brings transformers (three quarters of its import time) for its
 tokenizers and huggingface_hub for its downloads. The worker has a tokenizer of
@@ -89,4 +89,4 @@ def import_mlx_lm() -> None:
         _allow_open_files()
         with _stand_ins():
             importlib.import_module("mlx_lm.generate")
-    device.leave_the_compiler_alone()
+    device.disable_cpu_compile()

@@ -11,9 +11,9 @@ from types import TracebackType
 from mlx_sidecar.errors import ModelInvalid
 
 
-def is_panic(problem: BaseException | None) -> bool:
+def is_panic(error: BaseException | None) -> bool:
     """Whether this is one. Each library brings a class of its own, none of which can be imported."""
-    return type(problem).__name__ == "PanicException" and type(problem).__module__ == "pyo3_runtime"
+    return type(error).__name__ == "PanicException" and type(error).__module__ == "pyo3_runtime"
 
 
 class BlamedOnTokenizer:
@@ -25,8 +25,8 @@ class BlamedOnTokenizer:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _: object, problem: BaseException | None, __: TracebackType | None) -> None:
-        if is_panic(problem) or type(problem) is Exception:
+    def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
+        if is_panic(error) or type(error) is Exception:
             raise ModelInvalid(
                 "the model's tokenizer.json is damaged: the tokenizers library fails on it, or on this text; "
                 "fetch the model again",

@@ -1,13 +1,10 @@
-"""How the next tokens are drawn, for all sequences of a batch in one go.
+"""Samples the next tokens of all sequences of a batch at once.
 
-Every sequence that isn't greedy draws by numbers of its own, made of its seed
-and the position, so that its text doesn't depend on who else is in the batch.
-One number a token is all that is drawn: the token is where the running sum of
-the probabilities passes it.
+Inverse-CDF sampling with one uniform number per token. A counter-based generator makes that number of the sequence's
+seed and the position, so a text doesn't depend on the other sequences of the batch.
 
-Noise on each logit was the other way; these numbers are made outside of MLX, so they don't depend on its version or
-on the batch. Where a grammar leaves few tokens (a sixteenth of the vocabulary), only those are looked at
-(2026-11-21).
+The alternative, noise on each logit, would come from MLX's generator and depend on its version and on the batch. Where
+a grammar leaves few tokens (a sixteenth of the vocabulary), only those are gathered (2026-11-21).
 """
 
 from __future__ import annotations
@@ -27,23 +24,23 @@ from mlx_sidecar.engine.job import Sampling
 Bits = NDArray[np.int32]
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 
-_COLDEST = 1e-3
-"""Below this temperature the likeliest token is the only one."""
+_MIN_TEMPERATURE = 1e-3
+"""A lower temperature is greedy."""
 
 _PENALTY_CONTEXT_TOKENS = 20
 """How far back the repetition penalty looks; mlx_lm's own default."""
 
 _FEW = 16
-"""Where no row may choose among more than the vocabulary divided by this, only those tokens are looked at."""
+"""Where every row allows at most the vocabulary divided by this, only the allowed tokens are gathered."""
 
 
 class Draws:
-    """The sampling of one sequence, and the numbers that it draws by."""
+    """The sampling options of one sequence, and its random numbers."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._seed = sampling.seed if sampling.seed is not None else secrets.randbits(53)
         self._position = 0
-        self.is_greedy = sampling.temperature < _COLDEST
+        self.is_greedy = sampling.temperature < _MIN_TEMPERATURE
         self.temperature = sampling.temperature
         self.filters = (sampling.top_p, sampling.min_p, sampling.top_k)
 
@@ -142,8 +139,8 @@ def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[Bits | 
     most = int(may.sum(axis=1, dtype=np.int32).max())
     if most * _FEW > logprobs.shape[-1]:
         return drawn(device.mask_logits(logprobs, bits, may), draws)
-    candidates, there = _candidates(may, most)
-    scores = mx.where(there, mx.take_along_axis(logprobs, candidates, axis=-1), -mx.inf)
+    candidates, exist = _candidates(may, most)
+    scores = mx.where(exist, mx.take_along_axis(logprobs, candidates, axis=-1), -mx.inf)
     places = drawn(scores, draws)
     return mx.take_along_axis(candidates, places[:, None], axis=-1)[:, 0]
 
@@ -162,27 +159,27 @@ def _as_matrix(allowed: Sequence[Bits | None], vocabulary: int) -> Bits:
 def _candidates(may: NDArray[np.uint8], most: int) -> tuple[mx.array, mx.array]:
     """The allowed tokens of each row, shape (rows, most), and which of these places are taken."""
     candidates = np.zeros((len(may), most), dtype=np.uint32)
-    there = np.zeros((len(may), most), dtype=np.bool_)
+    exists = np.zeros((len(may), most), dtype=np.bool_)
     for number, row in enumerate(may):
         tokens = np.flatnonzero(row)
         candidates[number, : len(tokens)] = tokens
-        there[number, : len(tokens)] = True
-    return mx.array(candidates), mx.array(there)
+        exists[number, : len(tokens)] = True
+    return mx.array(candidates), mx.array(exists)
 
 
 def drawn(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
-    """A place in each row of `scores`: the greatest one, or one that is drawn."""
-    alike: dict[tuple[float, float, int], list[int]] = {}
-    for place, each in enumerate(draws):
-        if not each.is_greedy:
-            alike.setdefault(each.filters, []).append(place)
+    """For each row of `scores` the index of the greatest, or a sampled one."""
+    by_filters: dict[tuple[float, float, int], list[int]] = {}
+    for place, draw in enumerate(draws):
+        if not draw.is_greedy:
+            by_filters.setdefault(draw.filters, []).append(place)
     chosen = mx.argmax(scores, axis=-1)
-    for filters, places in alike.items():
+    for filters, places in by_filters.items():
         rows = [draws[place] for place in places]
         if len(places) == len(draws):
-            return _draw(_filtered(scores, *filters), rows)
+            return _inverse_cdf(_filtered(scores, *filters), rows)
         some = mx.array(places)
-        chosen[some] = _draw(_filtered(scores[some], *filters), rows)
+        chosen[some] = _inverse_cdf(_filtered(scores[some], *filters), rows)
     return chosen
 
 
@@ -197,14 +194,14 @@ def _filtered(scores: mx.array, top_p: float, min_p: float, top_k: int) -> mx.ar
     return scores
 
 
-def _draw(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
-    """Where the running sum of each row's probabilities passes its number."""
-    sharpness = _column([1.0 / each.temperature for each in draws])
+def _inverse_cdf(scores: mx.array, draws: Sequence[Draws]) -> mx.array:
+    """Inverse CDF: the index at which the cumulative sum of each row's probabilities passes its number."""
+    sharpness = _column([1.0 / draw.temperature for draw in draws])
     scores = scores.astype(mx.float32)
     weights = mx.exp((scores - mx.max(scores, axis=-1, keepdims=True)) * sharpness)
-    # Only where there is weight: a parallel sum may differ in its last bits from one place to the next.
+    # Only where there is weight: a parallel sum may differ in its last bits from one index to the next.
     sums = mx.cumsum(weights, axis=-1) * (weights > 0)
-    passed = sums > _column([each.next() for each in draws]) * mx.max(sums, axis=-1, keepdims=True)
+    passed = sums > _column([draw.next() for draw in draws]) * mx.max(sums, axis=-1, keepdims=True)
     return mx.argmax(passed, axis=-1)
 
 

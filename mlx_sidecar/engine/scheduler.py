@@ -1,8 +1,7 @@
 """Which sequences run, and what the model runner computes in the next step. No MLX.
 
-What prompts have in common is computed once: the scheduler takes it from the
-prefix cache if one prompt came before the other, copies it from the other
-sequence while that runs, and lets a prompt wait for it if both came at once.
+A prefix that prompts share is computed once: the scheduler takes it from the prefix cache if one prompt came before
+the other, copies it from the other sequence while that runs, and makes a prompt wait for it if both came at once.
 
 A prompt that waits for another copies what they share from that sequence's cache (attention) or takes it out of the
 prefix cache (everything else). With `--prefix-cache-bytes 0` no prompt waits and nothing is shared (2026-11-21).
@@ -26,7 +25,7 @@ from mlx_sidecar.engine.step_plan import Admission, Chunk, Refusal, StepPlan
 from mlx_sidecar.engine.tokens import Tokens
 
 _WORTH_WAITING_TOKENS = 64
-"""A common prefix shorter than this is computed sooner than waited for."""
+"""A shorter common prefix is computed again: waiting for it takes longer."""
 
 _MAX_CANDIDATES = 128
 """How many waiting sequences are considered in one step."""
@@ -50,7 +49,7 @@ class Prefixes(Protocol):
 
     @property
     def version(self) -> int:
-        """Another number whenever the answers of `longest` may have changed."""
+        """Changes whenever the answers of `longest` may have changed."""
 
     def longest(self, tokens: Tokens) -> int:
         """How many tokens of this prompt are kept."""
@@ -60,14 +59,14 @@ class Memory(Protocol):
     """Whether memory holds a sequence (`admission.MemoryAdmission`)."""
 
     def missing_bytes(self, sequence: Sequence, running: SequenceOf[Sequence]) -> int:
-        """How much too little memory there is; 0 if there is enough."""
+        """Bytes that are missing; 0 if memory suffices."""
 
     def refusal(self, sequence: Sequence, running: SequenceOf[Sequence], missing: int) -> Refusal | None:
-        """Why it will never fit; None where it will."""
+        """Why the sequence can never fit; None where it can."""
 
 
-class _Donor(Struct, frozen=True):
-    """A running sequence that has, or will have, computed `length` tokens that another prompt begins with."""
+class _SharedPrefix(Struct, frozen=True):
+    """A prefix of `length` tokens that a running sequence computes and another prompt shares; `held` are computed."""
 
     ticket: int
     length: int
@@ -107,8 +106,8 @@ class Scheduler:
         self._known = _Lookups(prefixes)
         self._waiting: list[Sequence] = []
         self._running: dict[int, Sequence] = {}
-        self._suspects: set[int] = set()
-        """Tickets of sequences that are run alone, because a step that they took part in failed."""
+        self._quarantined: set[int] = set()
+        """Tickets of sequences that run alone because a step with them failed."""
         self._may_admit = False
         """Whether anything changed since the waiting sequences were considered."""
         self._admitting: Sequence | None = None
@@ -132,27 +131,27 @@ class Scheduler:
             refusal = self._admit(admissions)
         chunks: list[Chunk] = []
         decoding: list[Sequence] = []
-        for each in self._running.values():
-            if each.status is Status.PREFILLING:
-                chunks.append(self._next_chunk(each))
-            if each.status is Status.DECODING:
-                decoding.append(each)
-        if not any(each.needs_another_token for each in decoding):
+        for sequence in self._running.values():
+            if sequence.status is Status.PREFILLING:
+                chunks.append(self._next_chunk(sequence))
+            if sequence.status is Status.DECODING:
+                decoding.append(sequence)
+        if not any(sequence.needs_another_token for sequence in decoding):
             decoding = []
-        for each in decoding:
-            each.computed += 1
+        for sequence in decoding:
+            sequence.computed += 1
         self._may_admit = self._may_admit or bool(chunks)
-        return StepPlan(tuple(admissions), tuple(chunks), tuple(each.ticket for each in decoding), refusal)
+        return StepPlan(tuple(admissions), tuple(chunks), tuple(sequence.ticket for sequence in decoding), refusal)
 
     def wake(self) -> None:
         """Something happened that may let a waiting sequence in."""
         self._may_admit = True
 
-    def is_suspect(self, sequence: Sequence) -> bool:
+    def is_quarantined(self, sequence: Sequence) -> bool:
         """Whether it runs alone because of a failed step."""
-        return sequence.ticket in self._suspects
+        return sequence.ticket in self._quarantined
 
-    def acquit(self, sequence: Sequence) -> None:
+    def release(self, sequence: Sequence) -> None:
         """A suspect decoded a token alone, so it isn't the cause; it waits until the others were tried."""
         self._leave(sequence)
         sequence.status = Status.WAITING
@@ -164,7 +163,7 @@ class Scheduler:
         self._leave(sequence)
         sequence.status = Status.FINISHED
 
-    def suspected(self) -> Sequence | None:
+    def faulty(self) -> Sequence | None:
         """The cause of a failed step, where it is known: being admitted, or running alone for the second time."""
         if self._admitting is not None:
             return self._admitting
@@ -172,7 +171,7 @@ class Scheduler:
             # The step failed before it reached any sequence; without this nobody's turn would ever end.
             return self._waiting[0] if self._waiting else None
         (first, *others) = self._running.values()
-        return first if not others and first.ticket in self._suspects else None
+        return first if not others and first.ticket in self._quarantined else None
 
     def quarantine(self) -> list[Sequence]:
         """A step failed and the runner holds nothing any more: those that ran are tried one by one. Gives these."""
@@ -187,7 +186,7 @@ class Scheduler:
             sequence.status = Status.QUARANTINED
             sequence.restart()
             self._waiting.insert(0, sequence)
-            self._suspects.add(sequence.ticket)
+            self._quarantined.add(sequence.ticket)
         self._may_admit = True
         return failed
 
@@ -195,72 +194,72 @@ class Scheduler:
         """Forget all sequences."""
         self._running.clear()
         self._waiting.clear()
-        self._suspects.clear()
+        self._quarantined.clear()
         self._known.clear()
 
     def _leave(self, sequence: Sequence) -> None:
         if self._running.pop(sequence.ticket, None) is None and sequence in self._waiting:
             self._waiting.remove(sequence)
-        self._suspects.discard(sequence.ticket)
+        self._quarantined.discard(sequence.ticket)
         self._known.forget(sequence)
         self._may_admit = True
 
     # Admission
 
     def _admit(self, admissions: list[Admission]) -> Refusal | None:
-        """Admit those that there is room for, and whose prefix isn't just being computed for another sequence."""
+        """Admit sequences that fit, except where another sequence is computing their prefix."""
         for sequence in self._candidates():
             if not self._has_place():
                 break
-            # An error from here on is this sequence's.
+            # This sequence is the cause of an exception from here on.
             self._admitting = sequence
             missing = self._memory.missing_bytes(sequence, self.running)
             if missing > 0:
                 self._admitting = None
                 return self._memory.refusal(sequence, self.running, missing)
             known = max(sequence.computed, self._known.longest(sequence))
-            donor = self._donor(sequence, known)
-            is_ready = donor is None or donor.held >= donor.length
-            if is_ready and self._makes_room(len(sequence.prompt) - (donor.length if donor else known)):
-                admissions += self._start(sequence, donor, known)
+            shared = self._shared_prefix(sequence, known)
+            is_ready = shared is None or shared.held >= shared.length
+            if is_ready and self._makes_room(len(sequence.prompt) - (shared.length if shared else known)):
+                admissions += self._start(sequence, shared, known)
             self._admitting = None
         return None
 
     def _candidates(self) -> Iterable[Sequence]:
-        """After a failure, those that took part in it are tried before any other sequence."""
-        if self._suspects:
-            return [each for each in self._waiting if each.ticket in self._suspects]
-        groups = [each.group for each in self._running.values()]
+        """The waiting sequences in the order of admission; quarantined ones before all others."""
+        if self._quarantined:
+            return [sequence for sequence in self._waiting if sequence.ticket in self._quarantined]
+        groups = [sequence.group for sequence in self._running.values()]
         return fair_order(self._waiting, groups, self._policy.max_running)[:_MAX_CANDIDATES]
 
     def _has_place(self) -> bool:
-        """Whether any sequence could be admitted; a suspect only alone."""
-        if self._suspects:
+        """Whether any sequence could be admitted; a quarantined one only alone."""
+        if self._quarantined:
             return not self._running
         if len(self._running) >= self._policy.max_running:
             return False
-        return self._policy.serial or has_room(1, [each.left for each in self._prefilling()], serial=False)
+        return self._policy.serial or has_room(1, [sequence.left for sequence in self._prefilling()], serial=False)
 
     def _prefilling(self) -> list[Sequence]:
-        return [each for each in self._running.values() if each.status is Status.PREFILLING]
+        return [sequence for sequence in self._running.values() if sequence.status is Status.PREFILLING]
 
-    def _donor(self, sequence: Sequence, known: int) -> _Donor | None:
-        """The running sequence that has, or will have, most of this prompt, if that is worth it."""
+    def _shared_prefix(self, sequence: Sequence, known: int) -> _SharedPrefix | None:
+        """The longest prefix that a running sequence shares with this prompt, if waiting for it pays."""
         if not self._policy.shares:
             return None
         best, least = None, known + _WORTH_WAITING_TOKENS
         for other in self._running.values():
             length = other.shared_with(sequence.prompt, only_at_cuts=not self._policy.trims)
             if length >= least:
-                best, least = _Donor(other.ticket, length, other.computed), length + 1
+                best, least = _SharedPrefix(other.ticket, length, other.computed), length + 1
         return best
 
     def _makes_room(self, left: int) -> bool:
         """Whether a prompt with so many tokens left may be admitted, if need be by preempting a longer one."""
         others = self._prefilling()
-        if has_room(left, [each.left for each in others], serial=self._policy.serial):
+        if has_room(left, [other.left for other in others], serial=self._policy.serial):
             return True
-        if not self._policy.serial or not all(may_preempt(left, each) for each in others):
+        if not self._policy.serial or not all(may_preempt(left, other) for other in others):
             return False
         for sequence in others:
             del self._running[sequence.ticket]
@@ -268,23 +267,23 @@ class Scheduler:
             self._waiting.insert(0, sequence)
         return True
 
-    def _start(self, sequence: Sequence, donor: _Donor | None, known: int) -> list[Admission]:
+    def _start(self, sequence: Sequence, shared: _SharedPrefix | None, known: int) -> list[Admission]:
         """Move a sequence into the batch; no admission for one that was preempted and knows most by itself."""
-        resumes = sequence.status is Status.PREEMPTED and donor is None and known == sequence.computed
+        resumes = sequence.status is Status.PREEMPTED and shared is None and known == sequence.computed
         self._waiting.remove(sequence)
         self._running[sequence.ticket] = sequence
         sequence.status = Status.PREFILLING
         sequence.chunks = 0
         if resumes:
             return []
-        computed = donor.length if donor else known
+        computed = shared.length if shared else known
         admission = Admission(
             ticket=sequence.ticket,
             tokens=tuple(sequence.prompt.tolist()),
             computed=computed,
             reused=computed - sequence.computed,
-            donor=donor.ticket if donor else None,
-            held=donor.held if donor else 0,
+            source=shared.ticket if shared else None,
+            held=shared.held if shared else 0,
         )
         sequence.computed = computed
         return [admission]

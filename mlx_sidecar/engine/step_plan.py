@@ -9,7 +9,7 @@ class Admission(Struct, frozen=True):
     """A sequence whose prefill begins.
 
     Its first `computed` tokens needn't be computed: the runner copies them from the
-    sequence `donor`, which holds `held` tokens, or without a donor from the prefix cache.
+    sequence `source`, which holds `held` tokens, or without a source from the prefix cache.
     `reused` of them weren't computed for this sequence before.
     """
 
@@ -17,7 +17,7 @@ class Admission(Struct, frozen=True):
     tokens: tuple[int, ...]
     computed: int = 0
     reused: int = 0
-    donor: int | None = None
+    source: int | None = None
     held: int = 0
 
 

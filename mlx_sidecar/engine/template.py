@@ -72,8 +72,8 @@ class ChatTemplate:
         self._environment = _environment()
         try:
             made = self._environment.made(tokenizer.template, _UNITS) if tokenizer.template is not None else None
-        except Exception as problem:  # Jinja's own errors, and what Python says to code that is too deep for it
-            reason = str(problem)[:_LONGEST_REASON] or type(problem).__name__
+        except Exception as error:  # Jinja's own errors, and what Python says to code that is too deep for it
+            reason = str(error)[:_LONGEST_REASON] or type(error).__name__
             raise ModelInvalid(f"the chat template has an error: {reason}", {"file": "chat_template"}) from None
         self._template = made
 
@@ -95,6 +95,6 @@ class ChatTemplate:
                 return self._renderer(messages, **options)
             assert self._template is not None
             return self._template.render(messages=messages, tools=None, documents=None, **self._specials, **options)
-        except Exception as problem:  # a template can fail in any way that Python can
-            reason = str(problem)[:_LONGEST_REASON] or type(problem).__name__
+        except Exception as error:  # a template can fail in any way that Python can
+            reason = str(error)[:_LONGEST_REASON] or type(error).__name__
             raise InvalidParams(f"the model's chat template refuses the conversation: {reason}") from None

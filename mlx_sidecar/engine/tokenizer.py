@@ -226,10 +226,10 @@ def _is_qwen2(raw: dict[str, Any]) -> bool:
 def _parse(file: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(file))
-    except BaseException as problem:  # the library raises plain Exception, or panics
-        if not isinstance(problem, Exception) and not is_panic(problem):
+    except BaseException as error:  # the library raises plain Exception, or panics
+        if not isinstance(error, Exception) and not is_panic(error):
             raise
-        raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+        raise ModelInvalid(f"{file} can't be read: {error}", {"file": file.name}) from None
 
 
 def _named_specials(folder: ModelDirectory) -> dict[str, str]:
@@ -249,8 +249,8 @@ def _template(path: Path, configured: Any) -> TemplateText | None:
     if file.exists():
         try:
             return TemplateText(read_file(file, MOST_SETTINGS_BYTES).decode("utf-8"), file.name)
-        except (OSError, ValueError) as problem:
-            raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
+        except (OSError, ValueError) as error:
+            raise ModelInvalid(f"{file} can't be read: {error}", {"file": file.name}) from None
     if (text := _default_template(configured)) is not None:
         return TemplateText(text, "tokenizer_config.json")
     file = path / "chat_template.json"
@@ -275,10 +275,10 @@ def _through_transformers(
 
     try:
         made = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
-    except BaseException as problem:  # anything at all: it builds from files that may hold anything
-        if not isinstance(problem, Exception) and not is_panic(problem):
+    except BaseException as error:  # anything at all: it builds from files that may hold anything
+        if not isinstance(error, Exception) and not is_panic(error):
             raise
-        reason = f"{folder.path} has a tokenizer that can't be loaded: {problem}"
+        reason = f"{folder.path} has a tokenizer that can't be loaded: {error}"
         raise ModelInvalid(reason, {"file": "tokenizer.json"}) from None
     backend = getattr(made, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):

@@ -28,8 +28,8 @@ def read_file(path: Path) -> bytes:
         raise Unreadable("this can't be read: nothing comes of it") from None
     except IsADirectoryError:
         raise Unreadable("this folder can't be looked into") from None
-    except OSError as problem:
-        raise unreadable(problem) from None
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 def read_stream(descriptor: int) -> bytes:
@@ -38,8 +38,8 @@ def read_stream(descriptor: int) -> bytes:
         # Whoever has the other end may have set O_NONBLOCK: then a moment without data would look like the end.
         os.set_blocking(descriptor, True)
         return _read(descriptor)
-    except OSError as problem:
-        raise unreadable(problem) from None
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 def _read(descriptor: int) -> bytes:
@@ -55,8 +55,8 @@ def _too_large(size: str) -> MessageTooLarge:
     return MessageTooLarge(f"the document has {size}; {MOST_BYTES} fit into a request")
 
 
-def unreadable(problem: OSError) -> Unreadable:
+def unreadable(error: OSError) -> Unreadable:
     """What the system says of a document."""
-    if problem.errno == errno.EISDIR:
+    if error.errno == errno.EISDIR:
         return Unreadable("this is a folder; with --out FILE all its documents are asked about")
-    return Unreadable(f"this can't be read: {problem.strerror or str(problem) or type(problem).__name__}")
+    return Unreadable(f"this can't be read: {error.strerror or str(error) or type(error).__name__}")

@@ -48,8 +48,8 @@ def read(path: Path) -> list[Example]:
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line, type=Example))
-            except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-                raise ExamplesInvalid(f"{path}: line {number}: {problem}") from None
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ExamplesInvalid(f"{path}: line {number}: {error}") from None
     if not found:
         raise ExamplesInvalid(f"{path} holds no examples")
     for name in ("tags", "label", "labels"):

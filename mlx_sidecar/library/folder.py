@@ -92,11 +92,11 @@ class Folder:
             data = read_file(path)
             digest = digest_of(data)
             ask = self._ask(decode(data))
-        except (SidecarError, ClientError) as problem:
-            ask = problem
-        except Exception as problem:
+        except (SidecarError, ClientError) as error:
+            ask = error
+        except Exception as error:
             # Whatever it is, the other documents are to be asked about all the same.
-            ask = Unreadable(f"this can't be asked about: {type(problem).__name__}: {problem}"[:200])
+            ask = Unreadable(f"this can't be asked about: {type(error).__name__}: {error}"[:200])
         return Item(subject, digest, self._command, ask)
 
 

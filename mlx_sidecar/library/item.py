@@ -12,8 +12,9 @@ from mlx_sidecar.client.failures import ClientError
 from mlx_sidecar.client.prepared_request import PreparedRequest
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.library.results import Subject
+from mlx_sidecar.protocol import limits
 
-MOST_BYTES = 16 * 2**20
+MOST_BYTES = limits.MAX_LINE_BYTES
 """The worker's longest request line; what is longer alone can't fit into one."""
 
 

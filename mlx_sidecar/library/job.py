@@ -18,11 +18,12 @@ from mlx_sidecar.client.restarts import Restarts
 from mlx_sidecar.errors import Internal, SidecarError
 from mlx_sidecar.library.item import Item
 from mlx_sidecar.library.results import Results, answered_line, failed_line
+from mlx_sidecar.protocol import limits
 
 RESTARTS = Restarts(most=12, growth=1.5)
 """For the job's client: documents that end the worker may lie side by side, and each of them is found out."""
 
-WINDOW = 64
+WINDOW = 4 * limits.MAX_CONCURRENCY
 """Requests in flight: four for each place in the worker's batch, so that it never runs dry."""
 
 _SYNC_EVERY_S = 1.0
@@ -104,9 +105,9 @@ class Job:
             if failed.code in _NOT_THE_ITEMS_FAULT:
                 raise
             self._fail(item, failed.code, failed.message, retryable=failed.retryable)
-        except Exception as problem:
+        except Exception as error:
             # A bug that this item shows is no reason to leave the others without answers.
-            self._fail(item, Internal.code, f"a bug: {type(problem).__name__}: {problem}"[:200], retryable=False)
+            self._fail(item, Internal.code, f"a bug: {type(error).__name__}: {error}"[:200], retryable=False)
         else:
             self._results.append(item.subject, item.digest, line)
             self.tally.answered += 1

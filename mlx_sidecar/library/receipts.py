@@ -68,10 +68,8 @@ def append(results: Path, run: Run, disk: Disk = DISK) -> None:
             disk.sync(descriptor)
         finally:
             os.close(descriptor)
-    except OSError as problem:
-        raise ResultsUnwritable(
-            f"{file} can't be written: {problem.strerror}; make room, or name another file"
-        ) from None
+    except OSError as error:
+        raise ResultsUnwritable(f"{file} can't be written: {error.strerror}; make room, or name another file") from None
 
 
 def runs(results: Path) -> list[Run]:

@@ -138,8 +138,8 @@ def again(record: Record) -> ReceiptRequest:
 def _object(raw: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         found = json.loads(raw)
-    except ValueError as problem:
-        raise RecordInvalid(f"{path}: line {number}: {problem}") from None
+    except ValueError as error:
+        raise RecordInvalid(f"{path}: line {number}: {error}") from None
     if not isinstance(found, dict):
         raise RecordInvalid(f"{path}: line {number} is no JSON object")
     return found

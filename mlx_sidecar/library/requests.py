@@ -70,8 +70,8 @@ class Requests:
         try:
             with self._path.open("rb") as stream, _reading(stream) as read:
                 yield from self._lines_of(read)
-        except OSError as problem:
-            reason = problem.strerror or type(problem).__name__
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
             raise RequestsInvalid(f"{self._path} can't be read: {reason}; see to it, or name another file") from None
 
     def _lines_of(self, read: Callable[[int], bytes]) -> Iterator[_Numbered]:
@@ -85,8 +85,8 @@ class Requests:
                     fits = len(stripped) <= MOST_BYTES
                     yield _Numbered(number, digest_of(stripped), stripped if fits else Oversized(MOST_BYTES))
         except UnicodeDecodeError:
-            problem = f"{self._path}: line {number + 1} isn't written in what the file begins in; save it as UTF-8"
-            raise RequestsInvalid(problem) from None
+            error = f"{self._path}: line {number + 1} isn't written in what the file begins in; save it as UTF-8"
+            raise RequestsInvalid(error) from None
 
 
 class _Numbered(Struct, frozen=True):

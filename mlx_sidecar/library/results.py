@@ -142,14 +142,14 @@ class Results:
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
-        except OSError as problem:
-            is_full = problem.errno in {errno.ENOSPC, errno.EDQUOT}
+        except OSError as error:
+            is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             todo = (
                 "make room, and the same command goes on from there"
                 if is_full
                 else "name another file, perhaps on another disk"
             )
-            reason = problem.strerror or type(problem).__name__
+            reason = error.strerror or type(error).__name__
             raise ResultsUnwritable(f"{self._path} can't be written: {reason}; {todo}") from None
 
     def _lock(self) -> bool:

@@ -51,8 +51,8 @@ def decode(data: bytes) -> str:
     encoding, mark_bytes = encoding_of(data)
     try:
         text = data[mark_bytes:].decode(encoding)
-    except UnicodeDecodeError as problem:
-        at = problem.start + mark_bytes
+    except UnicodeDecodeError as error:
+        at = error.start + mark_bytes
         raise NotText(f"this is no text: byte {at} isn't {encoding.upper()}; save it as UTF-8") from None
     is_guessed = encoding != UTF_8 and not mark_bytes
     if "\0" in text or (is_guessed and _NO_TEXT.search(text)):

@@ -1,8 +1,7 @@
-"""Which model a name means: the embedded one, a folder, or a repository in the Hugging Face cache."""
+"""Where models lie: the embedded one, a path, a repository in the Hugging Face cache. `sources` chooses among them."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,8 +13,6 @@ DEMO = "demo"
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo"
 
-_REPOSITORY = r"[\w.-]+/[\w.-]+"
-
 
 class Location(Struct, frozen=True):
     """Where a model lies, and its name for people."""
@@ -24,18 +21,6 @@ class Location(Struct, frozen=True):
     name: str
     repo_id: str | None = None
     """The repository that it is a snapshot of."""
-
-
-def resolve(reference: str) -> Location:
-    """What a person calls a model: `demo`, a folder, or owner/name. Raises ModelNotFound or InvalidParams.
-
-    A folder wins over a repository that is called the same.
-    """
-    if reference == DEMO or is_folder(reference):
-        return at_path(reference)
-    if re.fullmatch(_REPOSITORY, reference):
-        return in_cache(reference)
-    raise ModelNotFound(f"the model folder '{reference:.200}' does not exist; give the folder that holds config.json")
 
 
 def at_path(model_path: str) -> Location:

@@ -70,12 +70,12 @@ def decode(line: Line) -> Accepted | Refused:
     """Read one line; never raises."""
     if isinstance(line, Oversized):
         limit = line.limit_bytes
-        problem = f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes"
-        return Refused(Address(), MessageTooLarge(problem))
+        sentence = f"the line is longer than {limit} bytes; send less, or raise --max-line-bytes"
+        return Refused(Address(), MessageTooLarge(sentence))
     try:
         value = _parsed(line)
-    except orjson.JSONDecodeError as problem:
-        return Refused(Address(), ParseError(_other_encoding(line) or f"the line is not valid JSON: {problem}"))
+    except orjson.JSONDecodeError as error:
+        return Refused(Address(), ParseError(_other_encoding(line) or f"the line is not valid JSON: {error}"))
     command, its_id = UNKNOWN_COMMAND, None
     try:
         if not isinstance(value, dict):
@@ -185,18 +185,18 @@ def convert(value: dict[str, Any], kind: type[Request]) -> Request:
     """The request that these fields are. Raises InvalidParams."""
     try:
         return msgspec.convert(value, kind, str_keys=True)
-    except msgspec.ValidationError as problem:
-        raise _invalid_params(str(problem), value, kind) from None
+    except msgspec.ValidationError as error:
+        raise _invalid_params(str(error), value, kind) from None
 
 
-def _invalid_params(problem: str, value: dict[str, Any], kind: type[Request]) -> InvalidParams:
+def _invalid_params(error: str, value: dict[str, Any], kind: type[Request]) -> InvalidParams:
     """Put msgspec's words into ours: the field, what was expected, what came."""
-    if at := re.match(_AT_KEY, problem):
+    if at := re.match(_AT_KEY, error):
         name = at["path"].lstrip(".")
         expected = _in_words(at["expected"])
         return InvalidParams(f"field '{name}': expected {expected} as each key", {"field": name, "expected": expected})
-    what, path = problem, ""
-    if at := re.match(_AT_FIELD, problem):
+    what, path = error, ""
+    if at := re.match(_AT_FIELD, error):
         what, path = at["what"], at["path"].lstrip(".")
     if missing := re.match(_MISSING, what):
         name = f"{path}.{missing['name']}".lstrip(".")
@@ -222,7 +222,7 @@ def _in_words(expected: str) -> str:
     if found is None:
         return expected.replace("`", "")
     types = found["types"].split(" | ")
-    words = " or ".join(_TYPES.get(each, each) for each in types)
+    words = " or ".join(_TYPES.get(type_, type_) for type_ in types)
     if found["sign"] is None:
         return words
     bound = found["bound"].removesuffix(".0")
@@ -279,9 +279,9 @@ def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
 
 
 def _unknown_within(name: str, entries: Iterable[Any], known: Sequence[str]) -> Iterator[str]:
-    for number, each in enumerate(entries):
-        if isinstance(each, dict):
-            yield from _unknown(each, known, f"{name}[{number}].")
+    for number, entry in enumerate(entries):
+        if isinstance(entry, dict):
+            yield from _unknown(entry, known, f"{name}[{number}].")
 
 
 def _unknown(value: dict[str, Any], known: Sequence[str], path: str = "") -> Iterator[str]:

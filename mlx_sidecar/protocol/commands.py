@@ -114,4 +114,14 @@ def described(command: Command) -> dict[str, Any]:
         "model": command.model,
         "generates": command.generates,
         "progress": command.progress.__name__ if command.progress else None,
+        "needs_fields": _needs_fields(command.request),
     }
+
+
+def _needs_fields(request: type[Request]) -> bool:
+    """Whether a request without any field is refused."""
+    try:
+        request()
+    except (TypeError, ValueError):
+        return True
+    return False

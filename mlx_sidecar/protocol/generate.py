@@ -1,4 +1,4 @@
-"""Writes what follows from the registry: the Python clients' functions and the tables of protocol.md.
+"""Writes what follows from the registry: the Python clients, protocol.md's tables, the conformance suite's codes.
 
 `python -m mlx_sidecar.protocol.generate` in the project's folder; `npm run protocol` in clients/typescript does the
 same for the types there. Tests fail where something was forgotten.
@@ -7,6 +7,7 @@ same for the types there. Tests fail where something was forgotten.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import FieldInfo
 
+from mlx_sidecar.errors import ERROR_CODES
 from mlx_sidecar.protocol.commands import COMMANDS, Command
 from mlx_sidecar.protocol.requests import PATH, Request
 from mlx_sidecar.protocol.responses import DownloadMeasure
@@ -24,6 +26,7 @@ from mlx_sidecar.protocol.schema import with_tables
 CALLS = "mlx_sidecar/client/calls.py"
 CLIENTS = ("mlx_sidecar/client/blocking.py", "mlx_sidecar/client/aio.py")
 DOCUMENT = "protocol.md"
+CONFORMANCE = "tests/conformance/codes.json"
 
 _MARKS = ("    # written by protocol/generate.py: begin\n", "    # written by protocol/generate.py: end\n")
 _OF_THE_CLIENT = {"id", "stream", "progress"}
@@ -51,6 +54,7 @@ from mlx_sidecar.protocol.responses import (
 def files(root: Path) -> dict[Path, str]:
     """The files that are written, with the texts that they are to have."""
     found = {root / CALLS: calls(), root / DOCUMENT: with_tables((root / DOCUMENT).read_text(encoding="utf-8"))}
+    found[root / CONFORMANCE] = conformance()
     for name in CLIENTS:
         before, _, rest = (root / name).read_text(encoding="utf-8").partition(_MARKS[0])
         after = rest.partition(_MARKS[1])[2]
@@ -62,6 +66,11 @@ def calls() -> str:
     """The text of client/calls.py."""
     results = "\n".join(sorted(f"    {command.result.__name__}," for command in COMMANDS.values()))
     return "\n\n".join([_HEAD.replace("{results}", results), *map(_function, COMMANDS.values())])
+
+
+def conformance() -> str:
+    """The error codes, for a suite that doesn't import this package."""
+    return json.dumps(ERROR_CODES, indent=2) + "\n"
 
 
 def methods() -> str:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
-from mlx_sidecar.alike import fold
 from mlx_sidecar.control_characters import CONTROLS
+from mlx_sidecar.tag_key import tag_key
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259, section 6)."""
@@ -227,10 +227,10 @@ class Classify(ReceiptRequest, frozen=True, kw_only=True, tag="classify"):
             raise ValueError("field 'min_score': needs 'multi' beside it; without it one label is chosen")
         names, alike = _names_of(self.labels), dict[str, str]()
         for name in names:
-            if problem := _unfit_as_label(name):
-                raise ValueError(f"field 'labels': {name[:60]!r} {problem}")
+            if error := _unfit_as_label(name):
+                raise ValueError(f"field 'labels': {name[:60]!r} {error}")
             # Of signs alone nothing may be left.
-            if (other := alike.get(key := fold(name) or name)) is not None:
+            if (other := alike.get(key := tag_key(name) or name)) is not None:
                 raise ValueError(f"field 'labels': {other[:60]!r} and {name[:60]!r} are alike")
             alike[key] = name
         for example in _known(self.examples, LabelExample):
@@ -239,7 +239,7 @@ class Classify(ReceiptRequest, frozen=True, kw_only=True, tag="classify"):
                 raise ValueError("field 'examples': each needs exactly one of 'label' and 'labels'")
             if not self.multi and len(example.all_labels) > 1:
                 raise ValueError("field 'examples': several 'labels' need 'multi'; without it one is right")
-            if unknown := next((each for each in example.all_labels if each not in names), None):
+            if unknown := next((label for label in example.all_labels if label not in names), None):
                 raise ValueError(f"field 'examples': {unknown[:60]!r} is none of 'labels'")
 
 
@@ -402,13 +402,13 @@ def _refuse_blank(content: object, field: str = "content") -> None:
 
 def _known(examples: object, kind: type[Example]) -> list[Example]:
     """Those that are what they should be; others are refused elsewhere."""
-    return [each for each in examples if isinstance(each, kind)] if isinstance(examples, list) else []
+    return [example for example in examples if isinstance(example, kind)] if isinstance(examples, list) else []
 
 
 def _refuse_unfit(tags: object, field: str = "vocabulary") -> None:
     for entry in tags if isinstance(tags, list) else ():
-        if isinstance(entry, str) and (problem := _unfit_as_tag(entry)):
-            raise ValueError(f"field '{field}': {entry[:60]!r} {problem}")
+        if isinstance(entry, str) and (error := _unfit_as_tag(entry)):
+            raise ValueError(f"field '{field}': {entry[:60]!r} {error}")
 
 
 def _names_of(labels: object) -> list[str]:

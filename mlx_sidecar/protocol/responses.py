@@ -26,6 +26,16 @@ class Quantization(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: str | None = None
 
 
+class Limits(Struct, frozen=True, kw_only=True):
+    """The limits in force, which flags of the worker set."""
+
+    max_line_bytes: int
+    max_queue: int
+    max_concurrency: int
+    prefix_cache_bytes: int
+    memory_limit_bytes: Annotated[int | None, Meta(description="null: what the device has")]
+
+
 class Availability(Result, frozen=True, kw_only=True):
     available: bool
     reason: Annotated[str | UnsetType, Meta(description="why not")] = UNSET
@@ -36,6 +46,7 @@ class Availability(Result, frozen=True, kw_only=True):
     device: Literal["gpu", "cpu"]
     device_name: str
     memory: Memory
+    limits: Limits
     commands: list[str]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mlx_sidecar.errors import ERROR_CODES, SidecarError
+from mlx_sidecar.protocol import limits
 from mlx_sidecar.protocol.commands import COMMANDS, described
 from mlx_sidecar.protocol.requests import Id
 from mlx_sidecar.protocol.responses import Delta, DownloadMeasure, Measure
@@ -38,6 +39,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mlx-sidecar protocol 1",
+        "x-limits": {name.lower(): value for name, value in vars(limits).items() if name.isupper()},
         "anyOf": [_ref("request"), _ref("line")],
         "$defs": definitions,
     }

@@ -119,17 +119,17 @@ class Core:
     # Tasks
 
     def _task_yielded(self, event: events.TaskYielded, now: float) -> list[Effect]:
-        request, wish = self._find(event.number), event.wish
+        request, yielded = self._find(event.number), event.yielded
         if request is None or request.phase is not Phase.RUNNING:
             return []
-        if isinstance(wish, CancelRequests):
-            targets = self._targets(wish.target, request)
+        if isinstance(yielded, CancelRequests):
+            targets = self._targets(yielded.target, request)
             effects = self._endings.end_all(targets, Cancelled("the request was cancelled"), now)
             return [*effects, ResumeTask(request.number, len(targets))]
-        if isinstance(wish, DescribeRequests):
+        if isinstance(yielded, DescribeRequests):
             overview = self._execution.overview(self._requests, self._life.startup is not None, now)
             return [ResumeTask(request.number, overview)]
-        return self._execution.carry_on(request, wish)
+        return self._execution.carry_on(request, yielded)
 
     def _task_returned(self, event: events.TaskReturned, now: float) -> list[Effect]:
         request = self._find(event.number)

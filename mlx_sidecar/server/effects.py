@@ -10,11 +10,11 @@ from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.protocol.responses import Delta, Measure, Result
-from mlx_sidecar.tasks.task import Generate
+from mlx_sidecar.tasks.task import RunJobs
 
 
 class StartTask(Struct, frozen=True):
-    """Call the handler of a request and run its task up to its first wish."""
+    """Call the handler of a request and run its task up to its first yield."""
 
     number: int
     request: Request
@@ -22,7 +22,7 @@ class StartTask(Struct, frozen=True):
 
 
 class ResumeTask(Struct, frozen=True):
-    """Send a task what it waits for, and run it up to its next wish."""
+    """Send a task what it waits for, and run it up to its next yield."""
 
     number: int
     value: object
@@ -32,7 +32,7 @@ class SubmitJobs(Struct, frozen=True):
     """Give a task's jobs to the engine."""
 
     number: int
-    wish: Generate
+    yielded: RunJobs
 
 
 class StopTask(Struct, frozen=True):

@@ -103,7 +103,7 @@ class Endings:
         return [self._execution.answer(request, outcome, now)]
 
     def _end_others(self, kept: ActiveRequest, why: str, now: float) -> list[Effect]:
-        return self.end_all((each for each in self._requests if each is not kept), Cancelled(why), now)
+        return self.end_all((request for request in self._requests if request is not kept), Cancelled(why), now)
 
     def _grace_ends(self) -> float | None:
         shutdown = self._life.shutdown

@@ -12,7 +12,7 @@ from mlx_sidecar.hub.messages import Message
 from mlx_sidecar.protocol.framing import Line
 from mlx_sidecar.protocol.requests import LoadModel, Request
 from mlx_sidecar.protocol.responses import Result
-from mlx_sidecar.tasks.task import Generate, Wish
+from mlx_sidecar.tasks.task import RunJobs, TaskYield
 
 # Outside
 
@@ -127,7 +127,7 @@ class TaskYielded(Struct, frozen=True):
     """A task wants something done."""
 
     number: int
-    wish: Wish
+    yielded: TaskYield
 
 
 class TaskReturned(Struct, frozen=True):
@@ -156,7 +156,7 @@ class JobsSubmitted(Struct, frozen=True):
 
     number: int
     tickets: list[int]
-    wish: Generate
+    yielded: RunJobs
 
 
 class DownloadMessage(Struct, frozen=True):

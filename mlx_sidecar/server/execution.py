@@ -24,7 +24,7 @@ from mlx_sidecar.server.effects import (
 from mlx_sidecar.server.events import DownloadMessage, JobsSubmitted, TokensGenerated
 from mlx_sidecar.server.requests import ActiveRequest, Phase, Trigger
 from mlx_sidecar.server.token_rate import TokenRate
-from mlx_sidecar.tasks.task import Await, Generate, Listen, Pause, RequestOverview, Warn, Wish
+from mlx_sidecar.tasks.task import AwaitCompilation, AwaitDownload, Pause, RequestOverview, RunJobs, TaskYield, Warn
 
 
 class EngineView(Protocol):
@@ -73,30 +73,30 @@ class Execution:
                 effects.append(StartTask(request.number, request.request, request.accepted_at))
         return effects
 
-    def carry_on(self, request: ActiveRequest, wish: Wish) -> list[Effect]:
+    def carry_on(self, request: ActiveRequest, yielded: TaskYield) -> list[Effect]:
         """A task wants something done before it goes on."""
-        match wish:
-            case Generate():
-                return [SubmitJobs(request.number, wish)]
-            case Listen(download):
+        match yielded:
+            case RunJobs():
+                return [SubmitJobs(request.number, yielded)]
+            case AwaitDownload(download):
                 request.move(Trigger.LISTEN)
                 return [ReadDownload(request.number, download)]
-            case Await(work):
+            case AwaitCompilation(work):
                 request.move(Trigger.AWAIT)
                 return [AwaitWork(request.number, work)]
             case Measure() | Pause() | Warn():
                 request.move(Trigger.PAUSE)
                 self.pause(request)
-        if isinstance(wish, Warn):
-            return [AddWarnings(request.number, wish.warnings)]
-        return [SendProgress(request.number, wish)] if isinstance(wish, Measure) else []
+        if isinstance(yielded, Warn):
+            return [AddWarnings(request.number, yielded.warnings)]
+        return [SendProgress(request.number, yielded)] if isinstance(yielded, Measure) else []
 
     def jobs_submitted(self, event: JobsSubmitted, request: ActiveRequest | None) -> list[Effect]:
         """The engine has a task's jobs."""
         if request is None or request.phase is not Phase.RUNNING:
             return [StopTask(event.number, event.tickets)]
         request.move(Trigger.GENERATE)
-        request.round.begin(event.wish, event.tickets)
+        request.round.begin(event.yielded, event.tickets)
         self._by_ticket.update(dict.fromkeys(event.tickets, request))
         return []
 

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import NoReturn
 
-from mlx_sidecar.commands.services import Services
+from mlx_sidecar.commands.context import HandlerContext
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.server.core import Core
@@ -31,7 +31,7 @@ from mlx_sidecar.server.io.signals import SignalWatcher
 from mlx_sidecar.server.io.stdin import Admission, StdinReader
 from mlx_sidecar.server.io.stdout import StdoutWriter
 from mlx_sidecar.server.loop import Loop
-from mlx_sidecar.server.settings import Settings, parse_settings, startup_request
+from mlx_sidecar.server.settings import Settings, parse_settings
 from mlx_sidecar.server.task_runner import TaskRunner
 from mlx_sidecar.server.watchdog import EmergencyShutdown, ShutdownWatchdog
 
@@ -88,11 +88,10 @@ def _work(settings: Settings, pipes: Pipes, log: Log) -> int:
     downloads = Downloads(
         lambda number, line: events.put(DownloadOutput(number, line)), os.environ, settings.download_stall_s
     )
-    loop = Loop(
-        events, core, front_end, output_lock, TaskRunner(Services(engine, downloads), events.put, log), engine, log
-    )
-    if (request := startup_request(settings)) is not None:
-        loop.load_at_start(request)
+    task_runner = TaskRunner(HandlerContext(engine, downloads, settings.limits), events.put, log)
+    loop = Loop(events, core, front_end, output_lock, task_runner, engine, log)
+    if settings.startup_request is not None:
+        loop.load_at_start(settings.startup_request)
     StdinReader(pipes.stdin, events, admission, settings.max_line_bytes).start()
     end = loop.run()
     writer.close()

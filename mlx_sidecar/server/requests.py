@@ -15,7 +15,7 @@ from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.protocol.commands import Command, StartRule, command_of, start_rule
 from mlx_sidecar.protocol.requests import Id, Request
 from mlx_sidecar.protocol.responses import Measure, Result
-from mlx_sidecar.tasks.task import Generate
+from mlx_sidecar.tasks.task import RunJobs
 
 
 class Phase(IntEnum):
@@ -81,7 +81,7 @@ TRANSITIONS: dict[tuple[Phase, Trigger], Phase] = {
 class JobRound(Struct):
     """The jobs that a request runs at the moment, and what the rounds before used."""
 
-    wish: Generate | None = None
+    yielded: RunJobs | None = None
     jobs: dict[int, Job] = field(default_factory=dict)
     results: dict[int, JobResult] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
@@ -91,12 +91,12 @@ class JobRound(Struct):
     tokens_before: int = 0
     """Generated in the rounds before this one."""
 
-    def begin(self, wish: Generate, tickets: list[int]) -> None:
+    def begin(self, yielded: RunJobs, tickets: list[int]) -> None:
         """A new round."""
         self.tokens_before += self.tokens_of_results
-        self.input_tokens += sum(len(job.prompt) for job in wish.jobs)
-        self.wish, self.results, self.pieces = wish, {}, []
-        self.jobs = dict(zip(tickets, wish.jobs, strict=True))
+        self.input_tokens += sum(len(job.prompt) for job in yielded.jobs)
+        self.yielded, self.results, self.pieces = yielded, {}, []
+        self.jobs = dict(zip(tickets, yielded.jobs, strict=True))
 
     @property
     def unfinished(self) -> list[int]:
@@ -115,12 +115,12 @@ class JobRound(Struct):
 
     def progress(self) -> Measure | None:
         """How far a round of many jobs is."""
-        wish = self.wish
-        if wish is None or wish.total <= 1:
+        yielded = self.yielded
+        if yielded is None or yielded.total <= 1:
             return None
-        done = wish.done + len(self.results)
-        percent = round(wish.begin + (wish.end - wish.begin) * done / wish.total, 1)
-        return Measure(progress=percent, chunks_done=done, chunks_total=wish.total)
+        done = yielded.done + len(self.results)
+        percent = round(yielded.begin + (yielded.end - yielded.begin) * done / yielded.total, 1)
+        return Measure(progress=percent, chunks_done=done, chunks_total=yielded.total)
 
 
 class ActiveRequest(Struct, eq=False):

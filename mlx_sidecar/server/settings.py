@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mlx_sidecar import __version__
 from mlx_sidecar.engine import device
 from mlx_sidecar.errors import SidecarError
 from mlx_sidecar.flags import OneLineParser, at_least, seconds, some_text
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S
-from mlx_sidecar.models.resolve import is_file, is_folder, resolve
+from mlx_sidecar.models.resolve import is_file, is_folder
+from mlx_sidecar.models.sources import source_of
+from mlx_sidecar.protocol import limits
 from mlx_sidecar.protocol.requests import LoadModel
+from mlx_sidecar.protocol.responses import Limits
 from mlx_sidecar.server.io.log import LEVELS
 
 _ENVIRONMENT_PREFIX = "MLX_SIDECAR_"
@@ -36,6 +40,13 @@ class Settings(Struct, frozen=True):
     memory_limit_bytes: int | None
     download_stall_s: float
     log_level: str
+    startup_request: LoadModel | None = None
+    """The load-model request that `model` stands for."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that `check-availability` tells."""
+        return Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
 
 
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -52,8 +63,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
         if values[name] is None:
             values[name] = default
     settings = Settings(**values)
-    _check_model(settings, parser)
-    return settings
+    return structs.replace(settings, startup_request=_startup_request(settings, parser))
 
 
 def _defaults() -> dict[str, str | int | float | None]:
@@ -62,9 +72,9 @@ def _defaults() -> dict[str, str | int | float | None]:
         "adapter_path": None,
         "calibration_path": None,
         "context_length": None,
-        "max_line_bytes": 16 * 2**20,
-        "max_queue": 1024,
-        "max_concurrency": 16,
+        "max_line_bytes": limits.MAX_LINE_BYTES,
+        "max_queue": limits.MAX_QUEUE,
+        "max_concurrency": limits.MAX_CONCURRENCY,
         "prefix_cache_bytes": min(2**30, device.total_memory() // 16),
         "memory_limit_bytes": None,
         "download_stall_s": DEFAULT_STALL_S,
@@ -90,9 +100,19 @@ def _parser() -> OneLineParser:
     add("--adapter-path", metavar="FOLDER", type=some_text, help="LoRA adapters for --model")
     add("--calibration-path", metavar="FILE", type=some_text, help="what `calibrate` made for --model")
     add("--context-length", metavar="TOKENS", type=at_least(64), help="prompt and answer together, for --model")
-    add("--max-line-bytes", metavar="BYTES", type=at_least(1024), help="longest request line (16 MiB)")
-    add("--max-queue", metavar="N", type=at_least(1), help="requests in the worker at once (1024)")
-    add("--max-concurrency", metavar="N", type=at_least(1), help="sequences in the batch at once (16)")
+    add(
+        "--max-line-bytes",
+        metavar="BYTES",
+        type=at_least(1024),
+        help=f"longest request line ({limits.MAX_LINE_BYTES >> 20} MiB)",
+    )
+    add("--max-queue", metavar="N", type=at_least(1), help=f"requests in the worker at once ({limits.MAX_QUEUE})")
+    add(
+        "--max-concurrency",
+        metavar="N",
+        type=at_least(1),
+        help=f"sequences in the batch at once ({limits.MAX_CONCURRENCY})",
+    )
     add(
         "--prefix-cache-bytes",
         metavar="BYTES",
@@ -128,29 +148,22 @@ class _PrintSchema(argparse.Action):
         parser.exit()
 
 
-def _check_model(settings: Settings, parser: OneLineParser) -> None:
+def _startup_request(settings: Settings, parser: OneLineParser) -> LoadModel | None:
+    """Resolve --model, once. Exits where it names no model."""
+    options = {name: getattr(settings, name) for name in _OF_THE_MODEL}
     if settings.model is None:
-        for name in _OF_THE_MODEL:
-            if getattr(settings, name) is not None:
+        for name, value in options.items():
+            if value is not None:
                 parser.error(f"--{name.replace('_', '-')} needs --model beside it")
-        return
+        return None
     if settings.adapter_path is not None and not is_folder(settings.adapter_path):
         parser.error(f"--adapter-path: '{settings.adapter_path:.200}' is not a folder")
     if settings.calibration_path is not None and not is_file(settings.calibration_path):
         parser.error(f"--calibration-path: '{settings.calibration_path:.200}' is not a file")
     try:
-        startup_request(settings)
+        source = source_of(settings.model)
+        source.locate(settings.model)
     except SidecarError as error:
         parser.error(f"--model: {error.message}")
-
-
-def startup_request(settings: Settings) -> LoadModel | None:
-    """The load-model request that --model stands for. Raises ModelNotFound or InvalidParams."""
-    model = settings.model
-    if model is None:
-        return None
-    options = {name: getattr(settings, name) for name in _OF_THE_MODEL}
-    found = resolve(model)
-    if found.repo_id is not None:
-        return LoadModel(repo_id=found.repo_id, **options)
-    return LoadModel(model_path=model, **options)
+    fields: dict[str, Any] = {source.field: settings.model, **options}
+    return LoadModel(**fields)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mlx_sidecar.commands import dispatch
-from mlx_sidecar.commands.services import Call, Services
+from mlx_sidecar.commands.context import HandlerContext, RequestInfo
 from mlx_sidecar.engine.job import EngineEvent, JobFailed
 from mlx_sidecar.errors import Internal, OutOfMemory, SidecarError
 from mlx_sidecar.server.effects import (
@@ -41,9 +41,9 @@ from mlx_sidecar.tasks.task import Task
 class TaskRunner:
     """The tasks that run, by the number of their request. On the main thread, without the output lock."""
 
-    def __init__(self, services: Services, put: Callable[[Event], None], log: Log) -> None:
+    def __init__(self, context: HandlerContext, put: Callable[[Event], None], log: Log) -> None:
         """`put` takes events of other threads for the loop."""
-        self._services, self._engine, self._put, self._log = services, services.engine, put, log
+        self._context, self._engine, self._put, self._log = context, context.engine, put, log
         self._tasks: dict[int, Task] = {}
         self._listening: dict[int, int] = {}
 
@@ -55,9 +55,9 @@ class TaskRunner:
             case ResumeTask():
                 task = self._tasks.get(effect.number)
                 return self._run(effect.number, task, effect.value) if task is not None else None
-            case SubmitJobs(number, wish):
+            case SubmitJobs(number, yielded):
                 try:
-                    return JobsSubmitted(number, self._engine.submit(wish.jobs), wish)
+                    return JobsSubmitted(number, self._engine.submit(yielded.jobs), yielded)
                 except BaseException as error:
                     self._close(number)
                     return TaskFailed(number, self.as_error(error))
@@ -72,21 +72,21 @@ class TaskRunner:
                 work.when_done(partial(self._put, WorkDone(number)))
             case StartupEnded(SidecarError() as error):
                 self._log.write("error", f"the model of --model can't be used: {error.message}")
-                self._services.startup_failure = error
+                self._context.startup_failure = error
         return None
 
     def _start(self, effect: StartTask) -> CoreEvent:
         number = effect.number
         try:
-            task = dispatch.start(effect.request, Call(number, effect.accepted_at), self._services)
+            task = dispatch.start(effect.request, RequestInfo(number, effect.accepted_at), self._context)
         except BaseException as error:
             return TaskFailed(number, self.as_error(error))
         return self._run(number, task, None)
 
     def _run(self, number: int, task: Task, value: object) -> CoreEvent:
-        """Run a task up to its next wish."""
+        """Run a task up to its next yielded."""
         try:
-            wish = task.send(value)
+            yielded = task.send(value)
         except StopIteration as finished:
             self._tasks.pop(number, None)
             return TaskReturned(number, finished.value)
@@ -94,7 +94,7 @@ class TaskRunner:
             self._tasks.pop(number, None)
             return TaskFailed(number, self.as_error(error))
         self._tasks[number] = task
-        return TaskYielded(number, wish)
+        return TaskYielded(number, yielded)
 
     def _cancel(self, ticket: int) -> str:
         try:
@@ -117,14 +117,14 @@ class TaskRunner:
 
     def take_output(self, output: DownloadOutput) -> CoreEvent | None:
         """A download's child wrote a line."""
-        download = self._services.downloads.find(output.download)
+        download = self._context.downloads.find(output.download)
         if download is None:
             return None
         download.take(output.line)
         return self._next_message(output.download)
 
     def _next_message(self, number: int) -> CoreEvent | None:
-        download, listener = self._services.downloads.find(number), self._listening.get(number)
+        download, listener = self._context.downloads.find(number), self._listening.get(number)
         if download is None or listener is None or (message := download.next_message()) is None:
             return None
         del self._listening[number]
@@ -150,9 +150,9 @@ class TaskRunner:
         """What an exception is on the wire. Anything unexpected is a bug: its traceback goes to the log."""
         if isinstance(error, SidecarError):
             return error
-        from mlx_sidecar.engine.memory import tells_of_missing_memory
+        from mlx_sidecar.engine.memory import is_out_of_memory
 
-        if tells_of_missing_memory(error):
+        if is_out_of_memory(error):
             return OutOfMemory("there isn't enough memory for this request; ask for less or choose a smaller model")
         self._log.write("error", "a bug in the worker", error)
         return Internal("a bug in the worker ended this request; the traceback is on stderr")

@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from mlx_sidecar.alike import fold
+from mlx_sidecar.tag_key import tag_key
 from mlx_sidecar.tasks.words import is_stop_word, singulars, stems
 
 MAX_CANDIDATES = 64
@@ -43,10 +43,10 @@ def candidates(content: str, listed: Sequence[str], is_tag: Callable[[str], bool
             for end in range(start + 1, min(start + _PHRASE_WORDS, len(words)) + 1):
                 phrase = words[start:end]
                 if not any(is_stop_word(word) or len(word) < _LEAST_CHARS for word in phrase):
-                    key = fold(" ".join(phrase))
+                    key = tag_key(" ".join(phrase))
                     counts[key] += 1
                     spellings.setdefault(key, " ".join(_plain(phrase, is_first=start == 0)))
-    known = {fold(tag) for tag in listed}
+    known = {tag_key(tag) for tag in listed}
     phrases = [spellings[key] for key, _ in counts.most_common() if key not in known]
     return [*listed, *filter(is_tag, phrases)][:MAX_CANDIDATES]
 

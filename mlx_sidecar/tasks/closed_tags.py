@@ -27,7 +27,7 @@ from mlx_sidecar.tasks.prompts import Question, TagsWanted, tags_question
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.split import split_document
 from mlx_sidecar.tasks.tag_list import each_once
-from mlx_sidecar.tasks.task import Pause, Wish
+from mlx_sidecar.tasks.task import Pause, TaskYield
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 from mlx_sidecar.tasks.wording import Example
 
@@ -42,11 +42,11 @@ _LEAST_NATS = -2.0
 bounds give an F1 of 0.41, and 3.2 entries a document; the former alone 0.39 and 3.9, where 5 are the most."""
 
 _ANSWER_TOKENS = 512
-_COLDEST = 1e-3
+_MIN_TEMPERATURE = 1e-3
 """Below this temperature nothing is drawn, as for tokens."""
 
 
-def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, Any, FoundTags]:
+def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[TaskYield, Any, FoundTags]:
     """Score the vocabulary on the document, and choose the entries that fit."""
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     question = scoring_question(request, model)
@@ -58,7 +58,7 @@ def choose_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, 
     if request.min_score is not None:
         # All that score so much, instead of those that stand out.
         tags = each_once(sorted(scores, key=lambda tag: -scores[tag]))[: request.max_tags]
-    elif own is not None and own.threshold is not None and request.temperature < _COLDEST:
+    elif own is not None and own.threshold is not None and request.temperature < _MIN_TEMPERATURE:
         tags = over_threshold(scores, own.threshold, own.thresholds)[: request.max_tags]
     else:
         tags = _chosen(vocabulary.tags, nats, request)
@@ -90,7 +90,7 @@ def room_to_list(model: LanguageModel) -> int:
 
 def score_vocabulary(
     vocabulary: TagVocabulary, question: Question, parts: Sequence[str], model: LanguageModel
-) -> Generator[Wish, Any, tuple[list[float], list[JobResult]]]:
+) -> Generator[TaskYield, Any, tuple[list[float], list[JobResult]]]:
     """What each entry scores on these parts, in nats. What stands in a part word by word gets something on top."""
     scorer = _scorer(model, question, vocabulary.tags)
     shares = yield from _found_in(parts, vocabulary)
@@ -120,7 +120,7 @@ def over_threshold(scores: Mapping[str, float], threshold: float, thresholds: Ma
 def _chosen(tags: Sequence[str], scores: Sequence[float], request: GenerateTags) -> list[str]:
     """The entries that score best, of those that are alike the first; hot, they are drawn by their scores."""
     left = dict(enumerate(scores))
-    if request.temperature >= _COLDEST:
+    if request.temperature >= _MIN_TEMPERATURE:
         left = _heated(_filtered(left, request), request)
     best = max(left.values())
     least = min(best, max(best - _WITHIN_NATS, _LEAST_NATS))

@@ -32,7 +32,7 @@ from mlx_sidecar.tasks.noise.markup import empty_markup
 from mlx_sidecar.tasks.noise.numbers import number_tables
 from mlx_sidecar.tasks.noise.repetition import repeated_rounds, repeated_words, sign_runs
 from mlx_sidecar.tasks.noise.rule import CHARS_AT_ONCE, INVISIBLE, SYMBOL, TIGHT, USUAL, WORD, Rule
-from mlx_sidecar.tasks.task import Pause, Warn, Wish
+from mlx_sidecar.tasks.task import Pause, TaskYield, Warn
 
 _VISIBLE = re.compile(rf"[^\s{INVISIBLE}{CONTROLS_BUT_BLANKS}]")
 _LEAST_SHARE_OF_LETTERS, _SHORT = 0.33, 400
@@ -45,7 +45,7 @@ _RULES: tuple[Rule, ...] = (
 DocumentRequest = TypeVar("DocumentRequest", GenerateTags, Summarize, Classify)
 
 
-def read_request(request: DocumentRequest) -> Generator[Wish, object, tuple[DocumentRequest, Condensed]]:
+def read_request(request: DocumentRequest) -> Generator[TaskYield, object, tuple[DocumentRequest, Condensed]]:
     """The request with its texts as they are shown to the model, and the document; raises InvalidParams for none."""
     document = yield from _read(request.content)
     examples = list[Any]()
@@ -55,7 +55,7 @@ def read_request(request: DocumentRequest) -> Generator[Wish, object, tuple[Docu
     return replace(request, content=document.text, examples=examples), document
 
 
-def _read(content: str) -> Generator[Wish, object, Condensed]:
+def _read(content: str) -> Generator[TaskYield, object, Condensed]:
     document = yield from condense(content)
     refused = {"field": "content"}
     told = [f"{chars:,} characters of {kind}" for kind, chars in document.passed_over.items()]

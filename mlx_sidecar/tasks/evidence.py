@@ -25,7 +25,7 @@ from mlx_sidecar.protocol.responses import Quote, SentenceEvidence
 from mlx_sidecar.tasks.condensed import Condensed
 from mlx_sidecar.tasks.scorer import Scorer
 from mlx_sidecar.tasks.sentences import sentence_ends
-from mlx_sidecar.tasks.task import Pause, Wish, in_slices
+from mlx_sidecar.tasks.task import Pause, TaskYield, run_in_batches
 from mlx_sidecar.tasks.words import content_words, light_stem
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Quoter:
 
 def tag_evidence(
     document: Condensed, tags: Sequence[str], scorer: Scorer
-) -> Generator[Wish, Any, tuple[list[list[Quote]], list[JobResult]]]:
+) -> Generator[TaskYield, Any, tuple[list[list[Quote]], list[JobResult]]]:
     """For each tag up to three pieces of the document that it comes from; `scorer` scores these tags, in this order."""
     spans = spans_of(document)
     words = yield from _each(spans, lambda text: frozenset(map(light_stem, content_words(text))))
@@ -176,7 +176,7 @@ def _with_words(
 
 def _sentence_lifts(
     content: str, spans: Sequence[Span], scorer: Scorer
-) -> Generator[Wish, Any, tuple[Sequence[Span], list[list[float]], list[JobResult]]]:
+) -> Generator[TaskYield, Any, tuple[Sequence[Span], list[list[float]], list[JobResult]]]:
     """How much likelier each tag is after these pieces of a document than after none, and which pieces they are.
 
     Of a long document the model reads passages, then only what those consist of that speak most for a tag.
@@ -185,7 +185,7 @@ def _sentence_lifts(
     while True:
         passages = _passages(spans, scorer.most_chars)
         jobs = (scorer.job(content[passage[0].start : passage[-1].end]) for passage in passages)
-        found = yield from in_slices(jobs, len(passages), begin=_EVIDENCE_PERCENT)
+        found = yield from run_in_batches(jobs, len(passages), begin=_EVIDENCE_PERCENT)
         results += found
         lifts = [[score - prior for score, prior in zip(each.scores, priors, strict=True)] for each in found]
         if len(passages) == len(spans):
@@ -219,7 +219,7 @@ def _likeliest(spans: Sequence[Span], lifts: Sequence[float]) -> list[Span]:
     return [spans[n] for n in ranked[:MAX_QUOTES]]
 
 
-def summary_evidence(document: Condensed, summary: str) -> Generator[Wish, Any, list[SentenceEvidence]]:
+def summary_evidence(document: Condensed, summary: str) -> Generator[TaskYield, Any, list[SentenceEvidence]]:
     """For each sentence of a summary the pieces of the document that it rests on, best first; none is no evidence."""
     spans = spans_of(document)
     words = yield from _each(spans, _weighed)

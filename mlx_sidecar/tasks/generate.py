@@ -23,20 +23,19 @@ from mlx_sidecar.engine.job import (
     Turn,
 )
 from mlx_sidecar.errors import ContextTooLong, InvalidParams
-from mlx_sidecar.protocol.requests import Generate as GenerateRequest
-from mlx_sidecar.protocol.requests import Message
+from mlx_sidecar.protocol.requests import Generate, Message
 from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
 from mlx_sidecar.tasks.conversation import conversation
 from mlx_sidecar.tasks.count import Counter
 from mlx_sidecar.tasks.exact_json import exact_value
 from mlx_sidecar.tasks.receipt import receipt_of
-from mlx_sidecar.tasks.task import Await, Generate, Pause, Task, compiled, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import AwaitCompilation, Pause, RunJobs, Task, compiled, sampling_of, timing_of, usage_of
 
 _LONG_PROMPT_CHARS = 64 * 1024
 _LEAST_LOGPROB = -9999.0
 
 
-def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float) -> Task:
+def generate(request: Generate, model: LanguageModel, accepted_at: float) -> Task:
     """One conversation, one answer."""
     if request.thinking and not model.can_think:
         raise InvalidParams("field 'thinking': this model can't be asked to think", {"field": "thinking"})
@@ -56,7 +55,7 @@ def generate(request: GenerateRequest, model: LanguageModel, accepted_at: float)
         top_logprobs=request.top_logprobs if request.logprobs else None,
         constrained_logprobs=request.constrained_logprobs,
     )
-    (answer,) = yield Generate([job])
+    (answer,) = yield RunJobs([job])
     broken = yield from _violations(request, answer)
     receipt = yield from receipt_of(request, model)
     return Generated(
@@ -90,11 +89,11 @@ def _check_length(turns: Sequence[Turn], model: LanguageModel) -> Generator[Paus
             )
 
 
-def _messages(request: GenerateRequest) -> Sequence[Message]:
+def _messages(request: Generate) -> Sequence[Message]:
     return request.messages or [Message(role="user", content=request.prompt or "")]
 
 
-def _prompt(request: GenerateRequest, turns: Sequence[Turn], model: LanguageModel) -> Prompt:
+def _prompt(request: Generate, turns: Sequence[Turn], model: LanguageModel) -> Prompt:
     continued = request.continue_final_message
     prompt = model.render(turns, thinking=request.thinking, raw=True, continued=continued)
     if continued and prompt.in_reasoning and not request.thinking:
@@ -106,7 +105,7 @@ def _prompt(request: GenerateRequest, turns: Sequence[Turn], model: LanguageMode
     return prompt
 
 
-def _constraint(request: GenerateRequest) -> Constraint | None:
+def _constraint(request: Generate) -> Constraint | None:
     if request.schema is not None:
         return JsonSchema(request.schema, is_checked=request.schema_mode == "check")
     return OneOf(tuple(request.choices)) if request.choices is not None else None
@@ -143,7 +142,7 @@ def _value(answer: JobResult) -> Any:
     return exact_value(answer.text) if answer.finish_reason == "stop" else None
 
 
-def _violations(request: GenerateRequest, answer: JobResult) -> Generator[Await, object, list[str] | UnsetType]:
+def _violations(request: Generate, answer: JobResult) -> Generator[AwaitCompilation, object, list[str] | UnsetType]:
     """What of the schema a whole answer breaks that was only to be checked; others go on meanwhile."""
     if request.schema is None or request.schema_mode != "check" or answer.finish_reason != "stop":
         return UNSET
@@ -152,5 +151,5 @@ def _violations(request: GenerateRequest, answer: JobResult) -> Generator[Await,
     work = Compilation(partial(violations, request.schema, answer.text))
     work.join()
     Compiler().start("schema", work)
-    yield Await(work)
+    yield AwaitCompilation(work)
     return work.value() or UNSET

@@ -73,7 +73,7 @@ class NoControls(TextFilter):
         return ""
 
 
-class Opening(TextFilter):
+class PreambleFilter(TextFilter):
     """Drops what comes before the summary ("Here is a summary:", "The text is about") and quotation marks around it.
 
     A text that begins with a quotation mark is held back until it is clear whether

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from mlx_sidecar.engine.job import Continuations, Job, JobResult, LanguageModel
 from mlx_sidecar.tasks.prompts import Question
-from mlx_sidecar.tasks.task import Generate, Wish, in_slices
+from mlx_sidecar.tasks.task import RunJobs, TaskYield, run_in_batches
 
 _PRIOR_SHARE = 0.5
 _MOST_PRIORS = 20_000
@@ -61,17 +61,17 @@ class Scorer:
         """Score the texts after this document. Of very many, those with the best beginnings and weights."""
         return self._job(content, self.texts, tuple(weights) if weights is not None else (0.0,) * len(self.texts))
 
-    def priors(self) -> Generator[Wish, Any, list[float]]:
+    def priors(self) -> Generator[TaskYield, Any, list[float]]:
         """What each text scores without a document."""
         found = yield from self._priors(range(len(self.texts)))
         return [found[n].whole for n in range(len(self.texts))]
 
-    def first_priors(self) -> Generator[Wish, Any, list[float]]:
+    def first_priors(self) -> Generator[TaskYield, Any, list[float]]:
         """What the first token of each text scores without a document. Asked once, as long as the model is loaded."""
         known: dict[tuple[str, ...], list[float]] = self._model.memo(("first priors", self._question), dict)
         if (found := known.get(self.texts)) is None:
             nothing = (0.0,) * len(self.texts)
-            results = yield Generate([self._job(content, self.texts, nothing, most=0) for content in _NO_DOCUMENTS])
+            results = yield RunJobs([self._job(content, self.texts, nothing, most=0) for content in _NO_DOCUMENTS])
             found = [fmean(of_text) for of_text in zip(*(each.first_scores for each in results), strict=True)]
             if len(known) >= _MOST_LISTS:
                 known.clear()
@@ -80,7 +80,7 @@ class Scorer:
 
     def scores(
         self, results: Sequence[JobResult], weights: Sequence[Sequence[float]], first_priors: Sequence[float]
-    ) -> Generator[Wish, Any, list[float]]:
+    ) -> Generator[TaskYield, Any, list[float]]:
         """What each text scores over the parts of a document, in nats: as its best part has it, less its prior.
 
         Where only a text's first token was computed, the others count as they do on the median of those that were.
@@ -99,7 +99,7 @@ class Scorer:
                 scores.append(best - _PRIOR_SHARE * first_priors[n] + usual)
         return scores
 
-    def _priors(self, wanted: Iterable[int]) -> Generator[Wish, Any, dict[int, _Prior]]:
+    def _priors(self, wanted: Iterable[int]) -> Generator[TaskYield, Any, dict[int, _Prior]]:
         """What these texts score without a document. Asked once for each, as long as the model is loaded."""
         known: dict[str, _Prior] = self._model.memo(("priors", self._question), dict)
         if len(known) > _MOST_PRIORS:
@@ -111,7 +111,7 @@ class Scorer:
             texts, nothing = tuple(some), (0.0,) * len(some)
             # Which document it isn't hardly changes how a text goes on that has begun.
             mosts = [_AT_ONCE, *(0 for _ in _NO_DOCUMENTS[1:])]
-            results = yield Generate(
+            results = yield RunJobs(
                 [self._job(content, texts, nothing, most) for content, most in zip(_NO_DOCUMENTS, mosts, strict=True)]
             )
             for place, text in enumerate(some):
@@ -141,7 +141,7 @@ def _usual_rest(results: Sequence[JobResult], priors: Mapping[int, _Prior]) -> f
 
 def score_parts(
     scorer: Scorer, parts: Sequence[str], weights: Sequence[Sequence[float]] | None = None, *, begin: float = 0.0
-) -> Generator[Wish, Any, tuple[list[float], list[JobResult]]]:
+) -> Generator[TaskYield, Any, tuple[list[float], list[JobResult]]]:
     """What each text scores on a document in these parts, and the results of the jobs; progress is from `begin` on."""
     if weights is None:
         weights = [(0.0,) * len(scorer.texts) for _ in parts]
@@ -155,6 +155,6 @@ def score_parts(
         )
         for n, part in enumerate(parts)
     )
-    results = yield from in_slices(jobs, len(parts), begin=begin)
+    results = yield from run_in_batches(jobs, len(parts), begin=begin)
     scores = yield from scorer.scores(results, weights, first_priors)
     return scores, results

@@ -14,12 +14,12 @@ from mlx_sidecar.tasks.condense import read_request
 from mlx_sidecar.tasks.evidence import summary_evidence
 from mlx_sidecar.tasks.notes import says_nothing
 from mlx_sidecar.tasks.numbers import numbers_in
-from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, PreambleFilter, SingleLine, WordLimit
 from mlx_sidecar.tasks.prompts import Question, SummaryWanted, summary_question
 from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.repetition import NoRepetition
 from mlx_sidecar.tasks.split import split_document
-from mlx_sidecar.tasks.task import Generate, Task, in_slices, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import RunJobs, Task, run_in_batches, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.wording import Example, Style
 
 _ANSWER_TOKENS = {"sentence": 160, "paragraph": 400, "bullets": 400}
@@ -48,11 +48,11 @@ def summarize(request: Summarize, model: LanguageModel, accepted_at: float) -> T
         # How many rounds there will be isn't known: each takes half of what is left.
         middle = (done + 100.0) / 2
         jobs = (_note_job(part, note_question, request, model) for part in parts)
-        notes = yield from in_slices(jobs, len(parts), begin=done, end=middle)
+        notes = yield from run_in_batches(jobs, len(parts), begin=done, end=middle)
         done = middle
         results += notes
         text = _joined(notes, text, model)
-    (answer,) = yield Generate([_final_job(text, question, request, model)])
+    (answer,) = yield RunJobs([_final_job(text, question, request, model)])
     if not answer.text.strip():
         raise ModelUnsupported(_why_empty(answer))
     evidence = (yield from summary_evidence(document, answer.text)) if request.evidence else UNSET
@@ -93,7 +93,7 @@ def _note_job(part: str, question: Question, request: Summarize, model: Language
         sampling=sampling_of(request),
         constraint=Prose(numbers_in(part), question.foreign_words(part)),
         keep_special_tokens=False,
-        filters=lambda: [NoControls(), Opening(), SingleLine(), NoRepetition()],
+        filters=lambda: [NoControls(), PreambleFilter(), SingleLine(), NoRepetition()],
     )
 
 
@@ -118,7 +118,7 @@ def _filters(request: Summarize) -> Callable[[], Sequence[TextFilter]]:
             "paragraph": [SingleLine(), NoRepetition()],
             "bullets": [NoRepetition(), Bullets()],
         }[request.style]
-        return [NoControls(), Opening(), *shape, *([WordLimit(request.max_words)] if request.max_words else [])]
+        return [NoControls(), PreambleFilter(), *shape, *([WordLimit(request.max_words)] if request.max_words else [])]
 
     return make
 

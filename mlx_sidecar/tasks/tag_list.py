@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mlx_sidecar.alike import fold
 from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS, FILLERS, HIDDEN, TAGS
 from mlx_sidecar.engine.job import Grammar, TextFilter
 from mlx_sidecar.protocol.requests import MAX_TAG_CHARS
+from mlx_sidecar.tag_key import tag_key
 
 MAX_REPEATS = 2
 """After so many tags in a row that are in the list already, the list is over: the model goes in circles."""
@@ -51,7 +51,7 @@ _SEPARATOR_CHARS = 2
 _SENTENCE_WORDS = 3
 """So many words with a full stop behind them are a sentence."""
 
-_NO_TAGS = frozenset(map(fold, ("none", "n/a", "na", "no tags", "nothing", "null", "untitled", "unknown")))
+_NO_TAGS = frozenset(map(tag_key, ("none", "n/a", "na", "no tags", "nothing", "null", "untitled", "unknown")))
 _MARK = re.compile(r"^(?:[-*•#]+ ?|\d{1,2}[.)] )")
 _UNSEEN = re.compile(rf"[{CONTROLS_BUT_BLANKS}{HIDDEN}{TAGS}{FILLERS}]")
 _AROUND = " \t\"'“”„‘’«»`*[]"
@@ -135,7 +135,7 @@ class TagReader:
         """Whether a text is one of the vocabulary's entries, or few enough words and characters, and says something."""
         short = len(text) <= MAX_TAG_CHARS and len(text.split()) <= self._max_words
         few_signs = len(_UNSPACED.findall(text)) <= self._max_words * _CHARS_PER_WORD
-        return text in self._entries or (short and few_signs and fold(text) not in _NO_TAGS)
+        return text in self._entries or (short and few_signs and tag_key(text) not in _NO_TAGS)
 
     def _is_sentence(self, item: str) -> bool:
         words = item.strip(_AROUND).split()
@@ -156,7 +156,7 @@ def each_once(tags: Sequence[str]) -> list[str]:
     """The first of those that are alike."""
     first: dict[str, str] = {}
     for tag in tags:
-        first.setdefault(fold(tag), tag)
+        first.setdefault(tag_key(tag), tag)
     return list(first.values())
 
 
@@ -173,8 +173,8 @@ class TagListEnd(TextFilter):
             tags = self._reader.read(self._text, is_whole=False)
             repeats = len(tags) - len(each_once(tags))
             latest = tags[-MAX_REPEATS:]
-            circles = repeats >= MAX_REPEATS and {fold(tag) for tag in latest} <= {
-                fold(tag) for tag in tags[:-MAX_REPEATS]
+            circles = repeats >= MAX_REPEATS and {tag_key(tag) for tag in latest} <= {
+                tag_key(tag) for tag in tags[:-MAX_REPEATS]
             }
             if circles or len(tags) - repeats >= self._max_tags:
                 self.ended = "stop"

@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from mlx_sidecar.alike import fold
 from mlx_sidecar.engine.compilation import Compilation
 from mlx_sidecar.engine.job import Job, JobResult, LanguageModel
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Quote, Tags
+from mlx_sidecar.tag_key import tag_key
 from mlx_sidecar.tasks.calibration_file import Curve, curve_of
 from mlx_sidecar.tasks.candidates import candidates, in_order
 from mlx_sidecar.tasks.closed_tags import choose_tags, room_to_list, score_vocabulary, scored_parts, scoring_question
@@ -25,7 +25,7 @@ from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.split import frame_and_budget, split_document
 from mlx_sidecar.tasks.tag_list import TagListEnd, TagReader, each_once, tag_list_grammar
-from mlx_sidecar.tasks.task import Task, Wish, compiled, in_slices, sampling_of, timing_of, usage_of
+from mlx_sidecar.tasks.task import Task, TaskYield, compiled, run_in_batches, sampling_of, timing_of, usage_of
 from mlx_sidecar.tasks.vocabulary import TagVocabulary, tag_vocabulary
 from mlx_sidecar.tasks.wording import Example
 
@@ -61,7 +61,7 @@ def generate_tags(request: GenerateTags, model: LanguageModel, accepted_at: floa
     )
 
 
-def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, Any, FoundTags]:
+def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[TaskYield, Any, FoundTags]:
     """Ask each part of the document for tags, and count in how many parts each of them comes up."""
     vocabulary = tag_vocabulary(tuple(request.vocabulary or ()))
     shown = yield from vocabulary.shown(request.content, model)
@@ -69,12 +69,12 @@ def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, An
     yield from asking.compile()
     parts = yield from asking.parts()
     listed_at = _LISTED_PERCENT if asking.ranks else 100.0
-    results = yield from in_slices((asking.job(part) for part in parts), len(parts), end=listed_at)
+    results = yield from run_in_batches((asking.job(part) for part in parts), len(parts), end=listed_at)
     answers = [asking.read(result) for result in results]
     if asking.ranks:
         pools = [candidates(part, listed, asking.is_tag) for part, listed in zip(parts, answers, strict=True)]
         jobs = (asking.scorer(pool).job(part) for part, pool in zip(parts, pools, strict=True))
-        scored = yield from in_slices(jobs, len(parts), begin=listed_at)
+        scored = yield from run_in_batches(jobs, len(parts), begin=listed_at)
         answers = [
             in_order(pool, result.scores, part)[: request.max_tags]
             for part, pool, result in zip(parts, pools, scored, strict=True)
@@ -87,7 +87,7 @@ def list_tags(request: GenerateTags, model: LanguageModel) -> Generator[Wish, An
     return found
 
 
-def _score(found: FoundTags, request: GenerateTags, asking: _Asking) -> Generator[Wish, Any, None]:
+def _score(found: FoundTags, request: GenerateTags, asking: _Asking) -> Generator[TaskYield, Any, None]:
     """Entries of a vocabulary score as with `only`, other tags as what they are: the model's own words."""
     scores, curves = dict[str, float](), list[Curve]()
     parts = yield from scored_parts(request, asking.scoring_question, asking.model)
@@ -128,7 +128,7 @@ class _Asking:
         self.ranks = bool(self.question.prompts.rank) and plain and language_of(request.content) == ENGLISH
         """Whether the model's list is but one source of tags."""
 
-    def compile(self) -> Generator[Wish, Any, None]:
+    def compile(self) -> Generator[TaskYield, Any, None]:
         """Have the constraint compiled, for all parts."""
         self._compiled = yield from compiled(self._grammar, self.model)
 
@@ -148,7 +148,7 @@ class _Asking:
         """What is asked where tags are scored."""
         return scoring_question(self._request, self.model)
 
-    def parts(self) -> Generator[Wish, Any, list[str]]:
+    def parts(self) -> Generator[TaskYield, Any, list[str]]:
         """The parts of the document that are asked for tags: those on which tags are scored, if these are wanted."""
         request, model = self._request, self.model
         tokens = min(request.max_tags * _tokens_per_tag(request.content, model), model.context_length // 4)
@@ -200,7 +200,7 @@ def _most_found(answers: Sequence[Sequence[str]], max_tags: int, vocabulary: Tag
     found: dict[str, _Found] = {}
     for answer in answers:
         for rank, tag in enumerate(answer):
-            entry = found.setdefault(fold(tag), _Found(vocabulary.spelled(tag), 0, rank))
+            entry = found.setdefault(tag_key(tag), _Found(vocabulary.spelled(tag), 0, rank))
             entry.parts += 1
             entry.best_rank = min(entry.best_rank, rank)
     ranked = sorted(found.values(), key=lambda entry: (-entry.parts, entry.best_rank))

@@ -1,4 +1,4 @@
-"""What a task is: a generator that yields what it wants done and returns its response."""
+"""What a task is: a coroutine (generator) that yields what it needs and returns its result."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlx_sidecar.protocol.responses import Measure, RequestStatus, Result, Timin
 
 
 class Pause(Struct, frozen=True):
-    """Let the loop look at its events; there is more to do that takes time."""
+    """Yield to the event loop; the task has more to compute."""
 
 
-class Generate(Struct, frozen=True):
+class RunJobs(Struct, frozen=True):
     """Run these jobs together and send back their results, in this order.
 
     They are part of `total` jobs of which `done` are done; all of them take the
@@ -33,36 +33,36 @@ class Generate(Struct, frozen=True):
     end: float = 100.0
 
 
-class Listen(Struct, frozen=True):
-    """Send back the next message of this download."""
+class AwaitDownload(Struct, frozen=True):
+    """Wait for the next message of a download, which is sent back."""
 
     download: int
 
 
-class Await(Struct, frozen=True):
-    """Go on when this is done."""
+class AwaitCompilation(Struct, frozen=True):
+    """Wait for a compilation on another thread."""
 
     work: Compilation[Any]
 
 
 class Warn(Struct, frozen=True):
-    """Let the response carry these warnings beside those that it has."""
+    """Add warnings to the response."""
 
     warnings: tuple[str, ...]
 
 
 class CancelRequests(Struct, frozen=True):
-    """End the request with this id, or without one all that came before; send back how many that were."""
+    """Cancel the request with this id, without one all earlier requests; their number is sent back."""
 
     target: Id | None
 
 
 class DescribeRequests(Struct, frozen=True):
-    """Send back a RequestOverview."""
+    """Ask for a RequestOverview, which is sent back."""
 
 
 class RequestOverview(Struct, frozen=True):
-    """All requests that aren't answered yet, in the order they came, but for those that are answered at once."""
+    """All unanswered requests in the order they came, but for those that are answered at once."""
 
     requests: list[RequestStatus]
     is_starting: bool
@@ -71,18 +71,18 @@ class RequestOverview(Struct, frozen=True):
     """Generated over the last few seconds."""
 
 
-Wish = Generate | Measure | Pause | Listen | Await | Warn | CancelRequests | DescribeRequests
-Task = Generator[Wish, Any, Result]
-"""What it is sent: the results of a Generate, in their order; the message for a Listen; the answer to CancelRequests
-and DescribeRequests; None for the others."""
+TaskYield = RunJobs | Measure | Pause | AwaitDownload | AwaitCompilation | Warn | CancelRequests | DescribeRequests
+Task = Generator[TaskYield, Any, Result]
+"""It is sent the results of RunJobs, in their order; the message of AwaitDownload; the answers to CancelRequests and
+DescribeRequests; None for the others."""
 
 
-def compiled(constraint: Constraint, model: LanguageModel) -> Generator[Wish, Any, Compilation[Any]]:
-    """Have a constraint compiled; others go on meanwhile. It stays compiled as long as what this returns is held."""
+def compiled(constraint: Constraint, model: LanguageModel) -> Generator[TaskYield, Any, Compilation[Any]]:
+    """Compile a constraint while other requests go on. It stays compiled as long as the returned object is held."""
     work = model.compile(constraint)
     try:
         if not work.is_done:
-            yield Await(work)
+            yield AwaitCompilation(work)
         work.value()
     except GeneratorExit:
         work.leave()
@@ -94,19 +94,19 @@ _JOBS_AT_ONCE = 64
 _TOKENS_BETWEEN_PAUSES = 4096
 
 
-def in_slices(
+def run_in_batches(
     jobs: Iterable[Job], total: int, *, begin: float = 0.0, end: float = 100.0
-) -> Generator[Wish, Any, list[JobResult]]:
-    """Generate many jobs, a slice at a time: the loop isn't held up, and other requests get their places."""
+) -> Generator[TaskYield, Any, list[JobResult]]:
+    """RunJobs many jobs, a slice at a time: the loop isn't held up, and other requests get their places."""
     results: list[JobResult] = []
     left = iter(jobs)
-    while some := (yield from _made(islice(left, _JOBS_AT_ONCE))):
-        results += yield Generate(some, done=len(results), total=total, begin=begin, end=end)
+    while some := (yield from _build_jobs(islice(left, _JOBS_AT_ONCE))):
+        results += yield RunJobs(some, done=len(results), total=total, begin=begin, end=end)
     return results
 
 
-def _made(jobs: Iterable[Job]) -> Generator[Pause, object, list[Job]]:
-    """The jobs; to make one is to tokenize its prompt."""
+def _build_jobs(jobs: Iterable[Job]) -> Generator[Pause, object, list[Job]]:
+    """Build jobs, which tokenizes their prompts, with pauses."""
     made, tokens = list[Job](), 0
     for job in jobs:
         if tokens > _TOKENS_BETWEEN_PAUSES:

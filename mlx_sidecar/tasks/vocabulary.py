@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from functools import cached_property, lru_cache
 
-from mlx_sidecar.alike import fold
 from mlx_sidecar.engine.job import LanguageModel
+from mlx_sidecar.tag_key import tag_key
 from mlx_sidecar.tasks.task import Pause
 from mlx_sidecar.tasks.words import stems
 
@@ -28,16 +28,16 @@ class TagVocabulary:
     def __init__(self, tags: Sequence[str]) -> None:
         self.tags = tuple(dict.fromkeys(tags))
         self._exact = frozenset(self.tags)
-        self._folded = [fold(tag) for tag in self.tags]
+        self._folded = [tag_key(tag) for tag in self.tags]
         self._spelling = dict(zip(reversed(self._folded), reversed(self.tags), strict=True))
 
     def spelled(self, tag: str) -> str:
         """The tag in the spelling that the list has for it, the first one if it has several; else as it is."""
-        return tag if tag in self._exact else self._spelling.get(fold(tag), tag)
+        return tag if tag in self._exact else self._spelling.get(tag_key(tag), tag)
 
     def shares_in(self, text: str) -> list[float]:
         """For each tag, which share of its words stands in the text; rare words of the vocabulary weigh more."""
-        words, folded = set(stems(text)), fold(text[:_SEARCHED_CHARS])
+        words, folded = set(stems(text)), tag_key(text[:_SEARCHED_CHARS])
         return [
             1.0 if _is_unspaced(whole) and whole in folded else sum(self._weights[s] for s in own if s in words) / total
             for whole, own, total in zip(self._folded, self._tag_stems, self._totals, strict=True)
@@ -59,7 +59,7 @@ class TagVocabulary:
 
     def shown(self, content: str, model: LanguageModel) -> Generator[Pause, object, list[str]]:
         """The tags to name in the prompt: as many as an eighth of the context holds, those of the document first."""
-        document = fold(content[:_SEARCHED_CHARS])
+        document = tag_key(content[:_SEARCHED_CHARS])
         found: list[str] = []
         others: list[str] = []
         for number, (tag, folded) in enumerate(zip(self.tags, self._folded, strict=True)):

@@ -11,39 +11,39 @@ from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.library.requests import Requests
 from mlx_sidecar.library.results import Results
 from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import add_model, parser
+from mlx_sidecar.terminal.flags import add_model, command_parser
 from mlx_sidecar.terminal.job import EPILOG_OF_JOBS, model_and_job, work
 
 
 def batch(arguments: Sequence[str]) -> NoReturn:
     """Answer every request that has no result yet."""
-    made = _parser()
-    wanted = made.parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
     try:
-        if not Path(wanted.requests).exists():
-            made.error(f"there is no file {wanted.requests!r}")
-        if not Path(wanted.requests).is_file():
-            made.error(f"{wanted.requests!r} is no plain file; it is read twice, and again by the next run")
-    except OSError as problem:
-        made.error(f"{wanted.requests[:200]!r} can't be read: {problem.strerror}")
-    end_with(lambda: _batch(wanted))
+        if not Path(args.requests).exists():
+            parser.error(f"there is no file {args.requests!r}")
+        if not Path(args.requests).is_file():
+            parser.error(f"{args.requests!r} is no plain file; it is read twice, and again by the next run")
+    except OSError as error:
+        parser.error(f"{args.requests[:200]!r} can't be read: {error.strerror}")
+    end_with(lambda: _batch(args))
 
 
-def _batch(wanted: argparse.Namespace) -> int:
-    model, job = model_and_job(wanted, "batch", {})
-    requests = Requests(Path(wanted.requests))
-    results = Results(Path(wanted.out), job)
+def _batch(args: argparse.Namespace) -> int:
+    model, job = model_and_job(args, "batch", {})
+    requests = Requests(Path(args.requests))
+    results = Results(Path(args.out), job)
     try:
         lines = requests.to_do(results)
-        return work(wanted, model, results, requests.items(lines), len(lines))
+        return work(args, model, results, requests.items(lines), len(lines))
     finally:
         results.close()
 
 
 def _parser() -> OneLineParser:
     about = " A request is known by its id, and without one by its line; one that has changed is answered again."
-    made = parser("batch", "A file of requests, one JSON object a line.", EPILOG_OF_JOBS + about)
-    made.add_argument("requests", metavar="REQUESTS", help="lines for generate-tags, summarize, classify, generate")
-    made.add_argument("--out", metavar="RESULTS", required=True, type=some_text, help="append results here")
-    add_model(made)
-    return made
+    parser = command_parser("batch", "A file of requests, one JSON object a line.", EPILOG_OF_JOBS + about)
+    parser.add_argument("requests", metavar="REQUESTS", help="lines for generate-tags, summarize, classify, generate")
+    parser.add_argument("--out", metavar="RESULTS", required=True, type=some_text, help="append results here")
+    add_model(parser)
+    return parser

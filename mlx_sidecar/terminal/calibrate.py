@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from mlx_sidecar.alike import fold
 from mlx_sidecar.client import Client, ClientError, calls
 from mlx_sidecar.client.prepared_request import PreparedRequest, prepare
 from mlx_sidecar.disk import DISK, Disk
@@ -20,6 +19,7 @@ from mlx_sidecar.flags import at_least, some_text
 from mlx_sidecar.library.examples import LEAST, Example, read
 from mlx_sidecar.library.receipts import probe
 from mlx_sidecar.protocol.responses import Classified, Measure, Receipt, Tags
+from mlx_sidecar.tag_key import tag_key
 from mlx_sidecar.tasks.calibration import Calibration, Kind, built_in
 from mlx_sidecar.tasks.calibration_file import CalibrationFile
 from mlx_sidecar.tasks.cross_validation import FOLDS, Evaluation, Scored, evaluate
@@ -27,7 +27,7 @@ from mlx_sidecar.tasks.fitting import NothingToFit
 from mlx_sidecar.tasks.tag_list import each_once
 from mlx_sidecar.terminal.documents import AT_ONCE, lines_of
 from mlx_sidecar.terminal.endings import end_with, say
-from mlx_sidecar.terminal.flags import add_model, model_of, parser, print_json
+from mlx_sidecar.terminal.flags import add_model, command_parser, model_of, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 from mlx_sidecar.write_all import write_all
 
@@ -50,19 +50,21 @@ class NotCalibrated(ClientError):
 
 def calibrate(arguments: Sequence[str]) -> NoReturn:
     """Fit, print how good it is, and write the file."""
-    made = parser("calibrate", "Fits probabilities to examples of your own.", _EPILOG)
-    made.add_argument("examples", metavar="EXAMPLES", type=some_text, help="a file with one JSON object a line")
-    made.add_argument("--vocabulary", metavar="FILE", type=lines_of, help="tags to choose from, one a line")
-    made.add_argument("--max-tags", metavar="N", type=at_least(1), default=_USUAL_MAX_TAGS, help="as you will ask (5)")
-    made.add_argument("--out", metavar="FILE", type=some_text, help="(the model's name and .calibration.json)")
-    add_model(made)
-    wanted = made.parse_args(arguments)
-    end_with(lambda: _calibrate(wanted))
+    parser = command_parser("calibrate", "Fits probabilities to examples of your own.", _EPILOG)
+    parser.add_argument("examples", metavar="EXAMPLES", type=some_text, help="a file with one JSON object a line")
+    parser.add_argument("--vocabulary", metavar="FILE", type=lines_of, help="tags to choose from, one a line")
+    parser.add_argument(
+        "--max-tags", metavar="N", type=at_least(1), default=_USUAL_MAX_TAGS, help="as you will ask (5)"
+    )
+    parser.add_argument("--out", metavar="FILE", type=some_text, help="(the model's name and .calibration.json)")
+    add_model(parser)
+    args = parser.parse_args(arguments)
+    end_with(lambda: _calibrate(args))
 
 
-def _calibrate(wanted: argparse.Namespace) -> int:
-    examples = read(Path(wanted.examples))
-    folder = Path(wanted.out or "x").absolute().parent
+def _calibrate(args: argparse.Namespace) -> int:
+    examples = read(Path(args.examples))
+    folder = Path(args.out or "x").absolute().parent
     if not os.access(folder, os.W_OK):
         # Before the work, which may take long.
         raise NotCalibrated(f"nothing can be written into '{folder}'; name another file with --out")
@@ -70,26 +72,26 @@ def _calibrate(wanted: argparse.Namespace) -> int:
     environment = {name: value for name, value in os.environ.items() if name != "MLX_SIDECAR_CALIBRATION_PATH"}
     with (
         ThreadPoolExecutor(AT_ONCE) as threads,
-        Client(model_of(wanted), environment=environment) as client,
+        Client(model_of(args), environment=environment) as client,
         Waiting("loading the model") as waiting,
     ):
         model = client.model_info()
         waiting.now("reading")
         receipt = client.ask(probe()).receipt
         assert isinstance(receipt, Receipt)
-        asking = _Asking(client, threads, waiting, model.param_count, wanted.max_tags)
-        scored = asking.all_kinds(examples, wanted.vocabulary)
+        asking = _Asking(client, threads, waiting, model.param_count, args.max_tags)
+        scored = asking.all_kinds(examples, args.vocabulary)
     found = list[Evaluation]()
     for kind, of_kind in scored.items():
         try:
-            found.append(evaluate(kind, of_kind, model.param_count, wanted.max_tags))
-        except NothingToFit as problem:
-            say(f"{kind}: the built-in curve stays, there is nothing to fit: {problem}")
+            found.append(evaluate(kind, of_kind, model.param_count, args.max_tags))
+        except NothingToFit as error:
+            say(f"{kind}: the built-in curve stays, there is nothing to fit: {error}")
     better = [each for each in found if each.is_better]
-    out = Path(wanted.out or f"{model.model_name.rpartition('/')[2]}.calibration.json") if better else None
+    out = Path(args.out or f"{model.model_name.rpartition('/')[2]}.calibration.json") if better else None
     if out is not None:
         write_file(out, _file(receipt, better))
-    if wanted.json:
+    if args.json:
         file = str(out) if out is not None else None
         kinds = [{**msgspec.to_builtins(each), "is_better": each.is_better} for each in found]
         print_json({"file": file, "kinds": kinds})
@@ -100,7 +102,7 @@ def _calibrate(wanted: argparse.Namespace) -> int:
             say(left_out)
     if out is None:
         raise NotCalibrated("nothing that was fitted to these examples is better, so no file was written")
-    if not wanted.json:
+    if not args.json:
         say(f"written to {out}")
     return 0
 
@@ -159,7 +161,7 @@ class _Asking:
         options: dict[str, Any] = {"vocabulary": entries, "vocabulary_mode": "only", "all_scores": True}
         answer = self._tags(prepare(calls.tags, example.content, max_tags=self._max_tags, **options))
         assert isinstance(answer.vocabulary_scores, list)
-        scores = {each.tag: each.score for each in answer.vocabulary_scores}
+        scores = {score.tag: score.score for score in answer.vocabulary_scores}
         return self._scored("vocabulary", scores, example.tags or (), answer.tags)
 
     def _own_tags(self, example: Example) -> Scored:
@@ -172,7 +174,7 @@ class _Asking:
         answer: Classified = self._client.ask(
             prepare(calls.classify, example.content, labels=list(labels), multi=multi)
         )
-        scores = {each.label: each.score for each in answer.scores}
+        scores = {score.label: score.score for score in answer.scores}
         right = (example.label,) if example.label is not None else example.labels or ()
         given = answer.labels if isinstance(answer.labels, list) else [str(answer.label)]
         return self._scored("labels" if multi else "label", scores, right, given)
@@ -181,10 +183,10 @@ class _Asking:
         return self._client.ask(ask)
 
     def _scored(self, kind: Kind, scores: dict[str, float], right: Sequence[str], answer: Sequence[str]) -> Scored:
-        curve, wanted = built_in(kind, self._param_count), {fold(tag) for tag in right}
+        curve, args = built_in(kind, self._param_count), {tag_key(tag) for tag in right}
         raw = curve.nats_of_one if kind == "label" else curve.nats
         nats = {name: raw(score) for name, score in scores.items()}
-        return Scored(nats, frozenset(name for name in nats if fold(name) in wanted), len(wanted), tuple(answer))
+        return Scored(nats, frozenset(name for name in nats if tag_key(name) in args), len(args), tuple(answer))
 
 
 def _file(receipt: Receipt, found: Sequence[Evaluation]) -> CalibrationFile:

@@ -13,32 +13,32 @@ from mlx_sidecar.protocol.responses import Classified
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer, lines_of
 from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import add_calibration, add_model, check_options, given, parser
+from mlx_sidecar.terminal.flags import add_calibration, add_model, check_options, command_parser, given
 from mlx_sidecar.terminal.scored import label_lines, marked_words
 
 
 def classify(arguments: Sequence[str]) -> NoReturn:
     """Print the label that fits, or with `--multi` those that do, one a line; of several documents, a line each."""
-    made = _parser()
-    wanted = made.parse_args(arguments)
-    labels = [_label(each) for each in [*(wanted.label or ()), *(wanted.labels or ())]]
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    labels = [_label(each) for each in [*(args.label or ()), *(args.labels or ())]]
     if not labels:
-        made.error("name the labels, by --label each or by --labels FILE")
-    options = given(wanted, Classify) | {"labels": labels}
+        parser.error("name the labels, by --label each or by --labels FILE")
+    options = given(args, Classify) | {"labels": labels}
 
     def ask(text: str) -> PreparedRequest[Classified]:
         return prepare(calls.classify, text, **options)
 
-    check_options(made, ask)
-    if folders.is_job(wanted, made):
+    check_options(parser, ask)
+    if folders.is_job(args, parser):
         plain = {**options, "labels": [[label.name, label.description] for label in labels]}
-        end_with(lambda: folders.work_through(wanted, "classify", plain, ask))
+        end_with(lambda: folders.work_through(args, "classify", plain, ask))
 
     def lines(result: Classified) -> list[str]:
-        return label_lines(result, with_scores=wanted.scores)
+        return label_lines(result, with_scores=args.scores)
 
     def among_others(name: str, result: Classified) -> str:
-        if wanted.scores or wanted.evidence:
+        if args.scores or args.evidence:
             return "\n".join([f"{name}:", *lines(result)])
         return f"{name}: {', '.join(lines(result))}"
 
@@ -48,7 +48,7 @@ def classify(arguments: Sequence[str]) -> NoReturn:
         among_others=among_others,
         marked=marked_words,
     )
-    end_with(lambda: answer(wanted.file, question, wanted))
+    end_with(lambda: answer(args.file, question, args))
 
 
 def _label(text: str) -> Label:
@@ -58,17 +58,21 @@ def _label(text: str) -> Label:
 
 
 def _parser() -> OneLineParser:
-    made = parser("classify", "Which label fits a document.", folders.EPILOG)
-    made.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
-    made.add_argument(
+    parser = command_parser("classify", "Which label fits a document.", folders.EPILOG)
+    parser.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
+    parser.add_argument(
         "--label", metavar="LABEL", type=some_text, action="append", help="NAME, or 'NAME: what it stands for'; several"
     )
-    made.add_argument("--labels", metavar="FILE", type=lines_of, help="labels in the same form, one a line")
-    made.add_argument("--multi", action="store_true", default=None, help="any number of labels may fit")
-    made.add_argument("--min-score", metavar="N", type=number(0, 1), help="with --multi: those that score it (0.5)")
-    made.add_argument("--scores", action="store_true", help="every label with its probability, the most probable first")
-    made.add_argument("--evidence", action="store_true", default=None, help="below each that fits, where it comes from")
-    add_model(made)
-    add_calibration(made)
-    folders.add_flags(made)
-    return made
+    parser.add_argument("--labels", metavar="FILE", type=lines_of, help="labels in the same form, one a line")
+    parser.add_argument("--multi", action="store_true", default=None, help="any number of labels may fit")
+    parser.add_argument("--min-score", metavar="N", type=number(0, 1), help="with --multi: those that score it (0.5)")
+    parser.add_argument(
+        "--scores", action="store_true", help="every label with its probability, the most probable first"
+    )
+    parser.add_argument(
+        "--evidence", action="store_true", default=None, help="below each that fits, where it comes from"
+    )
+    add_model(parser)
+    add_calibration(parser)
+    folders.add_flags(parser)
+    return parser

@@ -22,7 +22,7 @@ from mlx_sidecar.models.hugging_face_cache import cache_folder
 from mlx_sidecar.models.resolve import DEMO
 from mlx_sidecar.protocol.responses import Availability, ListedModel
 from mlx_sidecar.terminal.endings import end_with, show
-from mlx_sidecar.terminal.flags import client_without_settings, parser, print_json
+from mlx_sidecar.terminal.flags import client_without_settings, command_parser, print_json
 from mlx_sidecar.terminal.models import size
 from mlx_sidecar.terminal.waiting import Waiting
 
@@ -53,14 +53,14 @@ class Findings(Struct, frozen=True, kw_only=True):
 
 def doctor(arguments: Sequence[str]) -> NoReturn:
     """Print what was found; exit code 1 if no model can run."""
-    wanted = _parser().parse_args(arguments)
-    end_with(lambda: _doctor(wanted))
+    args = _parser().parse_args(arguments)
+    end_with(lambda: _doctor(args))
 
 
-def _doctor(wanted: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     with client_without_settings() as client, Waiting("looking around"):
         found = _examine(client)
-    if wanted.json:
+    if args.json:
         print_json(msgspec.structs.asdict(found))
     else:
         show(_report(found))
@@ -69,11 +69,11 @@ def _doctor(wanted: argparse.Namespace) -> int:
 
 def _examine(client: Client) -> Findings:
     can, (models, cache_problem) = client.check_availability(), _cached(client)
-    problem = can.reason if isinstance(can.reason, str) else _try_out(client)
+    error = can.reason if isinstance(can.reason, str) else _try_out(client)
     cache = _cache()
     return Findings(
-        works=problem is None,
-        problem=problem,
+        works=error is None,
+        problem=error,
         version=can.version,
         python=platform.python_version(),
         mlx=can.mlx_version,
@@ -169,4 +169,6 @@ def _report(found: Findings) -> str:
 
 
 def _parser() -> OneLineParser:
-    return parser("doctor", "What is installed, where models run, what there is room for, and what to do about it.")
+    return command_parser(
+        "doctor", "What is installed, where models run, what there is room for, and what to do about it."
+    )

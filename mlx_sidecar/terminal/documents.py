@@ -19,12 +19,13 @@ from mlx_sidecar.client.prepared_request import PreparedRequest, ResultT
 from mlx_sidecar.escapes import escaped
 from mlx_sidecar.library.document import read_stream, unreadable
 from mlx_sidecar.library.text import decode
+from mlx_sidecar.protocol import limits
 from mlx_sidecar.protocol.responses import Measure, Result
 from mlx_sidecar.terminal.endings import say, show
 from mlx_sidecar.terminal.flags import client_of, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
-AT_ONCE = 16
+AT_ONCE = limits.MAX_CONCURRENCY
 """As many as the worker's batch has places."""
 
 STDIN = "-"
@@ -49,8 +50,8 @@ def read(name: str) -> str:
         # Waiting for a pipe's writer: a shell gives one for `<(command)`.
         with Path(name).open("rb", buffering=0) as stream:
             return decode(read_stream(stream.fileno()))
-    except OSError as problem:
-        raise unreadable(problem) from None
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 def lines_of(name: str) -> list[str]:
@@ -58,43 +59,43 @@ def lines_of(name: str) -> list[str]:
     try:
         # Not by everything that Unicode calls the end of a line: that may stand in a tag, or is refused there.
         lines = read(name).split("\n")
-    except (SidecarError, ClientError) as problem:
-        raise argparse.ArgumentTypeError(f"{name}: {problem}") from None
+    except (SidecarError, ClientError) as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
     return [line.strip() for line in lines if line.strip()]
 
 
-def answer(names: Sequence[str], question: Question, wanted: argparse.Namespace) -> int:
+def answer(names: Sequence[str], question: Question, args: argparse.Namespace) -> int:
     """Ask about each document and print the answers; 1 if one of them couldn't be answered."""
     if len(names) == 1:
-        return _answer_one(names[0], question, wanted)
+        return _answer_one(names[0], question, args)
     failed = 0
     # The client is closed first: then nobody waits any more.
-    with ThreadPoolExecutor(AT_ONCE) as threads, client_of(wanted) as client, Waiting("loading the model") as waiting:
+    with ThreadPoolExecutor(AT_ONCE) as threads, client_of(args) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("reading")
         for name, outcome in zip(names, _outcomes(threads, client, names, question), strict=True):
             waiting.stop()
             words = partial(question.among_others, name)
-            failed += _print(name, outcome, words, wanted.json, question.marked)
+            failed += _print(name, outcome, words, args.json, question.marked)
     return int(failed > 0)
 
 
-def _answer_one(name: str, question: Question, wanted: argparse.Namespace) -> int:
+def _answer_one(name: str, question: Question, args: argparse.Namespace) -> int:
     try:
         text = read(name)
     except (SidecarError, ClientError) as failed:
-        return int(_print(name, failed, question.alone, wanted.json, question.marked))
-    with client_of(wanted) as client, Waiting("loading the model") as waiting:
+        return int(_print(name, failed, question.alone, args.json, question.marked))
+    with client_of(args) as client, Waiting("loading the model") as waiting:
         client.model_info()
         waiting.now("reading")
-        if question.streams and not wanted.json and sys.stdout.isatty():
+        if question.streams and not args.json and sys.stdout.isatty():
             ask = question.ask(text)
             ask.on_progress = waiting.report
             stream_to_terminal(client, ask, waiting)
             return 0
         outcome = _outcome(client, question, text, waiting.report)
         waiting.stop()
-        return int(_print(name, outcome, question.alone, wanted.json, question.marked))
+        return int(_print(name, outcome, question.alone, args.json, question.marked))
 
 
 def stream_to_terminal(client: Client, ask: PreparedRequest[ResultT], waiting: Waiting) -> ResultT:

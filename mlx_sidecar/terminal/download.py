@@ -16,7 +16,7 @@ from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.hub.downloads import Download, Downloads, error_of
 from mlx_sidecar.hub.messages import DEFAULT_STALL_S, Completed, DownloadProgress, DownloadRequest, Failed, Message
 from mlx_sidecar.terminal.endings import end_with, say, show
-from mlx_sidecar.terminal.flags import parser, print_json
+from mlx_sidecar.terminal.flags import command_parser, print_json
 from mlx_sidecar.terminal.models import size
 
 
@@ -39,7 +39,7 @@ def download(arguments: Sequence[str]) -> NoReturn:
 
 
 def _parser() -> OneLineParser:
-    options = parser("download", "Fetch a model from the Hugging Face Hub. Ctrl-C keeps what came.")
+    options = command_parser("download", "Fetch a model from the Hugging Face Hub. Ctrl-C keeps what came.")
     add = options.add_argument
     add("repo", metavar="REPO", type=some_text, help="owner/name")
     add("--to", metavar="DIR", type=_folder, help="a folder; without it the Hugging Face cache")

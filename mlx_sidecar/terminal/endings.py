@@ -87,8 +87,8 @@ def end_with(body: Callable[[], int]) -> NoReturn:
     except (SidecarError, ClientError) as failed:
         say(failed.message)
         code = 1
-    except OSError as problem:
-        say(f"{problem.filename or ''}: {problem.strerror or problem}".removeprefix(": "))
+    except OSError as error:
+        say(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
         code = 1
     _drop_what_can_not_be_written()
     sys.exit(code)

@@ -21,21 +21,21 @@ from mlx_sidecar.protocol.requests import Request
 from mlx_sidecar.terminal.endings import say
 
 
-def parser(command: str, description: str, epilog: str | None = None) -> OneLineParser:
+def command_parser(command: str, description: str, epilog: str | None = None) -> OneLineParser:
     """An empty command line with `--json`."""
-    made = OneLineParser(prog=f"mlx-sidecar {command}", description=description, epilog=epilog, allow_abbrev=False)
-    made.add_argument("--json", action="store_true", help="one JSON object a line instead of plain text")
-    return made
+    parser = OneLineParser(prog=f"mlx-sidecar {command}", description=description, epilog=epilog, allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of plain text")
+    return parser
 
 
 _FROM_ENVIRONMENT = ("context_length", "log_level", "max_concurrency")
 """What somebody may look for among the flags of a command, and its worker reads from MLX_SIDECAR_…"""
 
 
-def add_model(made: OneLineParser) -> None:
+def add_model(parser: OneLineParser) -> None:
     """`--model`."""
-    made.environment = _FROM_ENVIRONMENT
-    made.add_argument(
+    parser.environment = _FROM_ENVIRONMENT
+    parser.add_argument(
         "--model",
         metavar="MODEL",
         type=some_text,
@@ -43,37 +43,37 @@ def add_model(made: OneLineParser) -> None:
     )
 
 
-def add_calibration(made: OneLineParser) -> None:
+def add_calibration(parser: OneLineParser) -> None:
     """`--calibration-path`, for commands with scores."""
-    made.add_argument(
+    parser.add_argument(
         "--calibration-path", metavar="FILE", type=some_text, help="what `mlx-sidecar calibrate` made for the model"
     )
 
 
-def add_sampling(made: OneLineParser) -> None:
+def add_sampling(parser: OneLineParser) -> None:
     """What every command that generates takes."""
-    made.add_argument("--temperature", metavar="N", type=number(0, 5), help="0 takes the likeliest token")
-    made.add_argument("--seed", metavar="N", type=at_least(0), help="the same seed, the same text")
+    parser.add_argument("--temperature", metavar="N", type=number(0, 5), help="0 takes the likeliest token")
+    parser.add_argument("--seed", metavar="N", type=at_least(0), help="the same seed, the same text")
 
 
-def given(wanted: argparse.Namespace, kind: type[Request]) -> dict[str, Any]:
+def given(args: argparse.Namespace, kind: type[Request]) -> dict[str, Any]:
     """The fields of such a request that flags gave."""
-    return {name: value for name in kind.__struct_fields__ if (value := getattr(wanted, name, None)) is not None}
+    return {name: value for name in kind.__struct_fields__ if (value := getattr(args, name, None)) is not None}
 
 
-def check_options(made: OneLineParser, ask: Callable[[str], PreparedRequest[Any]]) -> None:
+def check_options(parser: OneLineParser, ask: Callable[[str], PreparedRequest[Any]]) -> None:
     """Exit where no document could be asked about with these options: in the worker's words, before it is started."""
     try:
         read = decode(encode(0, ask("x").request))
-    except InvalidParams as problem:
-        made.error(problem.message)
+    except InvalidParams as error:
+        parser.error(error.message)
     if isinstance(read, Refused):
-        made.error(read.error.message)
+        parser.error(read.error.message)
 
 
-def model_of(wanted: argparse.Namespace) -> str:
+def model_of(args: argparse.Namespace) -> str:
     """Which model: the flag's, the environment's, or the embedded one, and then that is said."""
-    model = wanted.model or os.environ.get("MLX_SIDECAR_MODEL")
+    model = args.model or os.environ.get("MLX_SIDECAR_MODEL")
     if model is None:
         say("this is the embedded demonstration model, whose answers are poor; --model names a real one")
     return model or DEMO
@@ -86,15 +86,15 @@ def client_without_settings() -> Client:
     )
 
 
-def flags_of(wanted: argparse.Namespace) -> list[str]:
+def flags_of(args: argparse.Namespace) -> list[str]:
     """What the worker is to be started with beside the model."""
-    calibration = getattr(wanted, "calibration_path", None)
+    calibration = getattr(args, "calibration_path", None)
     return [] if calibration is None else ["--calibration-path", calibration]
 
 
-def client_of(wanted: argparse.Namespace) -> Client:
+def client_of(args: argparse.Namespace) -> Client:
     """A client with that model."""
-    return Client(model_of(wanted), flags=flags_of(wanted))
+    return Client(model_of(args), flags=flags_of(args))
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -22,22 +22,22 @@ EPILOG = (
 )
 
 
-def add_flags(made: OneLineParser) -> None:
+def add_flags(parser: OneLineParser) -> None:
     """What makes a job of it."""
-    made.add_argument("--out", metavar="RESULTS", type=some_text, help="append results here, and go on from there")
-    made.add_argument(
+    parser.add_argument("--out", metavar="RESULTS", type=some_text, help="append results here, and go on from there")
+    parser.add_argument(
         "--ext", metavar=".SUFFIX", type=some_text, action="append", help="with --out: also files that end so"
     )
 
 
-def is_job(wanted: argparse.Namespace, made: OneLineParser) -> bool:
+def is_job(args: argparse.Namespace, parser: OneLineParser) -> bool:
     """Whether a job is asked for; exit where what is beside it doesn't fit."""
-    if wanted.out is None:
-        if wanted.ext:
-            made.error("--ext needs --out beside it")
+    if args.out is None:
+        if args.ext:
+            parser.error("--ext needs --out beside it")
         return False
-    if len(wanted.file) != 1 or not _is_folder(wanted.file[0]):
-        made.error("with --out, name one folder of documents")
+    if len(args.file) != 1 or not _is_folder(args.file[0]):
+        parser.error("with --out, name one folder of documents")
     return True
 
 
@@ -49,14 +49,14 @@ def _is_folder(name: str) -> bool:
 
 
 def work_through(
-    wanted: argparse.Namespace, command: str, options: dict[str, Any], ask: Callable[[str], PreparedRequest[Any]]
+    args: argparse.Namespace, command: str, options: dict[str, Any], ask: Callable[[str], PreparedRequest[Any]]
 ) -> int:
     """Ask about every document that has no result yet."""
-    model, job = model_and_job(wanted, command, options)
-    folder = Folder(Path(wanted.file[0]), [*SUFFIXES, *(wanted.ext or ())], command, ask, Path(wanted.out))
-    results = Results(Path(wanted.out), job)
+    model, job = model_and_job(args, command, options)
+    folder = Folder(Path(args.file[0]), [*SUFFIXES, *(args.ext or ())], command, ask, Path(args.out))
+    results = Results(Path(args.out), job)
     try:
         paths = folder.to_do(results)
-        return work(wanted, model, results, folder.items(paths), len(paths), options_of(ask("x").request))
+        return work(args, model, results, folder.items(paths), len(paths), options_of(ask("x").request))
     finally:
         results.close()

@@ -18,7 +18,7 @@ from mlx_sidecar.library import receipts
 from mlx_sidecar.library.item import Item, digest_of, job_of
 from mlx_sidecar.library.job import RESTARTS, Job, Tally
 from mlx_sidecar.library.results import Results
-from mlx_sidecar.models.resolve import DEMO, absolute, is_folder
+from mlx_sidecar.models.sources import source_of
 from mlx_sidecar.terminal.endings import say
 from mlx_sidecar.terminal.flags import flags_of, model_of, print_json
 
@@ -34,24 +34,23 @@ EPILOG_OF_JOBS = (
 )
 
 
-def model_and_job(wanted: argparse.Namespace, command: str, options: dict[str, Any]) -> tuple[str, str]:
+def model_and_job(args: argparse.Namespace, command: str, options: dict[str, Any]) -> tuple[str, str]:
     """The model, and the name of the job, which is another one with another model."""
-    model = model_of(wanted)
-    if (calibration := getattr(wanted, "calibration_path", None)) is not None:
+    model = model_of(args)
+    if (calibration := getattr(args, "calibration_path", None)) is not None:
         options = {**options, "calibration": digest_of(Path(calibration).read_bytes())}
     return model, job_of(command, _identity(model), options)
 
 
 def _identity(model: str) -> str:
-    """A folder has one name, however it is written."""
+    """One text for each model, however it is written."""
     with contextlib.suppress(ModelNotFound):
-        if model != DEMO and is_folder(model):
-            return str(absolute(model).resolve())
+        return source_of(model).identity(model)
     return model
 
 
 def work(
-    wanted: argparse.Namespace,
+    args: argparse.Namespace,
     model: str,
     results: Results,
     items: Iterator[Item],
@@ -65,19 +64,19 @@ def work(
 
     async def record_run(client: AsyncClient) -> None:
         receipt = receipts.common_to_all((await client.ask(receipts.probe())).receipt)
-        receipts.append(Path(wanted.out), receipts.Run(results.job, results.size_bytes, receipt, request))
+        receipts.append(Path(args.out), receipts.Run(results.job, results.size_bytes, receipt, request))
 
     if total:
         bar = _Bar(total)
         try:
-            asyncio.run(_run(model, flags_of(wanted), results, items, bar, tally, record_run))
+            asyncio.run(_run(model, flags_of(args), results, items, bar, tally, record_run))
         except KeyboardInterrupt:
             bar.stop()
             say(f"stopped with {total - tally.answered - tally.failed:,} to go; the same command goes on from there")
             raise
         finally:
             bar.stop()
-    if wanted.json:
+    if args.json:
         print_json(msgspec.structs.asdict(tally))
     else:
         say(f"{tally.answered:,} answered, {tally.failed:,} failed" if total else "there is nothing left to do")

@@ -11,19 +11,19 @@ import msgspec
 from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.protocol.responses import ListedModel
 from mlx_sidecar.terminal.endings import end_with, say, show
-from mlx_sidecar.terminal.flags import client_without_settings, parser, print_json
+from mlx_sidecar.terminal.flags import client_without_settings, command_parser, print_json
 
 
 def models(arguments: Sequence[str]) -> NoReturn:
     """Print a line a model."""
-    wanted = _parser().parse_args(arguments)
-    end_with(lambda: _models(wanted))
+    args = _parser().parse_args(arguments)
+    end_with(lambda: _models(args))
 
 
-def _models(wanted: argparse.Namespace) -> int:
+def _models(args: argparse.Namespace) -> int:
     with client_without_settings() as client:
-        found = client.list_models(wanted.folder).models
-    if wanted.json:
+        found = client.list_models(args.folder).models
+    if args.json:
         for model in found:
             print_json(msgspec.to_builtins(model))
         return 0
@@ -33,7 +33,7 @@ def _models(wanted: argparse.Namespace) -> int:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         show(f"{line.rstrip()}\n")
     if not found:
-        say(f"no models in {wanted.folder or 'the Hugging Face cache'}; `mlx-sidecar download REPO` fetches one")
+        say(f"no models in {args.folder or 'the Hugging Face cache'}; `mlx-sidecar download REPO` fetches one")
     return 0
 
 
@@ -54,6 +54,6 @@ def size(number_bytes: float) -> str:
 
 
 def _parser() -> OneLineParser:
-    made = parser("models", "The models in the Hugging Face cache, or in a folder.")
-    made.add_argument("folder", metavar="FOLDER", nargs="?", type=some_text)
-    return made
+    parser = command_parser("models", "The models in the Hugging Face cache, or in a folder.")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=some_text)
+    return parser

@@ -16,7 +16,7 @@ from mlx_sidecar.flags import some_text
 from mlx_sidecar.library.differences import of_answers, of_receipts
 from mlx_sidecar.library.records import Record, again, is_of_a_job, of_a_job, said_and_asked
 from mlx_sidecar.terminal.endings import end_with, say, show
-from mlx_sidecar.terminal.flags import add_calibration, add_model, flags_of, model_of, parser, print_json
+from mlx_sidecar.terminal.flags import add_calibration, add_model, command_parser, flags_of, model_of, print_json
 from mlx_sidecar.terminal.waiting import Waiting
 
 _SAME, _DIFFERENT, _TROUBLE = 0, 1, 2
@@ -30,26 +30,26 @@ _EPILOG = (
 
 def reproduce(arguments: Sequence[str]) -> NoReturn:
     """Say of each answer whether it is the same, and what differs."""
-    made = parser("reproduce", "Asks again, and says same or different.", _EPILOG)
-    made.add_argument("record", metavar="RECORD", type=some_text, help="requests and responses, or a job's results")
-    made.add_argument(
+    parser = command_parser("reproduce", "Asks again, and says same or different.", _EPILOG)
+    parser.add_argument("record", metavar="RECORD", type=some_text, help="requests and responses, or a job's results")
+    parser.add_argument(
         "--from", dest="source", metavar="PATH", type=some_text, help="of a job: its documents, or requests"
     )
-    made.add_argument("--only", metavar="NAME", type=some_text, action="append", help="of a job: a path, id or line")
-    add_model(made)
-    add_calibration(made)
-    wanted = made.parse_args(arguments)
-    end_with(lambda: _reproduce(wanted))
+    parser.add_argument("--only", metavar="NAME", type=some_text, action="append", help="of a job: a path, id or line")
+    add_model(parser)
+    add_calibration(parser)
+    args = parser.parse_args(arguments)
+    end_with(lambda: _reproduce(args))
 
 
-def _reproduce(wanted: argparse.Namespace) -> int:
+def _reproduce(args: argparse.Namespace) -> int:
     try:
-        outcomes = [_ask_again(client, record, wanted.json) for client, record in _with_client(wanted)]
+        outcomes = [_ask_again(client, record, args.json) for client, record in _with_client(args)]
     except (SidecarError, ClientError) as failed:
         say(failed.message)
         return _TROUBLE
-    except OSError as problem:
-        say(f"{problem.filename}: {problem.strerror}")
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}")
         return _TROUBLE
     if not outcomes:
         say("there is no such record")
@@ -57,18 +57,18 @@ def _reproduce(wanted: argparse.Namespace) -> int:
     return _SAME if all(outcomes) else _DIFFERENT
 
 
-def _with_client(wanted: argparse.Namespace) -> Iterable[tuple[Client, Record]]:
+def _with_client(args: argparse.Namespace) -> Iterable[tuple[Client, Record]]:
     """Each record, with a client whose worker has the context that the answer had."""
-    path, found = Path(wanted.record), None
+    path, found = Path(args.record), None
     if not is_of_a_job(path):
         found = said_and_asked(path)
-    elif wanted.source is None:
+    elif args.source is None:
         raise RecordNeedsSource(f"{path} holds a job's results; name the documents, or the requests, by --from")
-    records = found if found is not None else list(of_a_job(path, Path(wanted.source), frozenset(wanted.only or ())))
-    model = model_of(wanted)
+    records = found if found is not None else list(of_a_job(path, Path(args.source), frozenset(args.only or ())))
+    model = model_of(args)
     for length in dict.fromkeys(record.receipt.get("context_length") for record in records):
         context = [] if length is None else ["--context-length", str(length)]
-        with Client(model, flags=[*flags_of(wanted), *context]) as client, Waiting("loading the model") as waiting:
+        with Client(model, flags=[*flags_of(args), *context]) as client, Waiting("loading the model") as waiting:
             client.model_info()
             waiting.stop()
             for record in records:

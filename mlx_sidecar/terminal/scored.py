@@ -25,7 +25,7 @@ def label_lines(result: Classified, *, with_scores: bool) -> list[str]:
     """The labels that fit, or with scores all of them; below each that fits what it comes from, where that is known."""
     fitting = _fitting(result)
     quotes = dict(zip(fitting, result.evidence, strict=True)) if isinstance(result.evidence, list) else {}
-    scores = {each.label: each.score for each in result.scores}
+    scores = {score.label: score.score for score in result.scores}
     lines = list[str]()
     for label in scores if with_scores else fitting:
         lines.append(f"{scores[label]:.2f} {label}" if with_scores else label)
@@ -41,7 +41,7 @@ def sentence_lines(evidence: Sequence[SentenceEvidence]) -> list[str]:
 
 def quote_lines(quotes: Sequence[Quote]) -> list[str]:
     """Quotes, each in a line of its own."""
-    return [f"    “{' '.join(each.quote.split())}”" for each in quotes] or [f"    ({_NOTHING})"]
+    return [f"    “{' '.join(quote.quote.split())}”" for quote in quotes] or [f"    ({_NOTHING})"]
 
 
 def marked_words(result: Tags | Classified | Summary) -> list[str]:
@@ -59,8 +59,8 @@ def marked_words(result: Tags | Classified | Summary) -> list[str]:
 
 
 def _shared(text: str, quotes: Iterable[Quote]) -> set[str]:
-    wanted = {light_stem(word) for word in content_words(text)}
-    return {word for each in quotes for word in content_words(each.quote) if light_stem(word) in wanted}
+    args = {light_stem(word) for word in content_words(text)}
+    return {word for quote in quotes for word in content_words(quote.quote) if light_stem(word) in args}
 
 
 def _fitting(result: Classified) -> list[str]:

@@ -13,33 +13,33 @@ from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.terminal import folders
 from mlx_sidecar.terminal.documents import Question, answer, lines_of
 from mlx_sidecar.terminal.endings import end_with
-from mlx_sidecar.terminal.flags import add_calibration, add_model, add_sampling, check_options, given, parser
+from mlx_sidecar.terminal.flags import add_calibration, add_model, add_sampling, check_options, command_parser, given
 from mlx_sidecar.terminal.scored import marked_words, tag_lines
 
 
 def tags(arguments: Sequence[str]) -> NoReturn:
     """Print tags, one a line; of several documents, a line each."""
-    made = _parser()
-    wanted = made.parse_args(arguments)
-    if wanted.only and wanted.vocabulary is None:
-        made.error("--only needs --vocabulary beside it")
-    options = given(wanted, GenerateTags)
-    if wanted.only:
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.only and args.vocabulary is None:
+        parser.error("--only needs --vocabulary beside it")
+    options = given(args, GenerateTags)
+    if args.only:
         options["vocabulary_mode"] = "only"
 
     def ask(text: str) -> PreparedRequest[Tags]:
         return prepare(calls.tags, text, **options)
 
-    check_options(made, ask)
-    if folders.is_job(wanted, made):
-        end_with(lambda: folders.work_through(wanted, "generate-tags", options, ask))
+    check_options(parser, ask)
+    if folders.is_job(args, parser):
+        end_with(lambda: folders.work_through(args, "generate-tags", options, ask))
     question = Question(
         ask=ask,
         alone=lambda result: "\n".join(tag_lines(result)),
         among_others=_among_others,
         marked=marked_words,
     )
-    end_with(lambda: answer(wanted.file, question, wanted))
+    end_with(lambda: answer(args.file, question, args))
 
 
 def _among_others(name: str, result: Tags) -> str:
@@ -49,18 +49,18 @@ def _among_others(name: str, result: Tags) -> str:
 
 
 def _parser() -> OneLineParser:
-    made = parser("tags", "Tags for documents.", folders.EPILOG)
-    made.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
-    made.add_argument("--max-tags", metavar="N", type=at_least(1), help="at most so many (5)")
-    made.add_argument("--max-tag-words", metavar="N", type=at_least(1), help="at most so many words each (3)")
-    made.add_argument("--vocabulary", metavar="FILE", type=lines_of, help="tags to prefer, one a line")
-    made.add_argument("--only", action="store_true", help="no tags but those of the vocabulary")
-    made.add_argument("--language", metavar="NAME", type=some_text, help="language of the tags")
-    made.add_argument("--scores", action="store_true", default=None, help="how probable each is, 0 to 1")
-    made.add_argument("--min-score", metavar="N", type=number(0, 1), help="none that scores less")
-    made.add_argument("--evidence", action="store_true", default=None, help="below each, where it comes from")
-    add_model(made)
-    add_calibration(made)
-    add_sampling(made)
-    folders.add_flags(made)
-    return made
+    parser = command_parser("tags", "Tags for documents.", folders.EPILOG)
+    parser.add_argument("file", metavar="FILE", nargs="+", help="documents; - is stdin; with --out one folder")
+    parser.add_argument("--max-tags", metavar="N", type=at_least(1), help="at most so many (5)")
+    parser.add_argument("--max-tag-words", metavar="N", type=at_least(1), help="at most so many words each (3)")
+    parser.add_argument("--vocabulary", metavar="FILE", type=lines_of, help="tags to prefer, one a line")
+    parser.add_argument("--only", action="store_true", help="no tags but those of the vocabulary")
+    parser.add_argument("--language", metavar="NAME", type=some_text, help="language of the tags")
+    parser.add_argument("--scores", action="store_true", default=None, help="how probable each is, 0 to 1")
+    parser.add_argument("--min-score", metavar="N", type=number(0, 1), help="none that scores less")
+    parser.add_argument("--evidence", action="store_true", default=None, help="below each, where it comes from")
+    add_model(parser)
+    add_calibration(parser)
+    add_sampling(parser)
+    folders.add_flags(parser)
+    return parser

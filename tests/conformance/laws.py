@@ -17,7 +17,9 @@ Line = dict[str, Any]
 
 DEFAULT_LINE_BYTES = 16 << 20
 _SHAPES = json.loads((Path(__file__).parent / "shapes.json").read_text(encoding="utf-8"))
-"""Patterns: one for each type of line, and one for the response to each command."""
+"""Patterns for each type of line, and closer ones for responses to some commands."""
+_CODES = json.loads((Path(__file__).parent / "codes.json").read_text(encoding="utf-8"))
+"""The error codes of the protocol, which mlx-sidecar's generator writes."""
 
 _BOM = b"\xef\xbb\xbf"
 _RAW_SEPARATORS = "\u2028\u2029\u0085\r"
@@ -53,6 +55,8 @@ def read_line(raw: bytes) -> Line:
     for shape in shapes:
         if problem := mismatch(shape, line, {}):
             raise Deviation(f"{problem} in {raw[:300]!r}")
+    if kind == "error" and line["code"] not in _CODES:
+        raise Deviation(f"no such code: {raw[:300]!r}")
     return dict(line)
 
 

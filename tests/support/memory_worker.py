@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from mlx_sidecar.commands.services import Services
+from mlx_sidecar.commands.context import HandlerContext
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.hub.downloads import Downloads
 from mlx_sidecar.protocol.framing import LineSplitter
@@ -25,7 +25,7 @@ from mlx_sidecar.server.frontends.ndjson import NdjsonFrontEnd
 from mlx_sidecar.server.io.log import Log
 from mlx_sidecar.server.io.queue import EventQueue
 from mlx_sidecar.server.loop import Loop
-from mlx_sidecar.server.settings import parse_settings, startup_request
+from mlx_sidecar.server.settings import parse_settings
 from mlx_sidecar.server.task_runner import TaskRunner
 from tests.conformance.pipes import Silence
 
@@ -72,15 +72,16 @@ class MemoryWorker:
         self._writer, self._log = MemoryWriter(), MemoryLog()
         self._engine = engine or Engine(max_rows=settings.max_concurrency, prefix_cache_bytes=2**20)
         self._core = Core(self._engine, settings.max_concurrency)
-        self._services = Services(
+        self._context = HandlerContext(
             self._engine,
             Downloads(lambda number, line: self._events.put(DownloadOutput(number, line)), environment, 1.0),
+            settings.limits,
         )
-        runner = TaskRunner(self._services, self._events.put, self._log)
+        runner = TaskRunner(self._context, self._events.put, self._log)
         front_end = NdjsonFrontEnd(self._writer, lambda _: None)
         self._loop = Loop(self._events, self._core, front_end, threading.Lock(), runner, self._engine, self._log)
-        if engine is None and (request := startup_request(settings)) is not None:
-            self._loop.load_at_start(request)
+        if engine is None and settings.startup_request is not None:
+            self._loop.load_at_start(settings.startup_request)
         self._end = 0.0
 
     @property
@@ -141,6 +142,6 @@ class MemoryWorker:
 
     def kill(self) -> None:
         """Stop what runs; the model stays."""
-        for download in self._services.downloads.all:
-            self._services.downloads.stop(download)
+        for download in self._context.downloads.all:
+            self._context.downloads.stop(download)
         self._engine.give_up()

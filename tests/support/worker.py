@@ -27,6 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from mlx_sidecar.errors import ERROR_CODES
+
 Line = dict[str, Any]
 RequestId = str | int
 
@@ -95,57 +97,7 @@ def _check_error(line: Line) -> None:
         raise WorkerFailure(f"not an error as the protocol has it: {line!r}")
 
 
-CODES = frozenset(
-    {
-        "parse_error",
-        "invalid_request",
-        "unknown_command",
-        "invalid_params",
-        "message_too_large",
-        "duplicate_id",
-        "overloaded",
-        "cancelled",
-        "timeout",
-        "shutting_down",
-        "not_available",
-        "model_not_loaded",
-        "model_not_found",
-        "model_invalid",
-        "model_unsupported",
-        "out_of_memory",
-        "context_too_long",
-        "repo_not_found",
-        "revision_not_found",
-        "gated",
-        "bad_token",
-        "no_connection",
-        "rate_limited",
-        "hub_error",
-        "checksum_mismatch",
-        "disk_full",
-        "destination_invalid",
-        "download_busy",
-        "internal",
-    }
-)
-COMMANDS = frozenset(
-    {
-        "check-availability",
-        "load-model",
-        "generate-tags",
-        "summarize",
-        "classify",
-        "download-model",
-        "model-info",
-        "shutdown",
-        "generate",
-        "count-tokens",
-        "cancel",
-        "status",
-        "unload-model",
-        "list-models",
-    }
-)
+CODES = frozenset(ERROR_CODES)
 
 
 @dataclass

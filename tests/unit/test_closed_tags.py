@@ -6,7 +6,7 @@ from mlx_sidecar.engine.job import Job, JobResult
 from mlx_sidecar.protocol.requests import GenerateTags
 from mlx_sidecar.protocol.responses import Tags
 from mlx_sidecar.tasks.tags import generate_tags
-from mlx_sidecar.tasks.task import Generate
+from mlx_sidecar.tasks.task import RunJobs
 from tests.unit.test_tasks import WordModel
 
 VOCABULARY = ["sport", "sports", "politics", "Home-Team", "home team", "cooking"]
@@ -22,7 +22,7 @@ def run(
     try:
         while True:
             wish, results = task.send(results), None
-            if isinstance(wish, Generate):
+            if isinstance(wish, RunJobs):
                 asked.append(list(wish.jobs))
                 results = [scored(job, with_document if len(asked) == 1 else {}, without) for job in wish.jobs]
     except StopIteration as finished:

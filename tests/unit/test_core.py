@@ -29,13 +29,13 @@ from mlx_sidecar.server.effects import (
 )
 from mlx_sidecar.server.requests import TRANSITIONS, ActiveRequest, Phase, Trigger
 from mlx_sidecar.tasks.task import (
-    Await,
+    AwaitCompilation,
+    AwaitDownload,
     CancelRequests,
     DescribeRequests,
-    Generate,
-    Listen,
     Pause,
     RequestOverview,
+    RunJobs,
     Warn,
 )
 
@@ -107,9 +107,9 @@ def test_a_cancelled_text_comes_with_what_the_engine_kept_of_it() -> None:
     scene = Scene()
     scene.receive('{"command":"generate","prompt":"x","id":"text"}')
     assert len(scene.tell(events.StartRequests())) == 1
-    (submit,) = scene.tell(events.TaskYielded(1, Generate([JOB])))
+    (submit,) = scene.tell(events.TaskYielded(1, RunJobs([JOB])))
     assert isinstance(submit, SubmitJobs)
-    scene.tell(events.JobsSubmitted(1, [7], submit.wish))
+    scene.tell(events.JobsSubmitted(1, [7], submit.yielded))
     scene.tell(TextCame(7, "some"))
     (start,) = scene.receive('{"command":"cancel","target":"text"}')
     assert isinstance(start, StartTask)
@@ -127,7 +127,7 @@ def test_a_job_that_fails_takes_its_request_along() -> None:
     scene = Scene()
     scene.receive('{"command":"generate","prompt":"x"}')
     scene.tell(events.StartRequests())
-    scene.tell(events.JobsSubmitted(1, [7, 8, 9], Generate([JOB] * 3)))
+    scene.tell(events.JobsSubmitted(1, [7, 8, 9], RunJobs([JOB] * 3)))
     scene.tell(JobEnded(7, RESULT))
     assert scene.tell(events.JobLost(8, Internal("a bug"))) == [StopTask(1, [8, 9])]
     assert scene.tell(JobEnded(9, RESULT)) == []
@@ -141,7 +141,7 @@ def test_jobs_of_a_request_that_has_ended_meanwhile_leave_the_engine() -> None:
     scene.receive('{"command":"generate","prompt":"x"}')
     scene.tell(events.StartRequests())
     scene.tell(events.TaskFailed(1, Internal("a bug")))
-    assert scene.tell(events.JobsSubmitted(1, [7], Generate([JOB]))) == [StopTask(1, [7])]
+    assert scene.tell(events.JobsSubmitted(1, [7], RunJobs([JOB]))) == [StopTask(1, [7])]
 
 
 LINES = (
@@ -215,11 +215,11 @@ class Walk(Scene):
                     self._do(self.tell(events.TaskReturned(number, DONE)))
                 case ResumeTask(number):
                     self._do(self.tell(self._next_of_task(number)))
-                case SubmitJobs(number, wish):
-                    tickets = list(range(self._next_ticket, self._next_ticket + len(wish.jobs)))
+                case SubmitJobs(number, yielded):
+                    tickets = list(range(self._next_ticket, self._next_ticket + len(yielded.jobs)))
                     self._next_ticket += len(tickets)
                     self._tickets += tickets
-                    self._do(self.tell(events.JobsSubmitted(number, tickets, wish)))
+                    self._do(self.tell(events.JobsSubmitted(number, tickets, yielded)))
                 case StopTask(number, tickets):
                     self._tickets = [ticket for ticket in self._tickets if ticket not in tickets]
                     self._do(self.tell(events.TaskStopped(number, [""] * len(tickets))))
@@ -232,16 +232,16 @@ class Walk(Scene):
 
     def _next_of_task(self, number: int) -> events.CoreEvent:
         wishes = (
-            Generate([JOB] * self._random.randrange(1, 4), total=3),
+            RunJobs([JOB] * self._random.randrange(1, 4), total=3),
             Measure(progress=1.0),
             Pause(),
             Warn(("a warning",)),
-            Listen(1),
-            Await(Compilation(int)),
+            AwaitDownload(1),
+            AwaitCompilation(Compilation(int)),
             CancelRequests(self._random.choice((None, 1, 2))),
             DescribeRequests(),
         )
-        next_events: list[events.CoreEvent] = [events.TaskYielded(number, wish) for wish in wishes]
+        next_events: list[events.CoreEvent] = [events.TaskYielded(number, yielded) for yielded in wishes]
         next_events += [events.TaskReturned(number, DONE), events.TaskFailed(number, Internal("a bug"))]
         return self._random.choice(next_events)
 
@@ -258,7 +258,7 @@ def test_a_shutdown_is_answered_last_however_it_ends(ids: str) -> None:
     scene = Scene()
     scene.receive('{"command":"generate","prompt":"x","id":1}')
     scene.tell(events.StartRequests())
-    scene.tell(events.JobsSubmitted(1, [7], Generate([JOB])))
+    scene.tell(events.JobsSubmitted(1, [7], RunJobs([JOB])))
     scene.receive(f'{{"command":"shutdown","timeout_s":1{ids}}}')
     scene.receive('{"command":"list-models","id":2}')
     scene.now = 2.0

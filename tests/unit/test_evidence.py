@@ -15,7 +15,7 @@ from mlx_sidecar.tasks.evidence import Quoter, spans_of, summary_evidence, tag_e
 from mlx_sidecar.tasks.prompts import TagsWanted, tags_question
 from mlx_sidecar.tasks.scorer import Scorer
 from mlx_sidecar.tasks.tags import generate_tags
-from mlx_sidecar.tasks.task import Generate, Task
+from mlx_sidecar.tasks.task import RunJobs, Task
 from tests.unit.test_tasks import WordModel
 
 NEEDLE = "needle" * 5
@@ -32,7 +32,7 @@ def finished(task: Any, *rounds: list[JobResult]) -> Any:
     try:
         while True:
             wish = task.send(results)
-            results = left.pop(0) if isinstance(wish, Generate) else None
+            results = left.pop(0) if isinstance(wish, RunJobs) else None
     except StopIteration as ended:
         return ended.value
 
@@ -159,7 +159,7 @@ def answering(task: Any, answer: Callable[[Sequence[Job]], list[JobResult]]) -> 
     try:
         while True:
             wish = task.send(results)
-            results = answer(wish.jobs) if isinstance(wish, Generate) else None
+            results = answer(wish.jobs) if isinstance(wish, RunJobs) else None
     except StopIteration as ended:
         return ended.value
 

@@ -12,7 +12,7 @@ from mlx_sidecar.protocol.codec import Accepted, decode
 from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.protocol.other_names import NOT_A_SETTING, OUR_NAME
 from mlx_sidecar.server.settings import parse_settings
-from mlx_sidecar.terminal.flags import add_model, parser
+from mlx_sidecar.terminal.flags import add_model, command_parser
 
 FIELDS = {field for command in COMMANDS.values() for field in command.request.__struct_fields__}
 FLAGS_ONLY = {"log_level", "max_concurrency", "model"}
@@ -86,7 +86,7 @@ def test_a_flag_of_another_program_is_refused_with_what_stands_for_it(
 
 def test_commands_name_the_environment_where_they_have_no_flag(capsys: pytest.CaptureFixture[str]) -> None:
     """Which their worker reads; only where they have a model."""
-    made = parser("x", "")
+    made = command_parser("x", "")
     assert "unrecognized arguments" not in refused(made, ["--n-ctx", "9"], capsys)
     add_model(made)
     assert "--n-ctx: set MLX_SIDECAR_CONTEXT_LENGTH in the environment;" in refused(made, ["--n-ctx", "9"], capsys)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_sidecar.engine.job import TextFilter
-from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, Opening, SingleLine, WordLimit
+from mlx_sidecar.tasks.polish import Bullets, NoControls, OneSentence, PreambleFilter, SingleLine, WordLimit
 
 FILTERS: list[Callable[[], TextFilter]] = [
-    *(NoControls, Opening, SingleLine, Bullets),
+    *(NoControls, PreambleFilter, SingleLine, Bullets),
     *(lambda: WordLimit(5), lambda: WordLimit(1)),
 ]
 WORDS = st.lists(
@@ -77,7 +77,7 @@ def test_what_joins_signs_stays_in_a_summary(sign: str) -> None:
 )
 def test_a_preamble_and_quotation_marks_go(written: str, summary: str) -> None:
     """And nothing else does."""
-    assert through(Opening, written) == summary
+    assert through(PreambleFilter, written) == summary
 
 
 @given(text=st.text(st.characters(max_codepoint=0x2FFF)))
@@ -197,7 +197,7 @@ def test_a_first_sentence_that_is_too_long_ends_at_a_clause(written: str, limit:
 def test_a_summary_begins_with_the_matter(written: str, summary: str) -> None:
     """Not with the document, however it comes in pieces."""
     for size in (1, 5, len(written)):
-        opening = Opening()
+        opening = PreambleFilter()
         pieces = [opening.feed(written[at : at + size]) for at in range(0, len(written), size)]
         assert "".join([*pieces, opening.finish()]) == summary
 

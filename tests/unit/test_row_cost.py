@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_sidecar.engine.memory import RowCost, needed_and_available
+from mlx_sidecar.engine.memory import RowCost, format_byte_pair
 
 UNITS = {"KiB": 2**10, "MiB": 2**20}
 
@@ -32,7 +32,7 @@ def test_a_sequence_that_stops_growing_has_no_longest() -> None:
 @given(st.integers(1, 2**45), st.integers(0, 2**45))
 def test_what_is_missing_shows_in_the_words(lack: int, available: int) -> None:
     """Never "0 MiB, and 0 MiB can be had"."""
-    needed, there_is = needed_and_available(available + lack, available)
+    needed, there_is = format_byte_pair(available + lack, available)
     assert _bytes(needed) > _bytes(there_is)
     assert abs(_bytes(there_is) - available) < max(1024, available / 10)
 

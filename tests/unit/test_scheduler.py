@@ -160,7 +160,7 @@ def test_a_state_is_shared_where_the_prompt_is_cut_only() -> None:
     assert (admitted(plan), plan.chunks[0].snapshot, len(plan.chunks[0].tokens)) == ([one.ticket], True, 100)
     prefixes._kept, prefixes.version = tuple(range(100)), 1
     (admission,) = scheduler.schedule().admissions
-    assert (admission.ticket, admission.computed, admission.donor) == (two.ticket, 100, None)
+    assert (admission.ticket, admission.computed, admission.source) == (two.ticket, 100, None)
 
 
 def test_a_short_prompt_preempts_a_long_one_where_prompts_are_computed_one_by_one() -> None:
@@ -206,20 +206,20 @@ def test_the_prefix_cache_makes_way_for_a_sequence() -> None:
 
 
 def test_after_a_failed_step_sequences_run_alone_until_each_has_a_token() -> None:
-    """The one with which a step fails again is suspected; the others wait, and then run together."""
+    """The one with which a step fails again is faulty; the others wait, and then run together."""
     sequences = [sequence_of(3, first=n) for n in range(3)]
     scheduler = scheduler_of(*sequences)
     scheduler.schedule()
-    assert scheduler.suspected() is None
+    assert scheduler.faulty() is None
     assert [each.status for each in scheduler.quarantine()] == [Status.QUARANTINED] * 3
     tried = []
     for _ in range(2):
         scheduler.schedule()
         (alone,) = scheduler.running
-        assert scheduler.suspected() is alone
+        assert scheduler.faulty() is alone
         tried.append(alone)
         alone.tokens.append(1)
-        scheduler.acquit(alone)
+        scheduler.release(alone)
     scheduler.schedule()
     (cause,) = scheduler.running
     assert cause not in tried
@@ -231,18 +231,18 @@ def test_after_a_failed_step_sequences_run_alone_until_each_has_a_token() -> Non
 def test_an_error_before_any_sequence_runs_is_the_first_ones() -> None:
     """Otherwise it would come again for ever."""
     first, second = sequence_of(3), sequence_of(3, first=1)
-    assert scheduler_of(first, second).suspected() is first
+    assert scheduler_of(first, second).faulty() is first
 
 
 def test_a_failed_step_costs_a_preempted_sequence_what_was_computed() -> None:
-    """It took no part in the step: it waits, it isn't suspected."""
+    """It took no part in the step: it waits, it isn't faulty."""
     long, short = sequence_of(2000), sequence_of(100, first=5)
     scheduler = scheduler_of(long, policy=Policy(8, serial=True, shares=False))
     scheduler.schedule()
     scheduler.add(short)
     scheduler.schedule()
     assert scheduler.quarantine() == [short]
-    assert (long.status, long.computed, scheduler.is_suspect(long)) == (Status.WAITING, 0, False)
+    assert (long.status, long.computed, scheduler.is_quarantined(long)) == (Status.WAITING, 0, False)
 
 
 @given(st.lists(st.sampled_from(Status), max_size=8))

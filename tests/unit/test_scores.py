@@ -16,7 +16,7 @@ from mlx_sidecar.tasks.classify import classify
 from mlx_sidecar.tasks.prompts import TagsWanted, tags_question
 from mlx_sidecar.tasks.scorer import Scorer, score_parts
 from mlx_sidecar.tasks.tags import generate_tags
-from mlx_sidecar.tasks.task import Generate, Task
+from mlx_sidecar.tasks.task import RunJobs, Task
 from tests.unit.test_evidence import answering
 from tests.unit.test_tasks import WordModel
 
@@ -29,7 +29,7 @@ def run(task: Task, likely: dict[str, float], prior: float = -10.0) -> Any:
     try:
         while True:
             wish, results = task.send(results), None
-            if isinstance(wish, Generate):
+            if isinstance(wish, RunJobs):
                 results = [_result(job, likely, prior) for job in wish.jobs]
     except StopIteration as finished:
         return finished.value
@@ -156,7 +156,7 @@ def test_what_is_known_without_a_document_may_be_let_go_of_meanwhile() -> None:
         try:
             while True:
                 wish = task.send(results)
-                assert isinstance(wish, Generate)
+                assert isinstance(wish, RunJobs)
                 results = [_result(job, {}, -7.0) for job in wish.jobs]
                 if forget:
                     model.memo(("priors", question), dict).clear()

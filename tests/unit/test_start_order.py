@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlx_sidecar.protocol.codec import Accepted, decode
+from mlx_sidecar.protocol.commands import COMMANDS
 from mlx_sidecar.server.requests import ActiveRequest, RequestTable, Trigger
 from mlx_sidecar.server.start_order import StartOrder
 
@@ -17,7 +18,7 @@ _FIELDS = {
     "generate-tags": '"content":"x"',
     "classify": '"content":"x","labels":["a","b"]',
 }
-USES_THE_MODEL = ("generate", "generate-tags", "summarize", "classify", "count-tokens", "model-info")
+USES_THE_MODEL = tuple(name for name, command in COMMANDS.items() if command.model == "needs")
 USES_NONE = ("download-model", "list-models", "check-availability")
 BARRIERS = ("load-model", "unload-model")
 

@@ -18,7 +18,7 @@ from mlx_sidecar.protocol.requests import GenerateTags, Summarize
 from mlx_sidecar.protocol.responses import Measure, Result, Summary, Tags
 from mlx_sidecar.tasks.summary import summarize
 from mlx_sidecar.tasks.tags import generate_tags
-from mlx_sidecar.tasks.task import Await, Generate, Pause, Task
+from mlx_sidecar.tasks.task import AwaitCompilation, Pause, RunJobs, Task
 
 
 class WordModel:
@@ -80,13 +80,13 @@ def play(task: Task, *rounds: list[JobResult]) -> tuple[list[Sequence[Job]], Res
     results: Sequence[JobResult] | None = None
     try:
         while True:
-            wish = task.send(results)
+            yielded = task.send(results)
             results = None
-            match wish:
-                case Generate(jobs):
+            match yielded:
+                case RunJobs(jobs):
                     asked.append(jobs)
                     results = rounds[len(asked) - 1]
-                case Await(work):
+                case AwaitCompilation(work):
                     done = threading.Event()
                     work.when_done(done.set)
                     assert done.wait(30.0)
@@ -121,9 +121,9 @@ def test_tags_are_counted_across_parts() -> None:
 
 
 def _parts(request: GenerateTags, model: WordModel) -> int:
-    wish = next(generate_tags(request, model, 0.0))
-    assert isinstance(wish, Generate)
-    return len(wish.jobs)
+    yielded = next(generate_tags(request, model, 0.0))
+    assert isinstance(yielded, RunJobs)
+    return len(yielded.jobs)
 
 
 def test_a_preferred_tag_is_spelled_as_it_was_given() -> None:
@@ -138,9 +138,9 @@ def test_a_long_document_is_summarized_by_its_parts_notes() -> None:
     """Notes of all parts in one round, then one summary of the notes, which alone is streamed."""
     content = "\n\n".join(f"Paragraph number {n} of a long document about bees." for n in range(12))
     request = Summarize(content=content, stream=True)
-    wish = next(summarize(request, WordModel(80), 0.0))
-    assert isinstance(wish, Generate)
-    notes = [answer(f"Note {n}.") for n in range(len(wish.jobs))]
+    yielded = next(summarize(request, WordModel(80), 0.0))
+    assert isinstance(yielded, RunJobs)
+    notes = [answer(f"Note {n}.") for n in range(len(yielded.jobs))]
     asked, response = play(summarize(request, WordModel(80), 0.0), notes, [answer("All about bees.")])
     assert [len(jobs) for jobs in asked] == [len(notes), 1]
     assert [job.streamed for jobs in asked for job in jobs] == [False] * len(notes) + [True]
@@ -153,9 +153,9 @@ def _noted(notes: Sequence[str]) -> tuple[Task, list[JobResult]]:
     """The task of a long document, and the answers to its parts: these, the last one for all that follow."""
     content = "\n\n".join(f"Paragraph number {n} of a long document about bees." for n in range(12))
     request = Summarize(content=content)
-    wish = next(summarize(request, WordModel(80), 0.0))
-    assert isinstance(wish, Generate)
-    every = [*notes, *[notes[-1]] * len(wish.jobs)][: len(wish.jobs)]
+    yielded = next(summarize(request, WordModel(80), 0.0))
+    assert isinstance(yielded, RunJobs)
+    every = [*notes, *[notes[-1]] * len(yielded.jobs)][: len(yielded.jobs)]
     return summarize(request, WordModel(80), 0.0), [answer(note) for note in every]
 
 
@@ -178,9 +178,9 @@ def test_a_document_on_which_no_note_says_anything_is_an_error(note: str) -> Non
 def test_no_control_character_is_in_a_summary() -> None:
     """Whatever the style."""
     for style in ("sentence", "paragraph", "bullets"):
-        wish = next(summarize(Summarize(content="bees", style=style), WordModel(500), 0.0))
-        assert isinstance(wish, Generate)
-        make = wish.jobs[0].filters
+        yielded = next(summarize(Summarize(content="bees", style=style), WordModel(500), 0.0))
+        assert isinstance(yielded, RunJobs)
+        make = yielded.jobs[0].filters
         assert make is not None
         text = "\x1b[1mBees\x00 dance\r\n\x85in\x0bthe\x9f sun.\x7f"
         for each in make():

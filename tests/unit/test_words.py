@@ -33,6 +33,9 @@ GONE_NAMES = frozenset(
         "of_response",
         "of_network",
         "Advanced",
+        "Wish",
+        "OwnProcess",
+        "in_slices",
     }
 )
 DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "protocol.md", "docs/architecture.md")

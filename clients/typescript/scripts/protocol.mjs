@@ -1,7 +1,7 @@
-// Makes src/protocol.ts from `mlx-sidecar --schema`: `node scripts/protocol.mjs src/protocol.ts`.
+// Makes src/protocol.ts, and the methods in src/client.ts, from `mlx-sidecar --schema`: `node scripts/protocol.mjs src`.
 // It knows the few words of JSON Schema that the worker's schema is written in, and fails on any other.
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const WORKER = process.env.MLX_SIDECAR ?? fileURLToPath(new URL("../../../.venv/bin/mlx-sidecar", import.meta.url));
@@ -11,8 +11,41 @@ export function schema(worker = WORKER) {
   return JSON.parse(execFileSync(worker, ["--schema"], { encoding: "utf8", maxBuffer: 1 << 26, timeout: 30_000 }));
 }
 
+const MARKS = ["  // written by scripts/protocol.mjs: begin\n", "  // written by scripts/protocol.mjs: end\n"];
+/** `close`, AbortSignals and `cancelAll` stand for them. */
+const WITHOUT_METHOD = new Set(["shutdown", "cancel"]);
+/** Fields that the client sets itself. */
+const OF_THE_CLIENT = new Set(["command", "id", "timeout_s", "stream", "progress"]);
+
+/** The text of client.ts with a method for each command between the marks. */
+export function withMethods(text, { $defs: defs }) {
+  const methods = defs.request.anyOf.map(({ $ref }) => methodsOf(defs[named($ref)])).join("");
+  const [before, rest] = text.split(MARKS[0]);
+  return before + MARKS[0] + methods + MARKS[1] + rest.split(MARKS[1])[1];
+}
+
+function methodsOf({ properties, description, "x-command": row }) {
+  const command = properties.command.enum[0];
+  if (WITHOUT_METHOD.has(command)) return "";
+  const [name, type] = [camel(command), JSON.stringify(command)];
+  const takes = Object.keys(properties).some((field) => !OF_THE_CLIENT.has(field));
+  const params = takes ? `params: Params<${type}>${row.needs_fields ? "" : " = {}"}, ` : "";
+  const given = takes ? "params" : "{}";
+  const call = `${comment(description, "  ")}  ${name}(${params}options: CallOptions<${type}> = {}): Promise<Responses[${type}]> {
+    return this.call(${type}, ${given}, options);
+  }
+
+`;
+  if (!("stream" in properties)) return call;
+  return `${call}${comment(`${description} As it is written.`, "  ")}  ${name}Stream(${params}options: CallOptions<${type}> = {}): TextStream<Responses[${type}]> {
+    return new TextStream((onDelta) => this.#begin(${type}, ${given}, options, onDelta));
+  }
+
+`;
+}
+
 /** The whole text of protocol.ts. */
-export function typescript({ $defs: defs }) {
+export function typescript({ $defs: defs, "x-limits": limits }) {
   const requests = defs.request.anyOf.map(({ $ref }) => named($ref));
   const commands = new Map(requests.map((name) => [defs[name].properties.command.enum[0], name]));
   const rows = [...commands].map(([command, name]) => [command, defs[name]["x-command"]]);
@@ -27,6 +60,7 @@ export function typescript({ $defs: defs }) {
     map("Requests", "What each command is asked with.", commands, (name) => name),
     map("Responses", "What each command answers.", commands, (_, command) => pascal(`${command}-response`)),
     needModel(rows.filter(([, row]) => row.model === "needs").map(([command]) => command)),
+    defaultLimits(limits),
     errorLine(defs.error),
     codes(defs.error.properties.code.enum),
   ].join("\n");
@@ -76,6 +110,10 @@ const needModel = (commands) => `/** Commands that can't be answered without a m
 export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set([${commands.map((name) => JSON.stringify(name)).join(", ")}] as const);
 `;
 
+const defaultLimits = (limits) => `/** The worker's limits where no flag sets others; \`checkAvailability\` says which are in force. */
+export const DEFAULT_LIMITS = ${JSON.stringify(limits, null, 2)} as const;
+`;
+
 const codes = (all) => `/** What can go wrong, as the worker says it. */
 export type ErrorCode =\n${all.map((code) => `  | ${JSON.stringify(code)}`).join("\n")};\n`;
 
@@ -86,6 +124,11 @@ const map = (name, description, commands, valueOf) =>
 
 const comment = (words, indent = "") => (words ? `${indent}/** ${words.replaceAll("*/", "* /")} */\n` : "");
 const named = (reference) => reference.slice(reference.lastIndexOf("/") + 1);
+const camel = (name) => name.replaceAll(/-([a-z])/g, (_, letter) => letter.toUpperCase());
 const pascal = (name) => name.replaceAll(/(?:^|-)([a-z])/g, (_, letter) => letter.toUpperCase());
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(process.argv[2], typescript(schema()));
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [client, worker] = [`${process.argv[2]}/client.ts`, schema()];
+  writeFileSync(`${process.argv[2]}/protocol.ts`, typescript(worker));
+  writeFileSync(client, withMethods(readFileSync(client, "utf8"), worker));
+}

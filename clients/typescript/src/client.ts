@@ -3,7 +3,7 @@ import { Aborts } from "./aborts.js";
 import { invokeUserCallback } from "./callbacks.js";
 import { type Call, Calls, type Outcome, type ProgressLine } from "./calls.js";
 import { SidecarError } from "./errors.js";
-import { type DownloadMeasure, type Measure, NEED_MODEL, type Requests, type Responses } from "./protocol.js";
+import { DEFAULT_LIMITS, type DownloadMeasure, type Measure, NEED_MODEL, type Requests, type Responses } from "./protocol.js";
 import { checkOptions, checkTimeout, graceWithin, isLimit, LONGEST_TIMER_MS } from "./limits.js";
 import { lineOf } from "./request_line.js";
 import { type PendingCall, TextStream } from "./stream.js";
@@ -88,68 +88,78 @@ export class Sidecar {
     return this.#begin(command, params, options).answer;
   }
 
-  checkAvailability(options?: CallOptions<"check-availability">): Promise<Responses["check-availability"]> {
+  // written by scripts/protocol.mjs: begin
+  /** Whether models can run here, and with what. Never an error. */
+  checkAvailability(options: CallOptions<"check-availability"> = {}): Promise<Responses["check-availability"]> {
     return this.call("check-availability", {}, options);
   }
 
+  /** Load a model, replacing the one that is loaded. */
   loadModel(params: Params<"load-model">, options: CallOptions<"load-model"> = {}): Promise<Responses["load-model"]> {
     return this.call("load-model", params, options);
   }
 
-  unloadModel(options?: CallOptions<"unload-model">): Promise<Responses["unload-model"]> {
-    return this.call("unload-model", {}, options);
-  }
-
-  modelInfo(options?: CallOptions<"model-info">): Promise<Responses["model-info"]> {
-    return this.call("model-info", {}, options);
-  }
-
-  listModels(params: Params<"list-models"> = {}, options?: CallOptions<"list-models">): Promise<Responses["list-models"]> {
-    return this.call("list-models", params, options);
-  }
-
-  /** Fetches a model; goes on where an earlier download ended. */
-  downloadModel(
-    params: Params<"download-model">,
-    options?: CallOptions<"download-model">,
-  ): Promise<Responses["download-model"]> {
-    return this.call("download-model", params, options);
-  }
-
-  generateTags(params: Params<"generate-tags">, options?: CallOptions<"generate-tags">): Promise<Responses["generate-tags"]> {
+  /** Tags for a document. */
+  generateTags(params: Params<"generate-tags">, options: CallOptions<"generate-tags"> = {}): Promise<Responses["generate-tags"]> {
     return this.call("generate-tags", params, options);
   }
 
-  /** Which of some labels fits, or with `multi` which of them. */
-  classify(params: Params<"classify">, options?: CallOptions<"classify">): Promise<Responses["classify"]> {
-    return this.call("classify", params, options);
-  }
-
-  summarize(params: Params<"summarize">, options?: CallOptions<"summarize">): Promise<Responses["summarize"]> {
+  /** A summary of a document. */
+  summarize(params: Params<"summarize">, options: CallOptions<"summarize"> = {}): Promise<Responses["summarize"]> {
     return this.call("summarize", params, options);
   }
 
-  /** A summary, as it is written. */
+  /** A summary of a document. As it is written. */
   summarizeStream(params: Params<"summarize">, options: CallOptions<"summarize"> = {}): TextStream<Responses["summarize"]> {
     return new TextStream((onDelta) => this.#begin("summarize", params, options, onDelta));
   }
 
-  generate(params: Params<"generate">, options?: CallOptions<"generate">): Promise<Responses["generate"]> {
+  /** Which of these labels fits a document, with probabilities. */
+  classify(params: Params<"classify">, options: CallOptions<"classify"> = {}): Promise<Responses["classify"]> {
+    return this.call("classify", params, options);
+  }
+
+  /** Fetch a model from the Hugging Face Hub. */
+  downloadModel(params: Params<"download-model">, options: CallOptions<"download-model"> = {}): Promise<Responses["download-model"]> {
+    return this.call("download-model", params, options);
+  }
+
+  /** What is loaded. */
+  modelInfo(options: CallOptions<"model-info"> = {}): Promise<Responses["model-info"]> {
+    return this.call("model-info", {}, options);
+  }
+
+  /** Free generation, or generation held to a JSON Schema or to a list of choices. */
+  generate(params: Params<"generate">, options: CallOptions<"generate"> = {}): Promise<Responses["generate"]> {
     return this.call("generate", params, options);
   }
 
-  /** A text, as it is written. */
+  /** Free generation, or generation held to a JSON Schema or to a list of choices. As it is written. */
   generateStream(params: Params<"generate">, options: CallOptions<"generate"> = {}): TextStream<Responses["generate"]> {
     return new TextStream((onDelta) => this.#begin("generate", params, options, onDelta));
   }
 
-  countTokens(params: Params<"count-tokens">, options?: CallOptions<"count-tokens">): Promise<Responses["count-tokens"]> {
+  /** How many tokens a text has, or a conversation as the model's chat template renders it. */
+  countTokens(params: Params<"count-tokens">, options: CallOptions<"count-tokens"> = {}): Promise<Responses["count-tokens"]> {
     return this.call("count-tokens", params, options);
   }
 
-  status(options?: CallOptions<"status">): Promise<Responses["status"]> {
+  /** What the worker is doing. */
+  status(options: CallOptions<"status"> = {}): Promise<Responses["status"]> {
     return this.call("status", {}, options);
   }
+
+  /** Let the loaded model go. */
+  unloadModel(options: CallOptions<"unload-model"> = {}): Promise<Responses["unload-model"]> {
+    return this.call("unload-model", {}, options);
+  }
+
+  /** The models on this machine. */
+  listModels(params: Params<"list-models"> = {}, options: CallOptions<"list-models"> = {}): Promise<Responses["list-models"]> {
+    return this.call("list-models", params, options);
+  }
+
+  // written by scripts/protocol.mjs: end
 
   /** Ends every open call; each rejects with code `cancelled`. */
   cancelAll(): void {
@@ -255,7 +265,7 @@ export class Sidecar {
   }
 
   #lineOf(request: object): string {
-    return lineOf(request, this.#options.maxLineBytes ?? 1 << 24);
+    return lineOf(request, this.#options.maxLineBytes ?? DEFAULT_LIMITS.max_line_bytes);
   }
 
   /** Writes the requests that may be written, line by line; runs once at a time. */

@@ -323,6 +323,16 @@ export interface Memory {
   available_bytes: number;
 }
 
+/** The limits in force, which flags of the worker set. */
+export interface Limits {
+  max_line_bytes: number;
+  max_queue: number;
+  max_concurrency: number;
+  prefix_cache_bytes: number;
+  /** null: what the device has */
+  memory_limit_bytes: number | null;
+}
+
 /** How the weights are packed; a field that the model doesn't state is left out. */
 export interface Quantization {
   bits?: number | null;
@@ -508,6 +518,7 @@ export interface CheckAvailabilityResponse {
   device: "cpu" | "gpu";
   device_name: string;
   memory: Memory;
+  limits: Limits;
   commands: ReadonlyArray<string>;
   warnings?: ReadonlyArray<string>;
 }
@@ -748,6 +759,14 @@ export interface Responses {
 
 /** Commands that can't be answered without a model. */
 export const NEED_MODEL: ReadonlySet<keyof Requests> = new Set(["generate-tags", "summarize", "classify", "model-info", "generate", "count-tokens"] as const);
+
+/** The worker's limits where no flag sets others; `checkAvailability` says which are in force. */
+export const DEFAULT_LIMITS = {
+  "max_line_bytes": 16777216,
+  "max_queue": 1024,
+  "max_concurrency": 16,
+  "max_levels": 1024
+} as const;
 
 /** The line that ends a request that failed. */
 export interface ErrorLine {

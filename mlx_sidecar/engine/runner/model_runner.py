@@ -93,8 +93,8 @@ class ModelRunner:
     def _admit(self, admission: Admission) -> None:
         self.admitting = admission.ticket
         cache: Cache | None = None
-        if admission.donor is not None:
-            cache = trimmed(self.extract(admission.donor), admission.held, admission.computed)
+        if admission.source is not None:
+            cache = trimmed(self.extract(admission.source), admission.held, admission.computed)
         elif admission.computed:
             cache = self._kept.fetch(as_tokens(admission.tokens))[0]
         made = make_prompt_cache(self.network) if cache is None else kv_cache.writable(cache)

@@ -37,7 +37,7 @@ class SamplingState:
         """Whether its token depends on nothing but the network's logits and its draws."""
 
     @property
-    def problem(self) -> BaseException | None:
+    def error(self) -> BaseException | None:
         """What went wrong in the constraint, if anything did."""
         return self.constrained.problem if self.constrained else None
 
@@ -56,7 +56,7 @@ class SamplingState:
         if self.constrained is not None:
             self.constrained.rollback(self.constrained.taken - generated)
         if self.recorder is not None:
-            self.recorder.begin_again()
+            self.recorder.restart()
 
     def process(self, token: mx.array, logits: mx.array) -> mx.array:
         """Logits, shape (1, vocabulary), after `token`, shape (1,), as penalties change them."""
@@ -122,7 +122,7 @@ def sample(
         mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
         if before is not None:
             before.read()
-    allowed = [each.allowed() if each else None for each in constraints]
+    allowed = [constraint.allowed() if constraint else None for constraint in constraints]
     penalized = _penalized(logprobs, constraints)
     tokens = choose(penalized, [state.draws for state in states], allowed)
     for place, state in enumerate(states):

@@ -34,25 +34,25 @@ class Log:
         """Whether lines of this level are written at all."""
         return LEVELS.index(level) >= self._least
 
-    def write(self, level: str, message: str, problem: BaseException | None = None) -> None:
+    def write(self, level: str, message: str, error: BaseException | None = None) -> None:
         """Log a line, and the traceback of `problem`. Never put a document's text, a prompt or a token in here."""
         if not self.wants(level):
             return
-        if problem is not None:
-            message = f"{message}\n{self._traceback(problem)}"
+        if error is not None:
+            message = f"{message}\n{self._traceback(error)}"
         with self._changed:
             if self._has_room(level):
                 self._put(level, message)
             else:
                 self._left_out += 1
 
-    def _traceback(self, problem: BaseException) -> str:
+    def _traceback(self, error: BaseException) -> str:
         """Where it happened. What it says may quote a document, and is for those who ask for everything."""
         import traceback
 
-        frames = "".join(traceback.format_tb(problem.__traceback__))
-        said = f": {problem}" if self.wants("debug") else ""
-        return f"Traceback (most recent call last):\n{frames}{type(problem).__qualname__}{said}"
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        said = f": {error}" if self.wants("debug") else ""
+        return f"Traceback (most recent call last):\n{frames}{type(error).__qualname__}{said}"
 
     def _has_room(self, level: str) -> bool:
         second = int(time.monotonic())

@@ -8,7 +8,7 @@ import unicodedata
 _IGNORED = re.compile(r"[\s_\u00ad\u2010-\u2015\u2212-]+")
 
 
-def fold(tag: str) -> str:
+def tag_key(tag: str) -> str:
     """What is left of a tag without case, blanks, hyphens and underscores.
 
     Somewhat coarser than §10.1 asks for: compatibility forms, such
