@@ -76,8 +76,8 @@ SUMMARY: dict[str, Any] = {"command": "summarize", "content": DOCUMENT}
         ("handler.list-models", {"command": "list-models"}),
         ("tasks.summary.summary_question", SUMMARY),
         ("tasks.tags.split_document", TAGS),
-        ("engine.constraint.Constrained.take", TAGS),
-        ("engine.constraint.Constraints.make", TAGS),
+        ("engine.constraint.GrammarState.take", TAGS),
+        ("engine.constraint.GrammarCompiler.make", TAGS),
         ("engine.output.Output.result", SUMMARY),
         ("engine.prefix_cache.PrefixCache.keep", SUMMARY),
         ("engine.text.TextStream.feed", SUMMARY),
@@ -102,7 +102,7 @@ def test_a_bug_ends_its_request_alone(room: str, request_: dict[str, Any]) -> No
         ("engine.load.prepare", {"command": "load-model", "model_path": "demo"}),
         ("tasks.tags.split_document", TAGS),
         ("engine.loaded.LoadedModel.render", SUMMARY),
-        ("engine.constraint.Constrained.take", TAGS),
+        ("engine.constraint.GrammarState.take", TAGS),
         ("engine.runner.sampler.sample", SUMMARY),
         ("engine.prefix_cache.PrefixCache.keep", SUMMARY),
     ],
@@ -121,7 +121,7 @@ def test_a_panic_of_native_code_ends_its_request_alone(room: str, request_: dict
 
 def test_a_bug_in_a_constraint_leaves_the_batch_alone(shelf: Shelf) -> None:
     """Texts beside it go on to their end."""
-    it = faulty("engine.constraint.Constrained.take")
+    it = faulty("engine.constraint.GrammarState.take")
     try:
         it.demand({"command": "load-model", "model_path": str(shelf.endless())})
         it.send(TEXT)

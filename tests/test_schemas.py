@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from mlx_sidecar.engine import tokenizer as tokenizers_of
-from mlx_sidecar.engine.constraint import Constraints
+from mlx_sidecar.engine.constraint import GrammarCompiler
 from mlx_sidecar.engine.job import JsonSchema
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -42,9 +42,9 @@ def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
 
 
 @pytest.fixture(scope="module")
-def constraints(tokenizer: Tokenizer, vocabulary: Vocabulary) -> Constraints:
+def constraints(tokenizer: Tokenizer, vocabulary: Vocabulary) -> GrammarCompiler:
     """What compiles schemas for it."""
-    return Constraints(tokenizer, vocabulary, tokenizer.backend.get_vocab_size(), tokenizer.eos_ids)
+    return GrammarCompiler(tokenizer, vocabulary, tokenizer.backend.get_vocab_size(), tokenizer.eos_ids)
 
 
 def errors(schema: dict[str, Any], answer: Any) -> list[str]:
@@ -81,7 +81,7 @@ def known(schema: Any) -> set[str]:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_an_answer_drawn_at_random_obeys_its_schema(
-    constraints: Constraints, vocabulary: Vocabulary, tokenizer: Tokenizer, case: dict[str, Any]
+    constraints: GrammarCompiler, vocabulary: Vocabulary, tokenizer: Tokenizer, case: dict[str, Any]
 ) -> None:
     """And has no names but those of the schema, none twice; the answer that is expected obeys it, too."""
     schema = case["schema"]
@@ -100,17 +100,17 @@ def test_an_answer_drawn_at_random_obeys_its_schema(
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_expected_answer_can_be_written(
-    constraints: Constraints, tokenizer: Tokenizer, case: dict[str, Any]
+    constraints: GrammarCompiler, tokenizer: Tokenizer, case: dict[str, Any]
 ) -> None:
     """As `json.dumps` writes it, in the order of its schema."""
     constrained = constraints.make(JsonSchema(case["schema"]))
     for token in tokenizer.encode(json.dumps(case["expected"], ensure_ascii=False)):
-        assert constrained.allowed()[token // 32] >> (token % 32) & 1
+        assert constrained.token_mask()[token // 32] >> (token % 32) & 1
         constrained.take(token)
-    assert any(constrained.allowed()[token // 32] >> (token % 32) & 1 for token in tokenizer.eos_ids)
+    assert any(constrained.token_mask()[token // 32] >> (token % 32) & 1 for token in tokenizer.eos_ids)
 
 
-def test_a_schema_cannot_have_keywords_overlooked(constraints: Constraints) -> None:
+def test_a_schema_cannot_have_keywords_overlooked(constraints: GrammarCompiler) -> None:
     """llguidance would, where a schema holds options for it."""
     for schema in ({"type": "array", "uniqueItems": True}, {"type": "string", "format": "decimal"}):
         with pytest.raises(InvalidParams):

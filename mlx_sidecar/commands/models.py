@@ -67,7 +67,7 @@ def load_model(request: LoadModel, _: RequestInfo, context: HandlerContext) -> T
         except StopIteration as finished:
             context.startup_failure = None
             context.engine.compute_ahead(_beginnings(context.engine.model))
-            context.engine.prepare_constraints()
+            context.engine.prepare_grammars()
             return ModelLoaded(**structs.asdict(_describe(finished.value)))
         try:
             yield Measure(progress=round(done * 100, 1)) if request.progress else Pause()

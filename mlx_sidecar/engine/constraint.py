@@ -37,13 +37,13 @@ from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.errors import InvalidParams, ModelUnsupported
 
-Bits = NDArray[np.int32]
+TokenBitmask = NDArray[np.int32]
 
 _LIMITS = LLParserLimits(max_items_in_row=20_000, step_max_items=200_000)
 """Ten and four times what llguidance allows by itself: objects with some thousand optional properties."""
 
 _LIMIT = re.compile(r"too (?:many|big|complex)|fuel|determine if regex is empty|precomputation")
-"""How llguidance speaks of its limits."""
+"""llguidance's messages about its limits."""
 
 _KEPT = 16
 """Compiled grammars that a model keeps."""
@@ -56,10 +56,10 @@ class ConstraintError(Exception):
 
 
 class _Reasoning(Struct, frozen=True):
-    """Where a sequence is that may think before it is held to its rules.
+    """The state of a sequence that may reason before its grammar applies.
 
-    `opening` is the token that would begin the reasoning, None where it has begun;
-    the tokens of `marker` end it; without a marker it is over.
+    `opening` is the token that would begin the reasoning, None where it has begun; the tokens of `marker` end it;
+    without a marker it has ended.
     """
 
     opening: int | None = None
@@ -80,11 +80,11 @@ class _Reasoning(Struct, frozen=True):
         return _Reasoning() if latest == self.marker else _Reasoning(None, self.marker, latest)
 
 
-class Constrained(ABC):
-    """What one sequence may say next. Told of each of its tokens, asked before the next one is chosen.
+class GrammarState(ABC):
+    """The grammar state of one sequence: it takes each token, and masks the next.
 
-    Neither raises: the sequence's neighbours would suffer. What went wrong is in
-    `problem`, and the end is the only token that is allowed from then on.
+    Neither raises, since the other sequences of the batch would fail too: `error` has the exception, and from then on
+    only the end token is allowed.
     """
 
     def __init__(self, eos_ids: frozenset[int], vocabulary_size: int) -> None:
@@ -92,28 +92,28 @@ class Constrained(ABC):
         self._words = (vocabulary_size + 31) // 32
         self._reasoning = _Reasoning()
         self._held: list[int] = []
-        """The tokens that the rules were told of: all but those of the reasoning."""
+        """The tokens that the grammar has consumed: all but those of the reasoning."""
         self._past: list[tuple[_Reasoning, int, int]] = []
-        """What was there before each token: the reasoning, the number of held and of overruled tokens."""
-        self._allowed_last: Bits | None = None
+        """The state before each token: the reasoning, the number of held and of overruled tokens."""
+        self._allowed_last: TokenBitmask | None = None
         self.overruled_tokens = 0
-        """At how many tokens the model's own first choice was forbidden."""
-        self.problem: BaseException | None = None
+        """At how many tokens the grammar forbade the model's own first choice."""
+        self.error: BaseException | None = None
 
     @property
     def taken(self) -> int:
-        """How many tokens the sequence has."""
+        """The number of tokens that the sequence has."""
         return len(self._past)
 
-    def let_think(self, opening: int | None, marker: tuple[int, ...]) -> None:
-        """Leave the sequence free from the token `opening` (None: from the start) until the tokens of `marker` came.
+    def allow_reasoning(self, opening: int | None, marker: tuple[int, ...]) -> None:
+        """Mask nothing from the token `opening` (None: from the start) to the last token of `marker`.
 
-        It may do without any thinking: then it is held from its first token on.
+        A sequence without reasoning is held to its grammar from its first token on.
         """
         self._reasoning = _Reasoning(opening, marker)
 
     def take(self, token: int, first_choice: int | None = None) -> None:
-        """The sequence has this token now; `first_choice` is what the model alone would have taken."""
+        """Advance by a token; `first_choice` is what the model alone would have taken."""
         self._past.append((self._reasoning, len(self._held), self.overruled_tokens))
         if first_choice is not None and self._allowed_last is not None:
             self.overruled_tokens += not _isset_bits(self._allowed_last, first_choice)
@@ -122,16 +122,16 @@ class Constrained(ABC):
             if not reasoning.takes(token):
                 self._held.append(token)
                 self._consume(token)
-        except BaseException as problem:  # anything: see the class's docstring
-            self.problem = problem
+        except BaseException as error:  # anything: see the class's docstring
+            self.error = error
 
     def advance(self, tokens: Sequence[int]) -> None:
-        """The sequence has these tokens, one after the other."""
+        """Advance by several tokens."""
         for token in tokens:
             self.take(token)
 
     def rollback(self, count: int) -> None:
-        """Take the last `count` tokens back, as if they had never come."""
+        """Undo the last `count` tokens."""
         if count == 0:
             return
         self._reasoning, held, self.overruled_tokens = self._past[-count]
@@ -139,20 +139,20 @@ class Constrained(ABC):
         self._allowed_last = None
         self._rewind()
 
-    def allowed(self) -> Bits:
-        """The tokens that may be next, as bits."""
+    def token_mask(self) -> TokenBitmask:
+        """The bit mask of the tokens that may come next."""
         self._allowed_last = self._allowed_or_end()
         return self._allowed_last
 
-    def _allowed_or_end(self) -> Bits:
+    def _allowed_or_end(self) -> TokenBitmask:
         try:
-            if self.problem is None:
+            if self.error is None:
                 return self._thinking() if self._reasoning.marker else self._allowed()
-        except BaseException as problem:  # anything: see the class's docstring
-            self.problem = problem
+        except BaseException as error:  # anything: see the class's docstring
+            self.error = error
         return self._only(self._eos_ids)
 
-    def _thinking(self) -> Bits:
+    def _thinking(self) -> TokenBitmask:
         if (opening := self._reasoning.opening) is not None:
             bits = self._allowed()
             set_bits(bits, [opening], True)
@@ -163,37 +163,37 @@ class Constrained(ABC):
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing more may follow but the end."""
+        """Whether only the end token may follow."""
         return False
 
     def penalties(self) -> Mapping[int, float]:
-        """Tokens that are less wanted next, each with how many nats it loses."""
+        """Tokens to penalize next, each with the nats that it loses."""
         return {}
 
     @abstractmethod
     def _consume(self, token: int) -> None:
-        """A token was chosen."""
+        """Advance the grammar by a token."""
 
     @abstractmethod
     def _rewind(self) -> None:
-        """Tokens were taken back: only those of `_held` were chosen."""
+        """Go back to the tokens in `_held`."""
 
     @abstractmethod
-    def _allowed(self) -> Bits:
-        """Which tokens may be next."""
+    def _allowed(self) -> TokenBitmask:
+        """The bit mask by the grammar."""
 
-    def _only(self, tokens: frozenset[int]) -> Bits:
+    def _only(self, tokens: frozenset[int]) -> TokenBitmask:
         bits = np.zeros(self._words, dtype=np.int32)
         set_bits(bits, tokens, True)
         return bits
 
 
-def _isset_bits(bits: Bits, token: int) -> bool:
+def _isset_bits(bits: TokenBitmask, token: int) -> bool:
     return token // 32 < len(bits) and bool(bits[token // 32] >> (token % 32) & 1)
 
 
-def set_bits(bits: Bits, tokens: Iterable[int], on: bool) -> None:
-    """Allow these tokens, or forbid them; those beyond the vocabulary are passed over."""
+def set_bits(bits: TokenBitmask, tokens: Iterable[int], on: bool) -> None:
+    """Allow tokens, or forbid them; those beyond the vocabulary are ignored."""
     view = bits.view(np.uint32)
     for token in tokens:
         if token // 32 < len(view):
@@ -201,14 +201,14 @@ def set_bits(bits: Bits, tokens: Iterable[int], on: bool) -> None:
             view[token // 32] = view[token // 32] | one if on else view[token // 32] & ~one
 
 
-class GrammarConstrained(Constrained):
+class MatcherState(GrammarState):
     """Holds a sequence to a grammar from its first token to its end."""
 
     def __init__(self, matcher: LLMatcher, eos_ids: frozenset[int], vocabulary_size: int) -> None:
         super().__init__(eos_ids, vocabulary_size)
         self._matcher = matcher
         self._matched = 0
-        """How many of the held tokens the matcher has; it takes none after the grammar's end."""
+        """How many of the held tokens the matcher has consumed; it takes none after the grammar's end."""
 
     def _consume(self, token: int) -> None:
         if not self._matcher.is_stopped():
@@ -221,7 +221,7 @@ class GrammarConstrained(Constrained):
             self._matcher.rollback(excess)
             self._matched -= excess
 
-    def _allowed(self) -> Bits:
+    def _allowed(self) -> TokenBitmask:
         # The matcher stops before EOS; without EOS forced here, junk follows.
         return self._only(self._eos_ids) if self.is_complete else self._from_matcher()
 
@@ -230,7 +230,7 @@ class GrammarConstrained(Constrained):
         """Whether the grammar lets nothing more follow. A matcher in error has stopped, too."""
         return bool(self._matcher.is_stopped() and not self._matcher.is_error())
 
-    def _from_matcher(self) -> Bits:
+    def _from_matcher(self) -> TokenBitmask:
         bits = np.zeros(self._words, dtype=np.int32)
         if not self._matcher.is_error():
             found = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)[: self._words]
@@ -245,7 +245,7 @@ class GrammarConstrained(Constrained):
         return bits
 
 
-class SchemaConstrained(GrammarConstrained):
+class SchemaState(MatcherState):
     """Holds a sequence to the grammar of a schema, and keeps the names of each of its objects apart."""
 
     def __init__(
@@ -268,19 +268,19 @@ class SchemaConstrained(GrammarConstrained):
         for token in self._held:
             self._keys.take(token)
 
-    def _allowed(self) -> Bits:
+    def _allowed(self) -> TokenBitmask:
         return self._keys.without_repeats(super()._allowed())
 
-    def _after(self, token: int) -> Bits:
-        ahead = GrammarConstrained(self._matcher.deep_copy(), self._eos_ids, 32 * self._words)
+    def _after(self, token: int) -> TokenBitmask:
+        ahead = MatcherState(self._matcher.deep_copy(), self._eos_ids, 32 * self._words)
         ahead.take(token)
-        return ahead.allowed()
+        return ahead.token_mask()
 
 
-class ListConstrained(GrammarConstrained):
-    """Holds a sequence to a list, and makes it less likely that an item begins as an earlier one did.
+class ListState(MatcherState):
+    """Holds a sequence to a list, and penalizes an item that begins as an earlier one did.
 
-    Small models fall into naming one thing again and again. It isn't forbidden: "sea" may be followed by "sea bird".
+    Small models repeat one item again and again. It isn't forbidden: "sea" may be followed by "sea bird".
     """
 
     def __init__(
@@ -320,8 +320,8 @@ class ListConstrained(GrammarConstrained):
             self._is_at_start = True
 
 
-class Constraints:
-    """Compiles constraints for one model and keeps the latest of them."""
+class GrammarCompiler:
+    """Compiles grammars for one model and caches the latest."""
 
     def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary, vocabulary_size: int, eos: frozenset[int]) -> None:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
@@ -367,7 +367,7 @@ class Constraints:
     def _keep(self, compiled: Compilation[LLMatcher]) -> None:
         self._compiled.get(compiled, lambda: compiled)
 
-    def make(self, constraint: Constraint) -> Constrained:
+    def make(self, constraint: Constraint) -> GrammarState:
         """A processor for one sequence. Raises InvalidParams where the constraint can't be honoured."""
         if isinstance(constraint, Prose):
             return self._prose(constraint)
@@ -375,12 +375,12 @@ class Constraints:
         size = self._ll_tokenizer().vocab_size
         match constraint:
             case Grammar(_, _, penalty) if penalty:
-                return ListConstrained(matcher, self._eos_ids, size, self._vocabulary, penalty)
+                return ListState(matcher, self._eos_ids, size, self._vocabulary, penalty)
             case JsonSchema(schema):
                 text = spelled(schema)
                 patterns = "patternProperties" in text or "propertyNames" in text
-                return SchemaConstrained(matcher, self._eos_ids, size, self._quote_tokens(), patterns)
-        return GrammarConstrained(matcher, self._eos_ids, size)
+                return SchemaState(matcher, self._eos_ids, size, self._quote_tokens(), patterns)
+        return MatcherState(matcher, self._eos_ids, size)
 
     def _recipe(self, constraint: Constraint) -> tuple[str, Hashable, Callable[[], LLMatcher]]:
         """The field that a constraint is of, what tells it from others, and what compiles it."""
@@ -396,13 +396,13 @@ class Constraints:
                 return "schema", ("schema", text, is_checked), lambda: self._compile_schema(schema, text, is_checked)
         raise TypeError(f"{type(constraint).__name__} is held to no grammar")
 
-    def _prose(self, constraint: Prose) -> Constrained:
-        from mlx_sidecar.engine.prose import NumberTokens, ProseConstrained, word_tokens
+    def _prose(self, constraint: Prose) -> GrammarState:
+        from mlx_sidecar.engine.prose import NumberTokens, ProseState, word_tokens
 
         numbers = self._compiled.get("numbers", lambda: NumberTokens(self._vocabulary))
         unwanted = word_tokens(constraint.unwanted, self._vocabulary)
         size = max(self._vocabulary_size, len(self._vocabulary))
-        return ProseConstrained(constraint.numbers, unwanted, numbers, self._eos_ids, size)
+        return ProseState(constraint.numbers, unwanted, numbers, self._eos_ids, size)
 
     def _matcher(self, constraint: Constraint) -> LLMatcher:
         _, key, make = self._recipe(constraint)

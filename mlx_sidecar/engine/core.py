@@ -37,7 +37,7 @@ class _Active(Struct, eq=False):
 
     def result(self, last_token: int, now: float) -> JobResult:
         """The job's result."""
-        return self.output.result(last_token, now, self.sampling.constrained)
+        return self.output.result(last_token, now, self.sampling.grammar_state)
 
     def restart(self) -> None:
         """Drop what is queued; the next token is chosen again. Raises what a faulty constraint raises."""

@@ -146,10 +146,10 @@ class Engine:
         if self._core is not None:
             self._core.ahead.add(beginnings)
 
-    def prepare_constraints(self) -> None:
+    def prepare_grammars(self) -> None:
         """Make what schemas need beside the tables, while there is nothing else to do."""
         if self._core is not None:
-            self._core.ahead.then_make(self.model.constraints.prepare())
+            self._core.ahead.then_make(self.model.grammar_compiler.prepare())
 
     @property
     def may_work_ahead(self) -> bool:
@@ -201,7 +201,7 @@ def _tables(loaded: LoadedModel) -> Iterator[float]:
     Later, whoever needs it first would hold up all others: two calls keep Python's lock for a third of a second each
     with 151,000 tokens. What goes wrong is told to the first request that needs it.
     """
-    pieces = loaded.constraints.make_tables()
+    pieces = loaded.grammar_compiler.make_tables()
     while True:
         try:
             next(pieces)

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mlx_sidecar.engine.compilation import Compilation
-from mlx_sidecar.engine.constraint import Constraints
+from mlx_sidecar.engine.constraint import GrammarCompiler
 from mlx_sidecar.engine.digests import DigestReading, ModelDigests, with_template
 from mlx_sidecar.engine.job import Constraint, ModelFacts, Prompt, T, TaskFile, Turn
 from mlx_sidecar.engine.memory import RowCost
@@ -60,9 +60,9 @@ class LoadedModel:
         return Vocabulary(self.tokenizer)
 
     @cached_property
-    def constraints(self) -> Constraints:
+    def grammar_compiler(self) -> GrammarCompiler:
         """The grammars compiled for this model."""
-        return Constraints(self.tokenizer, self.vocabulary, self.vocabulary_size, self.eos_ids)
+        return GrammarCompiler(self.tokenizer, self.vocabulary, self.vocabulary_size, self.eos_ids)
 
     @property
     def can_think(self) -> bool:
@@ -106,4 +106,4 @@ class LoadedModel:
 
     def compile(self, constraint: Constraint) -> Compilation[Any]:
         """Begin to compile a constraint for the jobs that follow, if it isn't compiled."""
-        return self.constraints.compile(constraint)
+        return self.grammar_compiler.compile(constraint)

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_sidecar.engine.job import Ranked, TokenLogprob
-from mlx_sidecar.engine.sampling import Bits
+from mlx_sidecar.engine.sampling import TokenBitmask
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
 Pending = deque[tuple[mx.array, mx.array]]
@@ -31,7 +31,7 @@ class LogprobRecorder:
         """The model's own logits of the next token, shape (1, vocabulary)."""
         self._keep(self._pending, logits[0], self._top)
 
-    def constrain(self, logits: mx.array, allowed: Bits | None) -> None:
+    def constrain(self, logits: mx.array, allowed: TokenBitmask | None) -> None:
         """The same token's logits after penalties, shape (vocabulary,), and which tokens the constraint allows."""
         if not self._wants_constrained:
             return

@@ -6,7 +6,7 @@ import time
 
 from msgspec import Struct
 
-from mlx_sidecar.engine.constraint import Constrained
+from mlx_sidecar.engine.constraint import GrammarState
 from mlx_sidecar.engine.job import FinishReason, Job, JobResult, JsonSchema, OneOf, Prose, TextFilter
 from mlx_sidecar.engine.loaded import LoadedModel
 from mlx_sidecar.engine.logprobs import LogprobRecorder
@@ -40,8 +40,8 @@ class Output:
     def sampling_state(self) -> SamplingState:
         """The rules for the first token. Raises SidecarError where the job can't be honoured."""
         _check_bias(self.job, self._model.vocabulary_size)
-        constrained = _constrain(self.job, self._model)
-        return SamplingState(self.job.sampling, len(self.job.prompt), constrained, self._recorder)
+        grammar_state = _constrain(self.job, self._model)
+        return SamplingState(self.job.sampling, len(self.job.prompt), grammar_state, self._recorder)
 
     @property
     def ended(self) -> FinishReason | None:
@@ -71,30 +71,30 @@ class Output:
         self.finish()
         return self._stream.text
 
-    def result(self, last_token: int, now: float, constrained: Constrained | None) -> JobResult:
+    def result(self, last_token: int, now: float, grammar_state: GrammarState | None) -> JobResult:
         """What became of the job, whose constraint stands where the text ended."""
         return JobResult(
             text=self._stream.text,
             reasoning=self._reasoning.reasoning if self._reasoning else "",
-            finish_reason=self._finish_reason(last_token, constrained),
+            finish_reason=self._finish_reason(last_token, grammar_state),
             input_tokens=len(self.job.prompt),
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,
             started_at=self._times.started or self._times.submitted,
             first_token_at=self._times.first_token or now,
             ended_at=now,
-            overruled_tokens=constrained.overruled_tokens if constrained else None,
+            overruled_tokens=grammar_state.overruled_tokens if grammar_state else None,
             logprobs=self._recorder.found if self._recorder else (),
         )
 
-    def _finish_reason(self, last_token: int, constrained: Constrained | None) -> FinishReason:
+    def _finish_reason(self, last_token: int, grammar_state: GrammarState | None) -> FinishReason:
         """For a schema and choices "stop" says that the text is whole, so what a stop string cuts is no stop."""
         is_value = isinstance(self.job.constraint, JsonSchema | OneOf)
         if self.ended is not None:
             return "length" if is_value else self.ended
         if last_token in self._eos_ids:
             return "stop"
-        return "stop" if is_value and constrained is not None and constrained.is_complete else "length"
+        return "stop" if is_value and grammar_state is not None and grammar_state.is_complete else "length"
 
 
 def _check_bias(job: Job, vocabulary_size: int) -> None:
@@ -112,14 +112,14 @@ def _recorder(job: Job, model: LoadedModel) -> LogprobRecorder | None:
     return LogprobRecorder(model.vocabulary, job.top_logprobs, constrained=job.constrained_logprobs)
 
 
-def _constrain(job: Job, model: LoadedModel) -> Constrained | None:
+def _constrain(job: Job, model: LoadedModel) -> GrammarState | None:
     if job.constraint is None:
         return None
-    constrained = model.constraints.make(job.constraint)
+    grammar_state = model.grammar_compiler.make(job.constraint)
     if job.thinking and (marks := model.tokenizer.think_marks):
         opening = None if job.prompt.in_reasoning else marks.opening_id
-        constrained.let_think(opening, tuple(model.tokenizer.encode(marks.end)))
-    return constrained
+        grammar_state.allow_reasoning(opening, tuple(model.tokenizer.encode(marks.end)))
+    return grammar_state
 
 
 def _has_form(job: Job) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from mlx_sidecar.engine.constraint import Bits, Constrained, set_bits
+from mlx_sidecar.engine.constraint import GrammarState, TokenBitmask, set_bits
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
 _DIGITS = frozenset("0123456789")
@@ -39,7 +39,7 @@ def word_tokens(words: Iterable[str], vocabulary: Vocabulary) -> frozenset[int]:
     return frozenset(token for text in texts for token in vocabulary.ids_of.get(text.encode(), ()))
 
 
-class ProseConstrained(Constrained):
+class ProseState(GrammarState):
     """Holds one sequence to numbers, and makes some tokens unlikely. Anything else is free.
 
     A number is a string of ASCII digits with single points, commas or colons within.
@@ -58,7 +58,7 @@ class ProseConstrained(Constrained):
         self._penalties = dict.fromkeys(unwanted, _UNWANTED_NATS)
         self._beginnings = {number[:end] for number in numbers for end in range(1, len(number) + 1)}
         self._begun = ""
-        self._after: dict[str, Bits] = {}
+        self._after: dict[str, TokenBitmask] = {}
 
     def penalties(self) -> Mapping[int, float]:
         """The same for each token."""
@@ -72,13 +72,13 @@ class ProseConstrained(Constrained):
         for token in self._held:
             self._consume(token)
 
-    def _allowed(self) -> Bits:
+    def _allowed(self) -> TokenBitmask:
         if self._begun not in self._after:
             self._after[self._begun] = self._bits()
-        bits: Bits = self._after[self._begun].copy()
+        bits: TokenBitmask = self._after[self._begun].copy()
         return bits
 
-    def _bits(self) -> Bits:
+    def _bits(self) -> TokenBitmask:
         bits = np.full(self._words, -1 if self._is_whole(self._begun) else 0, dtype=np.int32)
         fitting = {token: self._read(text) is not None for token, text in self._number_tokens.texts.items()}
         set_bits(bits, (token for token, fits in fitting.items() if not fits), False)

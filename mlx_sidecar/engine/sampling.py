@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.job import Sampling
 
-Bits = NDArray[np.int32]
+TokenBitmask = NDArray[np.int32]
 LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 
 _MIN_TEMPERATURE = 1e-3
@@ -130,7 +130,7 @@ def make_processors(sampling: Sampling, prompt_tokens: int) -> list[LogitsProces
     return [processor for processor in made if processor is not None]
 
 
-def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[Bits | None]) -> mx.array:
+def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[TokenBitmask | None]) -> mx.array:
     """The next token of each row, shape (rows,), from log-probabilities, shape (rows, vocabulary)."""
     if all(bits is None for bits in allowed):
         return drawn(logprobs, draws)
@@ -145,7 +145,7 @@ def choose(logprobs: mx.array, draws: Sequence[Draws], allowed: Sequence[Bits | 
     return mx.take_along_axis(candidates, places[:, None], axis=-1)[:, 0]
 
 
-def _as_matrix(allowed: Sequence[Bits | None], vocabulary: int) -> Bits:
+def _as_matrix(allowed: Sequence[TokenBitmask | None], vocabulary: int) -> TokenBitmask:
     """All rows' bits, shape (rows, words); a row that may choose anything has all of them set."""
     words = (vocabulary + 31) // 32
     matrix = np.full((len(allowed), words), -1, dtype=np.int32)

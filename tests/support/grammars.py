@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlx_sidecar.engine.constraint import Constrained, Constraints
+from mlx_sidecar.engine.constraint import GrammarCompiler, GrammarState
 from mlx_sidecar.engine.job import JsonSchema
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
@@ -16,17 +16,17 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.vocabulary = tokenizer, Vocabulary(tokenizer)
         size = tokenizer.backend.get_vocab_size()
-        self._constraints = Constraints(tokenizer, self.vocabulary, size, tokenizer.eos_ids)
+        self._constraints = GrammarCompiler(tokenizer, self.vocabulary, size, tokenizer.eos_ids)
 
-    def make(self, schema: dict[str, Any], *, is_checked: bool = False) -> Constrained:
+    def make(self, schema: dict[str, Any], *, is_checked: bool = False) -> GrammarState:
         """What holds one answer to it."""
         return self._constraints.make(JsonSchema(schema, is_checked))
 
     def takes(self, schema: dict[str, Any], text: str, *, is_checked: bool = False) -> bool:
         """Whether this may be the whole answer."""
-        constrained = self.make(schema, is_checked=is_checked)
+        grammar_state = self.make(schema, is_checked=is_checked)
         for token in self.tokenizer.encode(text):
-            if not constrained.allowed()[token // 32] >> (token % 32) & 1:
+            if not grammar_state.token_mask()[token // 32] >> (token % 32) & 1:
                 return False
-            constrained.take(token)
-        return any(constrained.allowed()[token // 32] >> (token % 32) & 1 for token in self.tokenizer.eos_ids)
+            grammar_state.take(token)
+        return any(grammar_state.token_mask()[token // 32] >> (token % 32) & 1 for token in self.tokenizer.eos_ids)

@@ -6,14 +6,14 @@ from random import Random
 
 import numpy as np
 
-from mlx_sidecar.engine.constraint import Constrained
+from mlx_sidecar.engine.constraint import GrammarState
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
 ENDS = b'"}],'
 
 
 def walk(
-    constrained: Constrained, vocabulary: Vocabulary, eos: frozenset[int], random: Random, steps: int
+    grammar_state: GrammarState, vocabulary: Vocabulary, eos: frozenset[int], random: Random, steps: int
 ) -> str | None:
     """A text out of tokens that may come next, each drawn among them; None where it has no end after so many.
 
@@ -21,7 +21,7 @@ def walk(
     """
     raw = b""
     for _ in range(steps):
-        bits = constrained.allowed().view(np.uint32)
+        bits = grammar_state.token_mask().view(np.uint32)
         words = np.unpackbits(bits.view(np.uint8), bitorder="little")
         tokens = np.flatnonzero(words).tolist()
         assert tokens, raw
@@ -29,7 +29,7 @@ def walk(
         token = random.choice(ends if ends and random.random() < 0.5 else tokens)
         if token in eos:
             return raw.decode()
-        constrained.take(token)
-        assert constrained.problem is None, (raw, constrained.problem)
+        grammar_state.take(token)
+        assert grammar_state.error is None, (raw, grammar_state.error)
         raw += vocabulary.bytes_of(token)
     return None

@@ -97,7 +97,7 @@ def test_what_grammars_need_of_a_vocabulary_is_made_before_anybody_is_answered(
     engine = Engine(max_rows=4, prefix_cache_bytes=0)
     steps = [set(made) for _ in engine.load(plan(shelf.family("llama"), "llama", None, None))]
     assert {"table_of"} in steps
-    engine.prepare_constraints()
+    engine.prepare_grammars()
     while engine.may_work_ahead:
         engine.work_ahead()
     prompt = engine.model.render([Turn("user", "x")])
@@ -116,7 +116,7 @@ def test_what_goes_wrong_ahead_is_nobodys_failure(
 
     monkeypatch.setattr(constraint, "table_of", fail)
     engine = loaded(shelf, "llama")
-    engine.prepare_constraints()
+    engine.prepare_grammars()
     while engine.may_work_ahead:
         engine.work_ahead()
     assert answered(engine, Job(engine.model.render([Turn("user", "x")]), max_tokens=2)).output_tokens == 2

@@ -126,7 +126,7 @@ class Writing:
         return any(self.vocabulary.bytes_of(token).startswith(raw) for token in self._allowed())
 
     def _allowed(self) -> list[int]:
-        bits = self.constrained.allowed()
+        bits = self.constrained.token_mask()
         return [token for token in range(len(self.vocabulary)) if bits[token // 32] >> (token % 32) & 1]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from mlx_sidecar.engine.prose import NumberTokens, ProseConstrained, word_tokens
+from mlx_sidecar.engine.prose import NumberTokens, ProseState, word_tokens
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
 NUMBERS = [*"0123456789", "20", "24", " 2", "24 ", "2a", "a1", "100", "2."]
@@ -31,16 +31,16 @@ class Toy:
 def next_after(numbers: set[str], *written: str) -> set[str]:
     """The tokens that are allowed after these."""
     tokens = NumberTokens(cast(Vocabulary, Toy()))
-    constrained = ProseConstrained(numbers, (), tokens, frozenset([0]), len(TOKENS))
+    constrained = ProseState(numbers, (), tokens, frozenset([0]), len(TOKENS))
     for text in written:
         assert text in allowed(constrained)
         constrained.take(TOKENS.index(text))
     return allowed(constrained)
 
 
-def allowed(constrained: ProseConstrained) -> set[str]:
+def allowed(constrained: ProseState) -> set[str]:
     """By their texts; other words than "word" are allowed where it is."""
-    bits = constrained.allowed()
+    bits = constrained.token_mask()
     found = {text for token, text in enumerate(TOKENS) if bits[token // 32] >> (token % 32) & 1}
     assert {"word", " Word", "words"} <= found or not {"word", " Word", "words"} & found
     return found - {" Word", "words"}
@@ -86,8 +86,6 @@ def test_unwanted_words_are_less_likely() -> None:
     """With a blank before them or not, with a capital or not; where they are parts of words they are free."""
     table = cast(Vocabulary, Toy())
     assert word_tokens(["word"], table) == {TOKENS.index("word"), TOKENS.index(" Word")}
-    constrained = ProseConstrained(
-        set(), word_tokens(["word"], table), NumberTokens(table), frozenset([0]), len(TOKENS)
-    )
+    constrained = ProseState(set(), word_tokens(["word"], table), NumberTokens(table), frozenset([0]), len(TOKENS))
     assert constrained.penalties().keys() == {TOKENS.index("word"), TOKENS.index(" Word")}
     assert "word" in allowed(constrained)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlx_sidecar
-from mlx_sidecar.engine.constraint import Bits, Constrained
+from mlx_sidecar.engine.constraint import GrammarState, TokenBitmask
 from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.job import Constraint, Grammar, JsonSchema, OneOf, Prose
 from mlx_sidecar.engine.plan import plan
@@ -36,30 +36,35 @@ def engine() -> Engine:
     return made
 
 
-def made(kind: str, *, thinks: bool) -> Constrained:
+def made(kind: str, *, thinks: bool) -> GrammarState:
     """One sequence's constraint; one that thinks is free from its token 5 on to its tokens 6, 7."""
-    constrained = engine().model.constraints.make(CONSTRAINTS[kind])
+    grammar_state = engine().model.grammar_compiler.make(CONSTRAINTS[kind])
     if thinks:
-        constrained.let_think(5, (6, 7))
-    return constrained
+        grammar_state.allow_reasoning(5, (6, 7))
+    return grammar_state
 
 
-def walk(constrained: Constrained, choices: list[int], *, thinks: bool) -> Iterator[int]:
+def walk(grammar_state: GrammarState, choices: list[int], *, thinks: bool) -> Iterator[int]:
     """Tokens that are allowed one after the other, by these numbers."""
     for token in [5, 100, 6, 7] if thinks else []:
-        constrained.allowed()
-        constrained.take(token, token + 1)
+        grammar_state.token_mask()
+        grammar_state.take(token, token + 1)
         yield token
     for choice in choices:
-        places = np.flatnonzero(np.unpackbits(constrained.allowed().view(np.uint8), bitorder="little"))
+        places = np.flatnonzero(np.unpackbits(grammar_state.token_mask().view(np.uint8), bitorder="little"))
         token = int(places[choice % len(places)])
-        constrained.take(token, choice)
+        grammar_state.take(token, choice)
         yield token
 
 
-def state(constrained: Constrained) -> tuple[Bits, dict[int, float], int, int]:
+def state(grammar_state: GrammarState) -> tuple[TokenBitmask, dict[int, float], int, int]:
     """What can be seen of it."""
-    return constrained.allowed(), dict(constrained.penalties()), constrained.overruled_tokens, constrained.taken
+    return (
+        grammar_state.token_mask(),
+        dict(grammar_state.penalties()),
+        grammar_state.overruled_tokens,
+        grammar_state.taken,
+    )
 
 
 @pytest.mark.parametrize("thinks", [False, True], ids=["", "after reasoning"])
@@ -70,17 +75,17 @@ def test_tokens_that_are_taken_back_never_came(
     kind: str, choices: list[int], data: st.DataObject, *, thinks: bool
 ) -> None:
     """Any number of them, beyond the end of the grammar too; and given again they lead where they led."""
-    constrained = made(kind, thinks=thinks)
-    tokens, states = [], [state(constrained)]
-    for token in walk(constrained, choices, thinks=thinks):
+    grammar_state = made(kind, thinks=thinks)
+    tokens, states = [], [state(grammar_state)]
+    for token in walk(grammar_state, choices, thinks=thinks):
         tokens.append(token)
-        states.append(state(constrained))
+        states.append(state(grammar_state))
     count = data.draw(st.integers(0, len(tokens)))
     left = len(tokens) - count
-    constrained.rollback(count)
-    found, wanted = state(constrained), states[left]
+    grammar_state.rollback(count)
+    found, wanted = state(grammar_state), states[left]
     assert np.array_equal(found[0], wanted[0])
     assert found[1:] == wanted[1:]
-    constrained.advance(tokens[left:])
-    assert np.array_equal(constrained.allowed(), states[-1][0])
-    assert constrained.problem is None
+    grammar_state.advance(tokens[left:])
+    assert np.array_equal(grammar_state.token_mask(), states[-1][0])
+    assert grammar_state.error is None

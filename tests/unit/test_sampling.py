@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mlx_sidecar.engine.job import Sampling
-from mlx_sidecar.engine.sampling import Bits, Draws, choose
+from mlx_sidecar.engine.sampling import Draws, TokenBitmask, choose
 
 SIZES = [1, 7, 8, 31, 32, 33, 100, 1001]
 SEEDS = st.integers(0, 2**53 - 1)
@@ -28,7 +28,7 @@ def logprobs_of(seed: int, rows: int, size: int) -> mx.array:
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 
 
-def bits_of(tokens: Collection[int], size: int) -> Bits:
+def bits_of(tokens: Collection[int], size: int) -> TokenBitmask:
     """Tokens as bits, no more words than these need. Bits beyond the vocabulary are set."""
     flags = [token >= size or token in tokens for token in range(max(tokens) // 32 * 32 + 32)]
     return np.packbits(flags, bitorder="little").view(np.int32)

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from mlx_sidecar.engine import tokenizer as tokenizers_of
-from mlx_sidecar.engine.constraint import Constrained, Constraints
+from mlx_sidecar.engine.constraint import GrammarCompiler, GrammarState
 from mlx_sidecar.engine.tokenizer import Tokenizer
 from mlx_sidecar.engine.vocabulary import Vocabulary
 from mlx_sidecar.models import directory
@@ -42,10 +42,10 @@ def tokenizer(shelf: Shelf) -> Tokenizer:
 
 
 @cache
-def constraints_of(tokenizer: Tokenizer) -> Constraints:
+def constraints_of(tokenizer: Tokenizer) -> GrammarCompiler:
     """What all lists of this module share: tokens for grammars, and the latest grammars."""
     size = tokenizer.backend.get_vocab_size()
-    return Constraints(tokenizer, Vocabulary(tokenizer), size, tokenizer.eos_ids)
+    return GrammarCompiler(tokenizer, Vocabulary(tokenizer), size, tokenizer.eos_ids)
 
 
 class Writing:
@@ -54,7 +54,7 @@ class Writing:
     def __init__(self, tokenizer: Tokenizer, max_words: int = 3, vocabulary: tuple[str, ...] = ()) -> None:
         self._tokenizer = tokenizer
         made = constraints_of(tokenizer)
-        self._constrained: Constrained = made.make(tag_list_grammar(max_words, vocabulary))
+        self._constrained: GrammarState = made.make(tag_list_grammar(max_words, vocabulary))
 
     def takes(self, text: str) -> bool:
         """Whether the list may go on with this text, token by token."""
@@ -69,7 +69,7 @@ class Writing:
         return any(self._allows(token) for token in self._tokenizer.eos_ids)
 
     def _allows(self, token: int) -> bool:
-        return bool(self._constrained.allowed()[token // 32] >> (token % 32) & 1)
+        return bool(self._constrained.token_mask()[token // 32] >> (token % 32) & 1)
 
 
 @pytest.mark.parametrize("text", LISTS)

@@ -36,6 +36,11 @@ GONE_NAMES = frozenset(
         "Wish",
         "OwnProcess",
         "in_slices",
+        "let_think",
+        "GrammarConstrained",
+        "SchemaConstrained",
+        "ListConstrained",
+        "ProseConstrained",
     }
 )
 DOCUMENTS = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "protocol.md", "docs/architecture.md")

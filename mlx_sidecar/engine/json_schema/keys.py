@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mlx_sidecar.engine.vocabulary import Vocabulary
 
-Bits = NDArray[np.int32]
+TokenBitmask = NDArray[np.int32]
 
 Names = dict[bytes, bool]
 """The names of an object, and whether each is known to be one that more letters could have followed."""
@@ -131,7 +131,7 @@ class Tokens:
         self._words = np.array(list(self._by_word), dtype=np.int64)
         self._masks = np.array(list(self._by_word.values()), dtype=np.uint32)
 
-    def of(self, bits: Bits) -> list[int]:
+    def of(self, bits: TokenBitmask) -> list[int]:
         """Those whose bits are set."""
         found: list[int] = []
         view = bits.view(np.uint32)
@@ -146,7 +146,7 @@ class Tokens:
         hit = np.flatnonzero(view[words] & masks)
         return list(zip(words[hit].tolist(), masks[hit].tolist(), strict=True))
 
-    def are_all(self, bits: Bits) -> bool:
+    def are_all(self, bits: TokenBitmask) -> bool:
         """Whether no other bits are set."""
         view = bits.view(np.uint32)
         words = np.flatnonzero(view).tolist()
@@ -206,7 +206,7 @@ class JsonKeys:
     that is there.
     """
 
-    def __init__(self, tokens: QuoteTokens, after: Callable[[int], Bits] | None = None) -> None:
+    def __init__(self, tokens: QuoteTokens, after: Callable[[int], TokenBitmask] | None = None) -> None:
         self._tokens, self._text, self._after = tokens, JsonText(), after
         self._extensible: bytes | None = None
 
@@ -218,7 +218,7 @@ class JsonKeys:
         if name is not None and name == self._extensible and name in names:
             names[name] = True
 
-    def without_repeats(self, bits: Bits) -> Bits:
+    def without_repeats(self, bits: TokenBitmask) -> TokenBitmask:
         """What of these may be next. All of it, if nothing would be left."""
         spoiling = self._spoiling(bits)
         if self._after is not None:
@@ -234,7 +234,7 @@ class JsonKeys:
                 view[token // 32] &= ~np.uint32(1 << (token % 32))
         return left if left.any() else bits
 
-    def _spoiling(self, bits: Bits) -> list[int]:
+    def _spoiling(self, bits: TokenBitmask) -> list[int]:
         text, tokens = self._text, self._tokens
         if text.name is None:
             kind = tokens.in_value if text.in_string else tokens.before_name if text.expects_name else tokens.elsewhere
@@ -249,7 +249,7 @@ class JsonKeys:
         spoiling += tokens.with_u.of(bits) if text.escaped else []
         return spoiling + [token for token in tokens.in_name.of(bits) if not text.may_go_on(tokens.bytes_of(token))]
 
-    def _completing(self, bits: Bits) -> list[int]:
+    def _completing(self, bits: TokenBitmask) -> list[int]:
         """The tokens of these that make a name which is there already, but for its end.
 
         Without those that had other letters to follow when they were written.

@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import TokenBuffer
 
-from mlx_sidecar.engine.constraint import Constrained
+from mlx_sidecar.engine.constraint import GrammarState
 from mlx_sidecar.engine.job import Sampling
 from mlx_sidecar.engine.logprobs import LogprobRecorder
 from mlx_sidecar.engine.sampling import Draws, choose, drawn, make_processors
@@ -25,21 +25,21 @@ class SamplingState:
         self,
         sampling: Sampling,
         prompt_tokens: int,
-        constrained: Constrained | None = None,
+        grammar_state: GrammarState | None = None,
         recorder: LogprobRecorder | None = None,
     ) -> None:
         self.draws = Draws(sampling)
-        self.constrained = constrained
+        self.grammar_state = grammar_state
         self.recorder = recorder
         self._processors = make_processors(sampling, prompt_tokens)
         self._context: Any = None
-        self.is_plain = constrained is None and recorder is None and not self._processors
+        self.is_plain = grammar_state is None and recorder is None and not self._processors
         """Whether its token depends on nothing but the network's logits and its draws."""
 
     @property
     def error(self) -> BaseException | None:
         """What went wrong in the constraint, if anything did."""
-        return self.constrained.problem if self.constrained else None
+        return self.grammar_state.error if self.grammar_state else None
 
     @property
     def changes_logits(self) -> bool:
@@ -53,8 +53,8 @@ class SamplingState:
     def restart(self, generated: int) -> None:
         """What was queued is lost: the next token is the one after so many."""
         self.draws.rewind(generated)
-        if self.constrained is not None:
-            self.constrained.rollback(self.constrained.taken - generated)
+        if self.grammar_state is not None:
+            self.grammar_state.rollback(self.grammar_state.taken - generated)
         if self.recorder is not None:
             self.recorder.restart()
 
@@ -82,7 +82,7 @@ class Queued:
         mx.async_eval(*([tokens] if first_choices is None else [tokens, first_choices]))  # type: ignore[no-untyped-call]
 
     def read(self) -> list[int]:
-        """The tokens. Constraints are told of theirs, and of the model's own first choice beside it."""
+        """The tokens. Grammar states are told of theirs, and of the model's own first choice beside it."""
         if self._values is None:
             wait_for(self.tokens, self._first_choices)
             tokens: Any = self.tokens.tolist()
@@ -93,8 +93,8 @@ class Queued:
 
     def _tell_constraints(self, tokens: Sequence[int], first_choices: Any) -> None:
         for ticket, state, token, first_choice in zip(self.tickets, self._states, tokens, first_choices, strict=True):
-            if ticket is not None and state.constrained is not None:
-                state.constrained.take(token, first_choice)
+            if ticket is not None and state.grammar_state is not None:
+                state.grammar_state.take(token, first_choice)
 
     def forget(self, tickets: Collection[int]) -> None:
         """These sequences have left the batch: their tokens are wanted by nobody."""
@@ -117,12 +117,12 @@ def sample(
     if all(state.is_plain for state in states):
         return Queued(tickets, states, drawn(_normalized(logits), [state.draws for state in states]), None)
     logprobs = _normalized(_processed(logits, inputs, states))
-    constraints = [state.constrained for state in states]
+    constraints = [state.grammar_state for state in states]
     if any(constraints):
         mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
         if before is not None:
             before.read()
-    allowed = [constraint.allowed() if constraint else None for constraint in constraints]
+    allowed = [constraint.token_mask() if constraint else None for constraint in constraints]
     penalized = _penalized(logprobs, constraints)
     tokens = choose(penalized, [state.draws for state in states], allowed)
     for place, state in enumerate(states):
@@ -146,14 +146,14 @@ def _normalized(logits: mx.array) -> mx.array:
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 
 
-def _penalized(logprobs: mx.array, constraints: Sequence[Constrained | None]) -> mx.array:
+def _penalized(logprobs: mx.array, constraints: Sequence[GrammarState | None]) -> mx.array:
     """Log-probabilities less what tokens lose that a constraint wants less."""
     rows: list[int] = []
     tokens: list[int] = []
     nats: list[float] = []
-    for place, constrained in enumerate(constraints):
-        if constrained is not None:
-            penalties = constrained.penalties()
+    for place, grammar_state in enumerate(constraints):
+        if grammar_state is not None:
+            penalties = grammar_state.penalties()
             tokens += penalties.keys()
             nats += penalties.values()
             rows += [place] * len(penalties)
