@@ -123,8 +123,9 @@ class _Table:
         """It goes on with this."""
         self._start = self._start if self._tokens else token.start()
         self.end, self._tokens = token.end(), self._tokens + 1
-        if SYMBOL.search(token[0]) and not _NAMED.fullmatch(token[0]):
-            is_formula = _is_formula(token[0])
+        has_letters = _LETTER.search(token[0])
+        if SYMBOL.search(token[0]) and not (has_letters and _NAMED.fullmatch(token[0])):
+            is_formula = bool(has_letters) and _is_formula(token[0])
             self._said += 1
             self._formulas += is_formula
             self._numbers += bool(_DIGIT.search(token[0])) and not is_formula
