@@ -40,6 +40,11 @@ class ModelDirectory(Struct, frozen=True):
     def model_type(self) -> str:
         return str(self.config["model_type"])
 
+    @property
+    def weight_bytes(self) -> int:
+        """What the tensors take in the files."""
+        return sum(file.data_bytes for file in self.weight_files)
+
 
 def check(path: Path) -> ModelDirectory:
     """Read what loading will need.
@@ -48,7 +53,7 @@ def check(path: Path) -> ModelDirectory:
     """
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise ModelNotFound(f"the model folder '{path}' {what}; give the folder that holds config.json")
+        raise ModelNotFound(f"the model folder '{path}' {what}; give the folder that holds config.json, or a GGUF file")
     config = read_config(path)
     _refuse_code(path, config)
     look_through(path)
@@ -115,7 +120,7 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
             )
     found = sorted(path.glob("model*.safetensors"))
     if not found:
-        other = next((f.name for f in sorted(path.iterdir()) if f.suffix in {".bin", ".pt", ".pth", ".gguf"}), None)
+        other = next((f.name for f in sorted(path.iterdir()) if f.suffix in {".bin", ".pt", ".pth"}), None)
         hint = f"; {other} is of a kind that isn't read, convert the model to MLX" if other else ""
         raise ModelInvalid(f"{path} has no model*.safetensors{hint}", {"file": "model.safetensors"})
     return tuple(found)

@@ -108,7 +108,7 @@ def test_loads_say_what_they_leave_of_the_model_before() -> None:
 
 def test_a_load_that_had_to_let_the_model_go_says_so() -> None:
     """There is room for one and a half."""
-    room = device.memory_use()[0] + SPARE_BYTES + sum(file.data_bytes for file in DEMO.folder.weight_files) * 3 // 2
+    room = device.memory_use()[0] + SPARE_BYTES + DEMO.folder.weight_bytes * 3 // 2
     said = shut_down_while_loading(Scene(memory_limit_bytes=room))
     assert [line["data"]["previous_model"] for line in said] == ["released", "none"]
 

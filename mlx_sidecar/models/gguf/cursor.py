@@ -8,6 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+MAGIC = b"GGUF"
+"""What every file begins with."""
+
 MOST_HEADER_BYTES = 64 * 1024 * 1024
 """Before the first tensor: a tokenizer of 262,144 tokens with its merges takes 16 MB."""
 

@@ -20,10 +20,9 @@ from msgspec import Struct
 
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
 from mlx_sidecar.models.files import open_file
-from mlx_sidecar.models.gguf.cursor import Cursor, Damaged
+from mlx_sidecar.models.gguf.cursor import MAGIC, Cursor, Damaged
 from mlx_sidecar.models.gguf.types import FILE_TYPES, TENSOR_TYPES, WITHDRAWN_TYPES, TensorType
 
-_MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _MOST_KEYS = 10_000
 """Files have some thirty."""
@@ -231,7 +230,7 @@ class _UnknownType(Exception):
 
 
 def _version(cursor: Cursor, name: str, file: dict[str, str]) -> int:
-    if cursor.take(4) != _MAGIC:
+    if cursor.take(4) != MAGIC:
         raise ModelInvalid(f"{name} is no GGUF file: it doesn't begin with 'GGUF'", file)
     raw = cursor.take(4)
     version = int.from_bytes(raw, "little")
