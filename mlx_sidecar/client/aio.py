@@ -233,6 +233,7 @@ class AsyncClient:
     status = _answered(calls.status)
     unload_model = _answered(calls.unload_model)
     list_models = _answered(calls.list_models)
+    estimate = _answered(calls.estimate)
     # written by protocol/generate.py: end
 
     async def shutdown(self, *, grace_s: float = 5.0) -> None:

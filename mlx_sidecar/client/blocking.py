@@ -202,6 +202,7 @@ class Client:
     status = _answered(calls.status)
     unload_model = _answered(calls.unload_model)
     list_models = _answered(calls.list_models)
+    estimate = _answered(calls.estimate)
     # written by protocol/generate.py: end
 
     def shutdown(self, *, grace_s: float = 5.0) -> None:

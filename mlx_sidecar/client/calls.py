@@ -16,6 +16,7 @@ from mlx_sidecar.protocol.responses import (
     CancelCount,
     Classified,
     Downloaded,
+    Estimated,
     Generated,
     ModelDescription,
     ModelList,
@@ -324,3 +325,25 @@ def list_models(
 ) -> PreparedRequest[ModelList]:
     """The models on this machine."""
     return PreparedRequest(requests.ListModels(folder=text_of(folder), timeout_s=timeout_s))
+
+
+def estimate(
+    model_path: StrPath | None = None,
+    *,
+    repo_id: str | None = None,
+    revision: str | None = None,
+    gguf_file: StrPath | None = None,
+    context_length: int | None = None,
+    timeout_s: float | None = None,
+) -> PreparedRequest[Estimated]:
+    """Whether a model fits, from its headers: one on this machine, or one of the hub's that isn't fetched yet."""
+    return PreparedRequest(
+        requests.Estimate(
+            model_path=text_of(model_path),
+            repo_id=repo_id,
+            revision=revision,
+            gguf_file=text_of(gguf_file),
+            context_length=context_length,
+            timeout_s=timeout_s,
+        )
+    )

@@ -67,7 +67,7 @@ def status(_: Status, __: RequestInfo, context: HandlerContext) -> Task:
         running=sum(request.state == "running" for request in requests),
         queued=sum(request.state == "queued" for request in requests),
         requests=requests,
-        downloads=[status_of(download) for download in context.downloads.all],
+        downloads=[status_of(download) for download in context.downloads.fetching],
         tokens_per_s=overview.tokens_per_s,
     )
 

@@ -46,10 +46,11 @@ def download_model(request: DownloadModel, _: RequestInfo, context: HandlerConte
 
 def status_of(download: Download) -> DownloadStatus:
     """A download as `status` shows it."""
-    latest = download.latest
+    latest, request = download.latest, download.request
+    assert isinstance(request, DownloadRequest)
     return DownloadStatus(
-        repo_id=download.request.repo_id,
-        destination=download.request.destination,
+        repo_id=request.repo_id,
+        destination=request.destination,
         state="running" if download.process is not None else "queued",
         downloaded_bytes=latest.downloaded_bytes if latest else 0,
         total_bytes=latest.total_bytes if latest else None,

@@ -116,6 +116,13 @@ def _meminfo() -> int | None:
         return None
 
 
+def float_bytes() -> int:
+    """Of a number that a GGUF file holds and MLX doesn't quantize: float32 on the CPU, where 16 bits are slow."""
+    import mlx.core as mx
+
+    return 4 if mx.default_device() == mx.cpu else 2
+
+
 def memory_for_models(active_bytes: int) -> int:
     """Bytes that a model may still take.
 

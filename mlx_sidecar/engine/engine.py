@@ -173,6 +173,12 @@ class Engine:
                 {"prompt_tokens": len(job.prompt), "context_length": limit},
             )
 
+    def room_bytes(self) -> int:
+        """What a model that replaces this one may take, and its caches."""
+        from mlx_sidecar.engine.memory import Budget
+
+        return Budget(self._memory_limit_bytes).room(self._held_bytes)
+
     @property
     def _held_bytes(self) -> int:
         """What the model takes that is there: the new one's when that answers."""

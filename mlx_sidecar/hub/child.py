@@ -1,4 +1,4 @@
-"""The child process that downloads; `downloads` starts it. The only module that opens a socket.
+"""The child process that downloads or reads headers; `downloads` starts it. The only module that opens a socket.
 
 It reads its request from stdin and writes messages to stdout. Its stdin is a liveness pipe: at its end the worker has
 exited, and this process exits too.
@@ -26,7 +26,16 @@ from mlx_sidecar.hub.fetch import fetch
 from mlx_sidecar.hub.folder_place import FolderPlace
 from mlx_sidecar.hub.http_client import HttpClient
 from mlx_sidecar.hub.layout import has_size
-from mlx_sidecar.hub.messages import Completed, DownloadRequest, Failed, Message, decode_request, encode
+from mlx_sidecar.hub.messages import (
+    Completed,
+    DownloadRequest,
+    Failed,
+    Message,
+    SizesRead,
+    SizesRequest,
+    decode_request,
+    encode,
+)
 from mlx_sidecar.hub.meter import Meter
 from mlx_sidecar.hub.part import is_intact
 from mlx_sidecar.hub.place import Place
@@ -65,7 +74,7 @@ def _run() -> None:
         write_all(out, encode(message))
 
     try:
-        last: Message = carry_out(request, say)
+        last: Message = read_sizes(request) if isinstance(request, SizesRequest) else carry_out(request, say)
     except SidecarError as error:
         last = Failed(code=error.code, message=error.message, data=error.data)
     except Exception:
@@ -79,6 +88,20 @@ def _end_with_the_worker() -> None:
     while os.read(0, 4096):
         pass
     os._exit(1)
+
+
+def read_sizes(request: SizesRequest) -> SizesRead:
+    """Read a model's headers without fetching it. Raises SidecarError."""
+    from mlx_sidecar.hub.remote_headers import sizes_of
+
+    sizes = sizes_of(request, HttpClient(headers(), request.stall_s))
+    return SizesRead(
+        model_type=sizes.model_type,
+        quantization=sizes.quantization,
+        weight_bytes=sizes.weight_bytes,
+        per_token=sizes.cost.per_token,
+        context_length=sizes.context_length,
+    )
 
 
 def carry_out(request: DownloadRequest, say: Say, disk: Disk = DISK) -> Completed:

@@ -15,10 +15,12 @@ import msgspec
 from mlx_sidecar.errors import KIND_OF_CODE, DownloadBusy, HubError, SidecarError
 from mlx_sidecar.hub.messages import (
     CHILD_ARGUMENT,
+    ChildRequest,
     DownloadProgress,
     DownloadRequest,
     Failed,
     Message,
+    SizesRequest,
     decode_message,
     encode,
 )
@@ -46,9 +48,9 @@ OnOutput = Callable[[int, bytes], None]
 
 
 class Download:
-    """One download: waiting, running, or stopped."""
+    """One child process and its request, a download in most cases: waiting, running, or stopped."""
 
-    def __init__(self, number: int, request: DownloadRequest) -> None:
+    def __init__(self, number: int, request: ChildRequest) -> None:
         self.number, self.request = number, request
         self.process: subprocess.Popen[bytes] | None = None
         self.latest: DownloadProgress | None = None
@@ -87,13 +89,12 @@ class Downloads:
         self._all: dict[int, Download] = {}
         self._next_number = 1
 
-    def start(self, request: DownloadRequest) -> Download:
-        """Start a download, or queue it. Raises DownloadBusy where the same one runs or waits."""
-        for other in self._all.values():
-            if (other.request.repo_id, other.request.destination) == (request.repo_id, request.destination):
-                raise DownloadBusy(
-                    f"'{request.repo_id}' is being downloaded to the same place; wait for it or cancel it"
-                )
+    def start(self, request: ChildRequest) -> Download:
+        """Start a child, or queue its request. Raises DownloadBusy where the same download runs or waits."""
+        if isinstance(request, DownloadRequest) and any(
+            _is_same_place(other.request, request) for other in self._all.values()
+        ):
+            raise DownloadBusy(f"'{request.repo_id}' is being downloaded to the same place; wait for it or cancel it")
         download = Download(self._next_number, request)
         self._all[download.number] = download
         self._next_number += 1
@@ -114,15 +115,23 @@ class Downloads:
 
     @property
     def all(self) -> list[Download]:
-        """Downloads that run or wait."""
+        """All that run or wait, also those that only read headers."""
         return list(self._all.values())
 
+    @property
+    def fetching(self) -> list[Download]:
+        """Downloads that run or wait."""
+        return [download for download in self._all.values() if isinstance(download.request, DownloadRequest)]
+
     def _start_waiting(self) -> None:
-        running = sum(download.process is not None for download in self._all.values())
-        for download in self._all.values():
-            if download.process is None and running < AT_ONCE:
-                self._spawn(download)
-                running += 1
+        """Reading headers takes seconds and waits for no download."""
+        reading = [download for download in self._all.values() if isinstance(download.request, SizesRequest)]
+        for kind in (self.fetching, reading):
+            running = sum(download.process is not None for download in kind)
+            for download in kind:
+                if download.process is None and running < AT_ONCE:
+                    self._spawn(download)
+                    running += 1
 
     def _spawn(self, download: Download) -> None:
         # lazy: start-up, and most workers never download.
@@ -162,6 +171,10 @@ class Downloads:
                     process.kill()
         finally:
             self._on_output(number, b"")
+
+
+def _is_same_place(one: ChildRequest, other: DownloadRequest) -> bool:
+    return isinstance(one, DownloadRequest) and (one.repo_id, one.destination) == (other.repo_id, other.destination)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:

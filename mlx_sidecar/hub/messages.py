@@ -12,7 +12,7 @@ CHILD_ARGUMENT = "--download-child"
 """Makes a bundle's program the child: there `sys.executable` is the worker, without `-c`."""
 
 
-class DownloadRequest(Struct, frozen=True, kw_only=True):
+class DownloadRequest(Struct, frozen=True, kw_only=True, tag="download"):
     """What to fetch; `destination` is an absolute folder, none is the Hugging Face cache."""
 
     repo_id: str
@@ -21,6 +21,20 @@ class DownloadRequest(Struct, frozen=True, kw_only=True):
     allow_patterns: list[str] | None = None
     gguf_file: str | None = None
     stall_s: float = DEFAULT_STALL_S
+
+
+class SizesRequest(Struct, frozen=True, kw_only=True, tag="sizes"):
+    """The model whose headers to read; a number that GGUF doesn't quantize takes `float_bytes` on this device."""
+
+    repo_id: str
+    revision: str | None = None
+    gguf_file: str | None = None
+    float_bytes: int
+    stall_s: float = DEFAULT_STALL_S
+
+
+ChildRequest = DownloadRequest | SizesRequest
+"""What a child process is started for."""
 
 
 class DownloadProgress(Struct, frozen=True, kw_only=True, tag="progress"):
@@ -46,6 +60,16 @@ class Completed(Struct, frozen=True, kw_only=True, tag="completed"):
     resumed_bytes: int
 
 
+class SizesRead(Struct, frozen=True, kw_only=True, tag="sizes"):
+    """What the headers say; `per_token` has a cache's bytes by the window of the layers."""
+
+    model_type: str
+    quantization: dict[str, Any] | None
+    weight_bytes: int
+    per_token: dict[int, int]
+    context_length: int
+
+
 class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     """The download failed; what it received is kept for the next try. `code` is the protocol's."""
 
@@ -54,10 +78,10 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     data: dict[str, Any] = {}
 
 
-Message = DownloadProgress | Completed | Failed
+Message = DownloadProgress | Completed | SizesRead | Failed
 
 
-def encode(message: DownloadRequest | Message) -> bytes:
+def encode(message: ChildRequest | Message) -> bytes:
     """One line."""
     try:
         return msgspec.json.encode(message) + b"\n"
@@ -74,9 +98,9 @@ def decode_message(line: bytes) -> Message:
     return message
 
 
-def decode_request(line: bytes) -> DownloadRequest:
+def decode_request(line: bytes) -> ChildRequest:
     """Read a child's request. Raises msgspec.DecodeError."""
-    request: DownloadRequest = _decoded(line, DownloadRequest)
+    request: ChildRequest = _decoded(line, ChildRequest)
     return request
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from msgspec import Struct
 
@@ -27,12 +27,29 @@ _BITS = {
 }
 
 
+class StoredTensor(Struct, frozen=True):
+    """What a header says of a tensor."""
+
+    name: str
+    dtype: str
+    size_bytes: int
+
+
 class WeightFile(Struct, frozen=True):
     """A safetensors file that holds what its header says."""
 
     path: Path
-    names: tuple[str, ...]
-    data_bytes: int
+    tensors: tuple[StoredTensor, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all tensors."""
+        return tuple(tensor.name for tensor in self.tensors)
+
+    @property
+    def data_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(tensor.size_bytes for tensor in self.tensors)
 
 
 def check(file: Path) -> WeightFile:
@@ -40,31 +57,36 @@ def check(file: Path) -> WeightFile:
     try:
         with open_file(file) as stream:
             size = os.fstat(stream.fileno()).st_size
-            header, start = _header(stream, file, size)
-        data_bytes = _bytes_in_a_row(header)
+            beginning = stream.read(8)
+            header_bytes = int.from_bytes(beginning, "little")
+            if header_bytes <= min(size, MOST_HEADER_BYTES):
+                beginning += stream.read(header_bytes)
     except OSError as problem:
         raise ModelInvalid(f"{file} can't be read: {problem}", {"file": file.name}) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        reason = f"{file} has a damaged header: {str(problem)[:200] or type(problem).__name__}"
-        raise ModelInvalid(reason, {"file": file.name}) from None
-    if size != start + data_bytes:
-        raise ModelInvalid(
-            f"{file} has {size} bytes where its header needs {start + data_bytes}; fetch it again",
-            {"file": file.name, "size_bytes": size, "needed_bytes": start + data_bytes},
-        )
-    return WeightFile(file, tuple(header), data_bytes)
+    return WeightFile(file, parse(beginning, str(file), size))
 
 
-def _header(stream: BinaryIO, file: Path, size: int) -> tuple[dict[str, Any], int]:
-    """The tensors by name, and where the first of them begins."""
-    header_bytes = int.from_bytes(stream.read(8), "little")
+def parse(beginning: bytes, name: str, size: int) -> tuple[StoredTensor, ...]:
+    """The tensors of a file of so many bytes that begins like that. Raises ModelInvalid; `name` is for its message."""
+    file = name.rpartition("/")[2]
+    header_bytes = int.from_bytes(beginning[:8], "little")
     if size < 8 or header_bytes > size - 8:
-        raise ModelInvalid(f"{file} is cut off or no safetensors file; fetch it again", {"file": file.name})
-    if header_bytes > MOST_HEADER_BYTES:
-        raise ValueError(f"it has {header_bytes} bytes, and {MOST_HEADER_BYTES} are read at most")
-    header = parse_json(stream.read(header_bytes), MOST_TENSOR_VALUES)
-    header.pop("__metadata__", None)
-    return header, 8 + header_bytes
+        raise ModelInvalid(f"{name} is cut off or no safetensors file; fetch it again", {"file": file})
+    try:
+        if header_bytes > MOST_HEADER_BYTES:
+            raise ValueError(f"it has {header_bytes} bytes, and {MOST_HEADER_BYTES} are read at most")
+        header = parse_json(beginning[8 : 8 + header_bytes], MOST_TENSOR_VALUES)
+        header.pop("__metadata__", None)
+        data_bytes = _bytes_in_a_row(header)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        reason = f"{name} has a damaged header: {str(problem)[:200] or type(problem).__name__}"
+        raise ModelInvalid(reason, {"file": file}) from None
+    if size != 8 + header_bytes + data_bytes:
+        raise ModelInvalid(
+            f"{name} has {size} bytes where its header needs {8 + header_bytes + data_bytes}; fetch it again",
+            {"file": file, "size_bytes": size, "needed_bytes": 8 + header_bytes + data_bytes},
+        )
+    return tuple(StoredTensor(each, tensor["dtype"], _tensor_bytes(tensor)) for each, tensor in header.items())
 
 
 def _bytes_in_a_row(header: dict[str, Any]) -> int:

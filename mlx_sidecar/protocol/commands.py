@@ -88,6 +88,7 @@ COMMANDS: dict[str, Command] = {
         Command(requests.Status, responses.WorkerStatus, start=StartRule.AT_ONCE_WITH_ID),
         Command(requests.UnloadModel, responses.ModelUnloaded, start=StartRule.BARRIER, model="changes"),
         Command(requests.ListModels, responses.ModelList),
+        Command(requests.Estimate, responses.Estimated),
     )
 }
 """By their names on the wire, in the order of protocol.md."""

@@ -375,6 +375,34 @@ class DownloadModel(Request, frozen=True, kw_only=True, tag="download-model"):
             raise ValueError("takes 'allow_patterns' or 'gguf_file', not both")
 
 
+class Estimate(Request, frozen=True, kw_only=True, tag="estimate"):
+    """Whether a model fits, from its headers: one on this machine, or one of the hub's that isn't fetched yet."""
+
+    model_path: Annotated[NonEmpty | None, PATH, Meta(description="a model folder, a GGUF file, or `demo`")] = None
+    repo_id: Annotated[
+        NonEmpty | None, Meta(description="a repository in the Hugging Face cache, else one of the Hugging Face Hub")
+    ] = None
+    revision: Annotated[
+        NonEmpty | None, Meta(description="branch, tag or commit of a repository, which is then the hub's")
+    ] = None
+    gguf_file: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024)] | None,
+        PATH,
+        Meta(description="of the repository or folder: the file, or the first of a split set; alone, a path"),
+    ] = None
+    context_length: Annotated[
+        Annotated[int, Meta(ge=64)] | None, Meta(description="tokens that are to fit, prompt and answer together")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.model_path is not None and self.repo_id is not None:
+            raise ValueError("takes 'model_path' or 'repo_id', not both")
+        if self.model_path is None and self.repo_id is None and self.gguf_file is None:
+            raise ValueError("needs 'model_path', 'repo_id' or 'gguf_file'")
+        if self.revision is not None and self.repo_id is None:
+            raise ValueError("field 'revision': needs 'repo_id' beside it")
+
+
 class Cancel(Request, frozen=True, kw_only=True, tag="cancel"):
     """End requests before their time."""
 

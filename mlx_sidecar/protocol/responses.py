@@ -265,6 +265,21 @@ class TokenCount(Result, frozen=True, kw_only=True):
     tokens: int
 
 
+class Estimated(Result, frozen=True, kw_only=True):
+    """Bytes of memory, with the model that is loaded gone."""
+
+    model_name: str
+    model_type: str
+    quantization: Quantization | None
+    weight_bytes: int
+    cache_bytes_per_token: Annotated[int, Meta(description="of a sequence; layers with a window stop growing there")]
+    context_length: Annotated[int, Meta(description="the model's own")]
+    fits: Annotated[bool, Meta(description="with the request's `context_length`, else with a short one")]
+    largest_context: Annotated[int, Meta(description="the longest that `load-model` would take; 0 where nothing fits")]
+    available_bytes: Annotated[int, Meta(description="that weights and caches may take")]
+    is_local: Annotated[bool, Meta(description="whether the model is on this machine")]
+
+
 class CancelCount(Result, frozen=True, kw_only=True):
     cancelled: int
 

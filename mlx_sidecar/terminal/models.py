@@ -1,4 +1,4 @@
-"""`mlx-sidecar models [FOLDER]`: the models on this machine."""
+"""`mlx-sidecar models [FOLDER]`: the models on this machine, and with `--fits` whether one has room here."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from typing import NoReturn
 
 import msgspec
 
-from mlx_sidecar.flags import OneLineParser, some_text
-from mlx_sidecar.protocol.responses import ListedModel
+from mlx_sidecar.flags import OneLineParser, at_least, some_text
+from mlx_sidecar.models.resolve import DEMO, is_file, is_folder
+from mlx_sidecar.protocol.responses import Estimated, ListedModel
 from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import client_without_settings, command_parser, print_json
 
 
 def models(arguments: Sequence[str]) -> NoReturn:
     """Print a line a model."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.fits is None and (args.gguf_file or args.context):
+        parser.error("--gguf-file and --context need --fits beside them")
+    if args.fits is not None and args.folder is not None:
+        parser.error("give FOLDER or --fits, not both")
     end_with(lambda: _models(args))
 
 
 def _models(args: argparse.Namespace) -> int:
+    if args.fits is not None:
+        return _fits(args)
     with client_without_settings() as client:
         found = client.list_models(args.folder).models
     if args.json:
@@ -35,6 +43,32 @@ def _models(args: argparse.Namespace) -> int:
     if not found:
         say(f"no models in {args.folder or 'the Hugging Face cache'}; `mlx-sidecar download REPO` fetches one")
     return 0
+
+
+def _fits(args: argparse.Namespace) -> int:
+    """0 where it does, 1 where it doesn't."""
+    named = {"gguf_file": args.gguf_file, "context_length": args.context}
+    given = {name: value for name, value in named.items() if value is not None}
+    where = "model_path" if args.fits == DEMO or is_folder(args.fits) or is_file(args.fits) else "repo_id"
+    with client_without_settings() as client:
+        found = client.estimate(**{where: args.fits}, **given)
+    if args.json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        show("".join(f"{what:<20}{value}\n" for what, value in _fit_rows(found)))
+    return 0 if found.fits else 1
+
+
+def _fit_rows(found: Estimated) -> list[tuple[str, str]]:
+    return [
+        ("model", found.model_name),
+        ("weights", size(found.weight_bytes)),
+        ("cache, 1,000 tokens", size(found.cache_bytes_per_token * 1000)),
+        ("memory for it here", size(found.available_bytes)),
+        ("its context", f"{found.context_length:,} tokens"),
+        ("context that fits", f"{found.largest_context:,} tokens"),
+        ("fits", "yes" if found.fits else "no"),
+    ]
 
 
 def _row(model: ListedModel) -> tuple[str, ...]:
@@ -55,5 +89,9 @@ def size(number_bytes: float) -> str:
 
 def _parser() -> OneLineParser:
     parser = command_parser("models", "The models in the Hugging Face cache, or in a folder.")
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=some_text)
+    add = parser.add_argument
+    add("folder", metavar="FOLDER", nargs="?", type=some_text)
+    add("--fits", metavar="MODEL", type=some_text, help="a folder, a GGUF file or owner/name: has it room?")
+    add("--gguf-file", metavar="NAME", type=some_text, help="with --fits: which file of the repository")
+    add("--context", metavar="TOKENS", type=at_least(64), help="with --fits: so many tokens are to fit")
     return parser

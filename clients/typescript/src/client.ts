@@ -159,6 +159,11 @@ export class Sidecar {
     return this.call("list-models", params, options);
   }
 
+  /** Whether a model fits, from its headers: one on this machine, or one of the hub's that isn't fetched yet. */
+  estimate(params: Params<"estimate">, options: CallOptions<"estimate"> = {}): Promise<Responses["estimate"]> {
+    return this.call("estimate", params, options);
+  }
+
   // written by scripts/protocol.mjs: end
 
   /** Ends every open call; each rejects with code `cancelled`. */

@@ -318,6 +318,25 @@ export interface ListModels {
   folder?: string | null;
 }
 
+/** Whether a model fits, from its headers: one on this machine, or one of the hub's that isn't fetched yet. */
+export interface Estimate {
+  command: "estimate";
+  /** echoed on every line of this request */
+  id?: string | number | null;
+  /** seconds from acceptance, waiting included */
+  timeout_s?: number | null;
+  /** a model folder, a GGUF file, or `demo` */
+  model_path?: string | null;
+  /** a repository in the Hugging Face cache, else one of the Hugging Face Hub */
+  repo_id?: string | null;
+  /** branch, tag or commit of a repository, which is then the hub's */
+  revision?: string | null;
+  /** of the repository or folder: the file, or the first of a split set; alone, a path */
+  gguf_file?: string | null;
+  /** tokens that are to fit, prompt and answer together */
+  context_length?: number | null;
+}
+
 export interface Memory {
   total_bytes: number;
   available_bytes: number;
@@ -721,6 +740,29 @@ export interface ListModelsResponse {
   warnings?: ReadonlyArray<string>;
 }
 
+export interface EstimateResponse {
+  type: "response";
+  command: "estimate";
+  id?: string | number;
+  model_name: string;
+  model_type: string;
+  quantization: Quantization | null;
+  weight_bytes: number;
+  /** of a sequence; layers with a window stop growing there */
+  cache_bytes_per_token: number;
+  /** the model's own */
+  context_length: number;
+  /** with the request's `context_length`, else with a short one */
+  fits: boolean;
+  /** the longest that `load-model` would take; 0 where nothing fits */
+  largest_context: number;
+  /** that weights and caches may take */
+  available_bytes: number;
+  /** whether the model is on this machine */
+  is_local: boolean;
+  warnings?: ReadonlyArray<string>;
+}
+
 /** What each command is asked with. */
 export interface Requests {
   "check-availability": CheckAvailability;
@@ -737,6 +779,7 @@ export interface Requests {
   "status": Status;
   "unload-model": UnloadModel;
   "list-models": ListModels;
+  "estimate": Estimate;
 }
 
 /** What each command answers. */
@@ -755,6 +798,7 @@ export interface Responses {
   "status": StatusResponse;
   "unload-model": UnloadModelResponse;
   "list-models": ListModelsResponse;
+  "estimate": EstimateResponse;
 }
 
 /** Commands that can't be answered without a model. */

@@ -12,7 +12,7 @@ from msgspec import Struct
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
 from mlx_sidecar.models.files import open_file
 from mlx_sidecar.models.gguf import architecture, files
-from mlx_sidecar.models.gguf.architecture import Architecture
+from mlx_sidecar.models.gguf.architecture import Architecture, Floats
 from mlx_sidecar.models.gguf.cursor import MAGIC
 from mlx_sidecar.models.gguf.files import SUFFIX, GGUFModel
 from mlx_sidecar.models.gguf.formats import format_of
@@ -71,9 +71,17 @@ def check(path: Path) -> ModelFile:
     Raises ModelNotFound, ModelInvalid or ModelUnsupported, naming the file.
     """
     model = files.check(path)
+    return placed_in(model, lambda name: _floats(model, name))
+
+
+def placed_in(model: GGUFModel, floats: Floats) -> ModelFile:
+    """Where each tensor belongs in mlx-lm's network, by headers alone; `floats` reads the few that are settings.
+
+    Raises ModelInvalid or ModelUnsupported.
+    """
     found = architecture.architecture_of(model.header)
     infos = {name: info for name, (_, info) in model.places.items()}
-    config = architecture.config_of(model.header, infos, lambda name: _floats(model, name))
+    config = architecture.config_of(model.header, infos, floats)
     placed = []
     for name, (file, info) in model.places.items():
         try:
@@ -92,7 +100,7 @@ def check(path: Path) -> ModelFile:
             )
         less_one = found.shifted_norms and name.endswith("norm.weight")
         placed.append(PlacedTensor(called, file, info, architecture.heads_to_turn(found, name, config), less_one))
-    return ModelFile(path, config, model, found, tuple(placed))
+    return ModelFile(model.path, config, model, found, tuple(placed))
 
 
 def _floats(model: GGUFModel, name: str) -> list[float]:
