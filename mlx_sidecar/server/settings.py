@@ -88,8 +88,8 @@ def _parser() -> OneLineParser:
         description="Reads commands as lines of JSON on stdin, runs MLX models, writes answers as lines of JSON "
         "on stdout. protocol.md says which.",
         epilog="For people: `mlx-sidecar tags FILE`, `summarize FILE`, `classify FILE`, `generate PROMPT`, "
-        "`batch REQUESTS`, `calibrate EXAMPLES`, `reproduce RECORD`, `download REPO`, `models`, `doctor`; "
-        "each has its --help. "
+        "`batch REQUESTS`, `calibrate EXAMPLES`, `reproduce RECORD`, `download REPO`, `convert FILE FOLDER`, `models`, "
+        "`doctor`; each has its --help. "
         "Each setting is also read from the environment: --max-queue from MLX_SIDECAR_MAX_QUEUE, and so on.",
         allow_abbrev=False,
         # Without a width argparse imports shutil, with all that it can compress, to learn the terminal's.

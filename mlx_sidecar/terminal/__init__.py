@@ -20,6 +20,7 @@ COMMANDS = (
     "calibrate",
     "reproduce",
     "download",
+    "convert",
     "models",
     "doctor",
 )
@@ -62,6 +63,10 @@ def run(arguments: Sequence[str]) -> NoReturn:
             from mlx_sidecar.terminal.download import download
 
             download(rest)
+        case "convert":
+            from mlx_sidecar.terminal.convert import convert
+
+            convert(rest)
         case "models":
             from mlx_sidecar.terminal.models import models
 
