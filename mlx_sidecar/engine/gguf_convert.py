@@ -79,9 +79,6 @@ def _settings(model: ModelFile) -> dict[str, str]:
 
     tokenizer = gguf_tokenizer.load(model.files.header)
     files = gguf_tokenizer.folder_files(tokenizer)
-    template = files.get("chat_template.jinja")
-    if template is not None and tokenizer.begins_with_bos and "bos_token" not in template:
-        files["chat_template.jinja"] = "{{ bos_token }}" + template
     ends = {"eos_token_id": sorted(tokenizer.eos_ids)}
     files["config.json"] = json.dumps({**model.config, **ends})
     files["generation_config.json"] = json.dumps(ends, indent=2)

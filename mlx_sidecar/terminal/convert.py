@@ -11,30 +11,30 @@ from mlx_sidecar.flags import OneLineParser, some_text
 from mlx_sidecar.models.resolve import absolute
 from mlx_sidecar.protocol.responses import Measure
 from mlx_sidecar.terminal.endings import end_with, say, show
-from mlx_sidecar.terminal.flags import parser, print_json
+from mlx_sidecar.terminal.flags import command_parser, print_json
 from mlx_sidecar.terminal.models import size
 from mlx_sidecar.terminal.waiting import Waiting
 
 
 def convert(arguments: Sequence[str]) -> NoReturn:
     """Write the folder and print its path: nothing is there before all of it is."""
-    wanted = _parser().parse_args(arguments)
-    end_with(lambda: _convert(wanted))
+    args = _parser().parse_args(arguments)
+    end_with(lambda: _convert(args))
 
 
-def _convert(wanted: argparse.Namespace) -> int:
+def _convert(args: argparse.Namespace) -> int:
     from mlx_sidecar.engine.gguf_convert import convert as converted
 
-    folder = absolute(wanted.folder)
-    with Waiting(f"converting {Path(wanted.file).name}") as waiting:
-        reading = converted(absolute(wanted.file), folder)
+    folder = absolute(args.folder)
+    with Waiting(f"converting {Path(args.file).name}") as waiting:
+        reading = converted(absolute(args.file), folder)
         while True:
             try:
                 waiting.report(Measure(progress=next(reading) * 100))
             except StopIteration as finished:
                 written: int = finished.value
                 break
-    if wanted.json:
+    if args.json:
         print_json({"folder": str(folder), "bytes": written})
     else:
         say(f"wrote {size(written)}")
@@ -43,7 +43,7 @@ def _convert(wanted: argparse.Namespace) -> int:
 
 
 def _parser() -> OneLineParser:
-    made = parser("convert", "A GGUF file as an MLX folder, quantized as it is. The file stays.")
-    made.add_argument("file", metavar="FILE", type=some_text, help="a .gguf file, or the first of a split set")
-    made.add_argument("folder", metavar="FOLDER", type=some_text, help="one that isn't there yet, or an empty one")
-    return made
+    parser = command_parser("convert", "A GGUF file as an MLX folder, quantized as it is. The file stays.")
+    parser.add_argument("file", metavar="FILE", type=some_text, help="a .gguf file, or the first of a split set")
+    parser.add_argument("folder", metavar="FOLDER", type=some_text, help="one that isn't there yet, or an empty one")
+    return parser

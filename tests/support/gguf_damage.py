@@ -213,3 +213,5 @@ _DAMAGES: Sequence[Callable[[random.Random], bytes]] = (
     *(_deep_array, _wrong_type, _absurd_number, _missing_key, _key_twice, _odd_tensor, _all_in_one_place),
     *(_tensor_missing_or_twice, _name_that_is_none, _split_that_is_none, _noise),
 )
+
+COUNT_OF_KINDS = len(_DAMAGES)
