@@ -50,7 +50,7 @@ class Found:
     name: str
     problem: str | None = None
     seconds: float = 0.0
-    instances: Counter[str] = field(default_factory=Counter)
+    instances: dict[str, int] = field(default_factory=dict)
 
 
 class _OutOfTimeError(Exception):
@@ -91,7 +91,7 @@ def _print(what: str, results: list[Found]) -> None:
     taken = sum(each.problem is None for each in results)
     print(f"{what}: {taken} of {len(results)} taken ({taken / len(results):.2%}), ", end="")
     print(f"{sum(each.seconds for each in results):.0f} s, the slowest {max(each.seconds for each in results):.1f} s")
-    for outcome, count in sorted(sum((each.instances for each in results), Counter[str]()).items()):
+    for outcome, count in sorted(sum((Counter(each.instances) for each in results), Counter[str]()).items()):
         print(f"  instances {outcome}: {count}")
     reasons = Counter(re.sub(r"'/[^']*'", "'…'", each.problem)[:120] for each in results if each.problem)
     for reason, count in reasons.most_common(12):
@@ -128,7 +128,8 @@ def _try(job: Job, *, is_checked: bool, with_instances: bool) -> Found:
         _grammars.make(job.schema, is_checked=is_checked)
         found.seconds = time.monotonic() - begun
         for each in job.instances if with_instances else ():
-            found.instances[_tried(job.schema, each, is_checked=is_checked)] += 1
+            outcome = _tried(job.schema, each, is_checked=is_checked)
+            found.instances[outcome] = found.instances.get(outcome, 0) + 1
     except SidecarError as problem:
         found.problem = problem.message
     except BaseException as problem:  # a fault, or a panic of llguidance: the others go on

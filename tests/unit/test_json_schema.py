@@ -18,6 +18,7 @@ from tests.support.grammars import Grammars
 TEXT, OBJECT = {"type": "string"}, {"type": "object"}
 TAKEN: dict[str, dict[str, Any]] = {
     "unique items that needn't be": {"type": "array", "items": TEXT, "uniqueItems": False},
+    "a length that no answer has": {"type": "string", "maxLength": 10**18},
     "counts as decimals": {"type": "string", "minLength": 1.0, "maxLength": 2.0},
     "a format that nobody knows": {"type": "string", "format": "path"},
     "names of any kind": {"type": "object", "propertyNames": TEXT, "additionalProperties": TEXT},

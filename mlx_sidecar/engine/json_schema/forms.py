@@ -27,6 +27,9 @@ from mlx_sidecar.protocol.schema_keywords import ANNOTATIONS, TYPES, mapped
 
 _APPLICATORS = ("allOf", "anyOf", "oneOf", "$ref")
 
+_MOST_CHARS = 10**9
+"""No answer has more; llguidance reads no count past 2^32."""
+
 _DEPENDING = ("dependentRequired", "dependentSchemas", "dependencies")
 _MOST_DEPENDING = 4
 """Names that others depend on: each doubles the branches."""
@@ -36,6 +39,7 @@ _NO_EFFECT: dict[str, Callable[[Any], bool]] = {
     "minItems": lambda value: value == 0,
     "minLength": lambda value: value == 0,
     "minProperties": lambda value: value == 0,
+    "maxLength": lambda value: value > _MOST_CHARS,
     "not": lambda value: value is False,
     "dependentRequired": lambda value: not any(value.values()) if isinstance(value, dict) else False,
     "dependentSchemas": lambda value: all(map(_is_anything, value.values())) if isinstance(value, dict) else False,

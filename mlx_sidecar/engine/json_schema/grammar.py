@@ -182,4 +182,5 @@ def _may_be_led_into(key: str, value: Any) -> bool:
 
 def first_line(message: str) -> str:
     """What llguidance says, without what it adds for its own developers."""
-    return message.strip().splitlines()[0][:300] if message.strip() else "can't be compiled"
+    lines = [line.strip() for line in message.strip().splitlines()] or ["can't be compiled"]
+    return next((line for line in lines if line.startswith("error:")), lines[0]).removeprefix("error: ")[:300]
