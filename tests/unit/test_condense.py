@@ -93,6 +93,7 @@ def test_rows_of_blanks_are_shortened(blanks: str) -> None:
         "खाता ‌है می‌خواهم 👨‍👩‍👧 ❤️‍🔥 naïve",
         "  two blanks, and one at the end ",
         "word " * 300,
+        "e\u0301 " * 400,
         "1 2 3 4 5 6 7 8 9 10 11 12 of the numbers",
     ],
     ids=lambda content: ascii(content[:20]),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mlx_sidecar.control_characters import CONTROLS_BUT_BLANKS
 from mlx_sidecar.tasks.condensed import Cut
-from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, INVISIBLE, SYMBOL, WORD, Bounds, blocks
+from mlx_sidecar.tasks.noise.rule import BLANKS, CHARS_AT_ONCE, INVISIBLE, SYMBOL, Bounds, blocks
 from mlx_sidecar.tasks.task import Pause
 from mlx_sidecar.tasks.words import UNSPACED
 
@@ -99,7 +99,7 @@ def repeated_words(text: str, _: Bounds) -> Iterator[Cut | Pause]:
             start, end = _run(text, at, period, done)
         else:
             start, end = at, _end_of_few_words(text, at)
-        is_said = WORD.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
+        is_said = SYMBOL.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
         if end - start > (_PAGE if is_said else _TWO_LINES):
             least = start + (_SHOWN if is_said else _KEPT_ROUNDS * period)
             shown = _SPACED.search(text, least, end)
