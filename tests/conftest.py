@@ -19,7 +19,7 @@ from tests.support.downloads import tiny_hub
 from tests.support.grammars import Grammars
 from tests.support.hub import Hub
 from tests.support.models import Shelf
-from tests.support.real_model import smollm2_folder
+from tests.support.real_model import smollm2_file, smollm2_folder
 from tests.support.worker import Server, closing
 
 assert mlx_lm.load
@@ -50,6 +50,12 @@ def grammars(shelf: Shelf) -> Grammars:
 def smollm2() -> Path:
     """The folder of a real model, for tests marked `real_model`."""
     return smollm2_folder()
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The same model in a GGUF file."""
+    return smollm2_file()
 
 
 @pytest.fixture(scope="module")

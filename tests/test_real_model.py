@@ -218,3 +218,17 @@ def test_a_long_report_is_summarized_in_parts(answers: Answers) -> None:
     assert answers.report["usage"]["chunks"] > 1
     assert "".join(answers.report_deltas) == answers.report["summary"]
     assert len(answers.report_deltas) > 1
+
+
+def test_a_gguf_file_is_a_model(smollm2_gguf: Path) -> None:
+    """Tags of a document, from the file itself: weights, tokenizer and template."""
+    with Worker("--model", str(smollm2_gguf), env=quick_blas()) as worker:
+        info = worker.demand({"command": "model-info"})
+        assert (info["quantization"], info["chat_template"]) == ({"mode": "Q4_1"}, "tokenizer.chat_template")
+        assert {kind["type"]: kind["exact"] for kind in info["tensor_types"]} == dict.fromkeys(
+            ("Q4_1", "Q8_0", "F32"), True
+        )
+        text = EVERYDAY[0]
+        line = worker.ask_all([tags_of("one", text.content)], NEXT_LINE_S)[0]
+        marks = judged(line["tags"], text.content, "en", text.accepted, (), ())
+        assert any(mark.accepted for mark in marks), line

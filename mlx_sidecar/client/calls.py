@@ -42,6 +42,7 @@ def load_model(
     model_path: StrPath | None = None,
     *,
     repo_id: str | None = None,
+    gguf_file: StrPath | None = None,
     adapter_path: StrPath | None = None,
     context_length: int | None = None,
     calibration_path: StrPath | None = None,
@@ -53,6 +54,7 @@ def load_model(
         requests.LoadModel(
             model_path=text_of(model_path),
             repo_id=repo_id,
+            gguf_file=text_of(gguf_file),
             adapter_path=text_of(adapter_path),
             context_length=context_length,
             calibration_path=text_of(calibration_path),

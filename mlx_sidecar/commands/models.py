@@ -17,6 +17,7 @@ from mlx_sidecar.commands.handlers import answers, handles
 from mlx_sidecar.engine import device
 from mlx_sidecar.engine.job import LanguageModel, ModelFacts, TaskFile
 from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelNotLoaded, NotAvailable, SidecarError
+from mlx_sidecar.models.gguf.choice import gguf_within
 from mlx_sidecar.models.resolve import Location, absolute
 from mlx_sidecar.models.source import MODEL_FIELDS
 from mlx_sidecar.models.sources import located
@@ -29,6 +30,7 @@ from mlx_sidecar.protocol.responses import (
     ModelLoaded,
     ModelUnloaded,
     Quantization,
+    TensorTypeHeld,
 )
 from mlx_sidecar.tasks.task import Pause, Task
 
@@ -131,7 +133,7 @@ def _task_prompts(path: Path) -> dict[str, Any] | None:
 
 def _location(request: LoadModel) -> Location:
     field, reference = next((name, value) for name in MODEL_FIELDS if (value := getattr(request, name)) is not None)
-    return located(field, reference)
+    return gguf_within(located(field, reference), request.gguf_file)
 
 
 @answers(UnloadModel)
@@ -166,6 +168,7 @@ def _describe(facts: ModelFacts) -> ModelDescription:
         can_think=facts.can_think,
         description=facts.description if facts.description is not None else UNSET,
         calibration_path=facts.calibration_path if facts.calibration_path is not None else UNSET,
+        tensor_types=convert(facts.tensor_types, list[TensorTypeHeld]) if facts.tensor_types is not None else UNSET,
     )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from mlx_sidecar.models.gguf.files import split_of
+
 _PIECE_BYTES = 8 * 2**20
 _SETTINGS = frozenset(
     {
@@ -78,11 +80,18 @@ def file_digests(path: Path, adapter_path: Path | None) -> Generator[None, None,
 def _folder(path: Path) -> Generator[None, None, str]:
     """Of the names and contents of all files that change an answer: weights, settings, the tokenizer's.
 
-    But for what has a digest of its own: the chat template, and the words that tasks are asked with.
+    But for what has a digest of its own: the chat template, and the words that tasks are asked with. A GGUF file has
+    all in it, so that its name doesn't count.
     """
     import hashlib
 
     whole = hashlib.sha256()
+    if path.is_file():
+        split = split_of(path.name)
+        for file in [path.with_name(name) for name in split.names] if split else [path]:
+            digest = yield from _file(file)
+            whole.update(f"{digest}\n".encode())
+        return whole.hexdigest()
     for file in sorted(path.iterdir()):
         if file.suffix == ".safetensors" or file.suffix in _TOKENIZER_SUFFIXES or file.name in _SETTINGS:
             digest = yield from _file(file)

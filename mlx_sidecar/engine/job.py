@@ -304,3 +304,5 @@ class ModelFacts(Struct):
     can_think: bool = False
     description: str | None = None
     calibration_path: str | None = None
+    tensor_types: list[dict[str, Any]] | None = None
+    """What became of each type of tensor of a GGUF file."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_sidecar.engine import adapter, tokenizer
@@ -28,8 +29,10 @@ from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelUnsupported, Ou
 from mlx_sidecar.models import directory
 from mlx_sidecar.models.directory import ModelDirectory
 from mlx_sidecar.models.files import check_values
+from mlx_sidecar.models.gguf.model_file import ModelFile
 
 if TYPE_CHECKING:
+    from mlx_sidecar.engine.gguf_network import GGUFWeights
     from mlx_sidecar.engine.loaded import LoadedModel
     from mlx_sidecar.engine.memory import Budget, RowCost
     from mlx_sidecar.engine.prompt import PromptBuilder
@@ -57,6 +60,8 @@ class Prepared:
     vocabulary_size: int
     weight_bytes: int
     cost: RowCost
+    gguf: GGUFWeights | None = None
+    """What reads the weights, where they lie in a GGUF file."""
     reading: DigestReading | None = None
     """Of the files' digests, where they had to be known."""
 
@@ -73,7 +78,7 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
     _forget_draws()
     yield 0.0
     with _reasons(wanted.folder):
-        network, config = _build(wanted)
+        network, config, gguf = _build(wanted)
         if wanted.adapter_path is not None:
             network = adapter.put_on(network, wanted.adapter_path)
     weight_bytes = sum(weight.nbytes for weight in _weights(network))
@@ -88,7 +93,7 @@ def prepare(wanted: LoadPlan, budget: Budget, held_bytes: int) -> Generator[floa
         prompts = _prompts(wanted.folder, made)
         vocabulary_size = int(logits.shape[-1])
     return Prepared(
-        wanted, started, network, config, made, prompts, logits, vocabulary_size, weight_bytes, cost, reading
+        wanted, started, network, config, made, prompts, logits, vocabulary_size, weight_bytes, cost, gguf, reading
     )
 
 
@@ -122,7 +127,7 @@ def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float
 
     yield 0.0
     with _reasons(prepared.wanted.folder):
-        yield from _read_weights(prepared.network)
+        yield from _read_weights(prepared.network) if prepared.gguf is None else prepared.gguf.read(prepared.network)
     with _reasons(prepared.wanted.folder):
         mx.eval(prepared.logits)
         # They take memory that requests may have.
@@ -134,7 +139,7 @@ def read(prepared: Prepared, budget: Budget, held_bytes: int) -> Generator[float
 
 
 @contextmanager
-def _reasons(folder: ModelDirectory) -> Iterator[None]:
+def _reasons(folder: ModelDirectory | ModelFile) -> Iterator[None]:
     """mlx_lm fails in many ways; all but missing memory come down to the folder."""
     try:
         yield
@@ -148,33 +153,44 @@ def _reasons(folder: ModelDirectory) -> Iterator[None]:
             raise OutOfMemory(message) from problem
         text = " ".join(str(problem).split())[:500] or type(problem).__name__
         blamed = _blamed(text, folder)
-        reason = f"{folder.path / blamed} can't be used: {text} ({type(problem).__name__})"
-        raise ModelInvalid(reason, {"file": blamed, "reason": text}) from problem
+        reason = f"{blamed} can't be used: {text} ({type(problem).__name__})"
+        raise ModelInvalid(reason, {"file": blamed.name, "reason": text}) from problem
 
 
-def _blamed(text: str, folder: ModelDirectory) -> str:
+def _blamed(text: str, folder: ModelDirectory | ModelFile) -> Path:
     """The file that a message of mlx_lm is about: it speaks of parameters where the weights don't fit."""
+    if isinstance(folder, ModelFile):
+        return folder.path
     for file in folder.weight_files:
         if file.path.name in text or any(name in text for name in file.names):
-            return file.path.name
-    return folder.weight_files[0].path.name if "parameter" in text else "config.json"
+            return file.path
+    return folder.weight_files[0].path if "parameter" in text else folder.path / "config.json"
 
 
-def _build(wanted: LoadPlan) -> tuple[Any, dict[str, Any]]:
+def _build(wanted: LoadPlan) -> tuple[Any, dict[str, Any], GGUFWeights | None]:
     """The network with its weights promised but not read yet."""
+    if isinstance(wanted.folder, ModelFile):
+        from mlx_sidecar.engine import gguf_network
+
+        network, weights = gguf_network.build(wanted.folder)
+        return network, wanted.folder.config, weights
+    return *_build_from_folder(wanted.folder), None
+
+
+def _build_from_folder(folder: ModelDirectory) -> tuple[Any, dict[str, Any]]:
     from mlx_lm.utils import MODEL_REMAPPING, load_model
 
-    model_type = wanted.folder.model_type
+    model_type = folder.model_type
     module = MODEL_REMAPPING.get(model_type, model_type)
     if importlib.util.find_spec(f"mlx_lm.models.{module}") is None or not hasattr(
         importlib.import_module(f"mlx_lm.models.{module}"), "ModelArgs"
     ):
-        file = wanted.folder.path / "config.json"
+        file = folder.path / "config.json"
         raise ModelUnsupported(
             f"{file} asks for model_type '{model_type}', which this mlx-lm doesn't know; a newer one may",
             {"file": "config.json", "model_type": model_type},
         )
-    network, config = load_model(wanted.folder.path, lazy=True)
+    network, config = load_model(folder.path, lazy=True)
     return network, config
 
 
@@ -212,7 +228,11 @@ def _promise(network: Any) -> tuple[Any, RowCost]:
     return network(mx.array([[0]]), cache=cache), row_cost(cache)
 
 
-def _tokenizer(folder: ModelDirectory, network: Any, config: dict[str, Any]) -> Tokenizer:
+def _tokenizer(folder: ModelDirectory | ModelFile, network: Any, config: dict[str, Any]) -> Tokenizer:
+    if isinstance(folder, ModelFile):
+        from mlx_sidecar.engine import gguf_tokenizer
+
+        return gguf_tokenizer.load(folder.files.header)
     eos = config.get("eos_token_id")
     eos_ids = frozenset(t for t in (eos if isinstance(eos, list) else [eos]) if isinstance(t, int))
     defaults = getattr(importlib.import_module(type(network).__module__), "TOKENIZER_DEFAULTS", None) or {}
@@ -222,7 +242,7 @@ def _tokenizer(folder: ModelDirectory, network: Any, config: dict[str, Any]) -> 
     return tokenizer.load(folder, eos_ids or _default_eos(defaults), defaults)
 
 
-def _prompts(folder: ModelDirectory, made: Tokenizer) -> PromptBuilder:
+def _prompts(folder: ModelDirectory | ModelFile, made: Tokenizer) -> PromptBuilder:
     """A template or a tokenizer that is broken shows now, not with the first request."""
     from mlx_sidecar.engine.prompt import PromptBuilder
 
@@ -251,7 +271,8 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
         context_length=context_length,
         memory_bytes=prepared.weight_bytes,
         load_s=round(time.monotonic() - prepared.started, 4),
-        quantization=directory.quantization_of(config),
+        quantization=_quantization(wanted.folder),
+        tensor_types=prepared.gguf.tensor_types if prepared.gguf is not None else None,
         adapter_path=str(wanted.adapter_path) if wanted.adapter_path else None,
         chat_template=prepared.prompts.template_source,
         can_think=prepared.prompts.can_think,
@@ -271,6 +292,12 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
         calibration=wanted.calibration,
         reading=prepared.reading,
     )
+
+
+def _quantization(folder: ModelDirectory | ModelFile) -> dict[str, Any] | None:
+    if isinstance(folder, ModelFile):
+        return {"mode": folder.files.header.file_type} if folder.files.header.file_type else None
+    return directory.quantization_of(folder.config)
 
 
 def _default_eos(defaults: dict[str, Any]) -> frozenset[int]:

@@ -13,6 +13,8 @@ from mlx_sidecar.engine.job import TaskFile
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.models import adapter, directory
 from mlx_sidecar.models.directory import ModelDirectory
+from mlx_sidecar.models.gguf import model_file
+from mlx_sidecar.models.gguf.model_file import ModelFile
 
 _CONTEXT_FIELDS = (
     "max_position_embeddings",
@@ -25,9 +27,9 @@ _CONTEXT_FIELDS = (
 
 
 class LoadPlan(Struct, frozen=True):
-    """What to load: a checked folder, an adapter, a wish for the context, and the model's name for people."""
+    """What to load: a checked folder or file, an adapter, a wish for the context, and the model's name for people."""
 
-    folder: ModelDirectory
+    folder: ModelDirectory | ModelFile
     name: str
     adapter_path: Path | None = None
     context_length: int | None = None
@@ -40,7 +42,7 @@ class LoadPlan(Struct, frozen=True):
 
 def plan(path: Path, name: str, adapter_path: Path | None, context_length: int | None) -> LoadPlan:
     """Check everything that can be checked without MLX. Raises SidecarError."""
-    folder = directory.check(path)
+    folder = model_file.check(path) if model_file.is_model_file(path) else directory.check(path)
     own = stated_context_length(folder.config)
     if context_length is not None and own is not None and context_length > own:
         message = f"field 'context_length': this model has {own} tokens at most, got {context_length}"

@@ -37,7 +37,9 @@ def source_of(reference: str) -> ModelSource:
     for source in SOURCES:
         if source.matches(reference):
             return source
-    raise ModelNotFound(f"the model folder '{reference:.200}' does not exist; give the folder that holds config.json")
+    raise ModelNotFound(
+        f"the model folder '{reference:.200}' does not exist; give the folder that holds config.json, or a GGUF file"
+    )
 
 
 def located(field: str, reference: str) -> Location:

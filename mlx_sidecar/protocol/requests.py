@@ -84,9 +84,12 @@ class CheckAvailability(Request, frozen=True, kw_only=True, tag="check-availabil
 class LoadModel(Request, frozen=True, kw_only=True, tag="load-model"):
     """Load a model, replacing the one that is loaded."""
 
-    model_path: Annotated[NonEmpty | None, PATH, Meta(description="a model folder, or `demo`")] = None
+    model_path: Annotated[NonEmpty | None, PATH, Meta(description="a model folder, a GGUF file, or `demo`")] = None
     repo_id: Annotated[
         NonEmpty | None, Meta(description="a repository in the local Hugging Face cache; never fetched")
+    ] = None
+    gguf_file: Annotated[
+        NonEmpty | None, PATH, Meta(description="of the repository or folder: the file, or the first of a split set")
     ] = None
     adapter_path: Annotated[NonEmpty | None, PATH, Meta(description="a folder with LoRA adapters")] = None
     context_length: Annotated[

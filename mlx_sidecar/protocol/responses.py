@@ -36,6 +36,21 @@ class Limits(Struct, frozen=True, kw_only=True):
     memory_limit_bytes: Annotated[int | None, Meta(description="null: what the device has")]
 
 
+class TensorTypeHeld(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of the tensors of one type of a GGUF file."""
+
+    type: Annotated[str, Meta(description="llama.cpp's name, such as Q4_K")]
+    tensors: int
+    file_bytes: int
+    memory_bytes: int
+    mode: Annotated[str, Meta(description="`affine` or `mxfp4` where they are still quantized, else a type of MLX")]
+    bits: int | None = None
+    group_size: int | None = None
+    exact: Annotated[
+        bool, Meta(description="whether the values are the file's, but for the rounding of scales and numbers")
+    ]
+
+
 class Availability(Result, frozen=True, kw_only=True):
     available: bool
     reason: Annotated[str | UnsetType, Meta(description="why not")] = UNSET
@@ -67,6 +82,9 @@ class ModelDescription(Result, frozen=True, kw_only=True):
     can_think: Annotated[bool | UnsetType, Meta(description="whether `generate` takes `thinking`")] = UNSET
     description: Annotated[str | UnsetType, Meta(description="what the model's folder says of itself")] = UNSET
     calibration_path: str | UnsetType = UNSET
+    tensor_types: Annotated[
+        list[TensorTypeHeld] | UnsetType, Meta(description="of a GGUF file: what became of each type of tensor")
+    ] = UNSET
 
 
 class ModelLoaded(ModelDescription, frozen=True, kw_only=True):

@@ -176,9 +176,10 @@ def _write_keys(writer: gguf.GGUFWriter, shape: Shape) -> None:
             writer.add_uint32(name, value)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list([f"t{number}" for number in range(_WORDS)])
-    writer.add_token_types([1] * _WORDS)
-    writer.add_token_merges(["t 1"])
+    # Letters and the signs between and behind them; no text of the tests needs more.
+    writer.add_token_list(["<s>", "</s>", *map(chr, range(ord("A"), ord("~"))), "AB"])
+    writer.add_token_types([3, 3, *[1] * (_WORDS - 2)])
+    writer.add_token_merges(["A B"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
 

@@ -26,6 +26,11 @@ def smollm2_folder() -> Path:
     pytest.skip(reason)
 
 
+def smollm2_file() -> Path:
+    """The GGUF file out of which the folder was made."""
+    return smollm2_folder().with_suffix(".gguf")
+
+
 def quick_blas() -> dict[str, str]:
     """What a worker's environment needs so that OpenBLAS, where there is one, computes for mlx's own BLAS."""
     if sys.platform != "linux" or "LD_PRELOAD" in os.environ:

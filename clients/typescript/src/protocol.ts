@@ -16,10 +16,12 @@ export interface LoadModel {
   id?: string | number | null;
   /** seconds from acceptance, waiting included */
   timeout_s?: number | null;
-  /** a model folder, or `demo` */
+  /** a model folder, a GGUF file, or `demo` */
   model_path?: string | null;
   /** a repository in the local Hugging Face cache; never fetched */
   repo_id?: string | null;
+  /** of the repository or folder: the file, or the first of a split set */
+  gguf_file?: string | null;
   /** a folder with LoRA adapters */
   adapter_path?: string | null;
   /** tokens, prompt and answer together */
@@ -359,6 +361,21 @@ export interface Quantization {
   mode?: string | null;
 }
 
+/** What became of the tensors of one type of a GGUF file. */
+export interface TensorTypeHeld {
+  /** llama.cpp's name, such as Q4_K */
+  type: string;
+  tensors: number;
+  file_bytes: number;
+  memory_bytes: number;
+  /** `affine` or `mxfp4` where they are still quantized, else a type of MLX */
+  mode: string;
+  bits?: number | null;
+  group_size?: number | null;
+  /** whether the values are the file's, but for the rounding of scales and numbers */
+  exact: boolean;
+}
+
 export interface TagScore {
   tag: string;
   score: number;
@@ -562,6 +579,8 @@ export interface LoadModelResponse {
   /** what the model's folder says of itself */
   description?: string;
   calibration_path?: string;
+  /** of a GGUF file: what became of each type of tensor */
+  tensor_types?: ReadonlyArray<TensorTypeHeld>;
   success: boolean;
   warnings?: ReadonlyArray<string>;
 }
@@ -656,6 +675,8 @@ export interface ModelInfoResponse {
   /** what the model's folder says of itself */
   description?: string;
   calibration_path?: string;
+  /** of a GGUF file: what became of each type of tensor */
+  tensor_types?: ReadonlyArray<TensorTypeHeld>;
   warnings?: ReadonlyArray<string>;
 }
 
