@@ -40,9 +40,8 @@ _GEMMA_2 = {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 _LAYER = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
-_COMPUTED = re.compile(
-    r"rope_freqs\.weight|rope_factors_(long|short)\.weight|blk\.\d+\.rope_factors_(long|short)\.weight"
-)
+_FREQUENCIES = ("rope_freqs.weight",)
+_LONG_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")
 
 
 def _experts(block: str) -> dict[str, str]:
@@ -63,9 +62,22 @@ class _Keys:
         return self.header.integer(f"{self._prefix}.{key}")
 
     def number(self, key: str, default: float) -> float:
-        """A number; many keys are left out where they are the architecture's usual."""
+        """A number; many keys are left out where they are the architecture's usual. Raises ModelInvalid for nan."""
         stated = self.header.number(f"{self._prefix}.{key}")
+        if stated is not None and not math.isfinite(stated):
+            self.header.refuse(f"has a '{self._prefix}.{key}' that is no number")
         return default if stated is None else float(stated)
+
+    def positive(self, key: str, default: float) -> float:
+        """The same, and more than 0."""
+        stated = self.number(key, default)
+        if stated <= 0:
+            self.header.refuse(f"has a '{self._prefix}.{key}' that isn't above 0")
+        return stated
+
+    def is_array(self, key: str) -> bool:
+        """Whether it is one of numbers."""
+        return self.header.is_array(f"{self._prefix}.{key}")
 
     def text(self, key: str) -> str | None:
         """A string, or None."""
@@ -107,6 +119,8 @@ class Architecture(Struct, frozen=True):
     wide: bool = False
     """Its values pass what float16 holds."""
     always_tied: bool = False
+    settings: tuple[str, ...] = ()
+    """Tensors that are no weights: `more` reads them."""
     outside: dict[str, str] = field(default_factory=lambda: _OUTSIDE)
 
 
@@ -115,7 +129,11 @@ def _plain(keys: _Keys) -> Settings:
 
 
 def _head_dim(keys: _Keys) -> int:
-    return keys.maybe("attention.key_length") or keys.count("embedding_length") // keys.count("attention.head_count")
+    stated = keys.maybe("attention.key_length")
+    size = stated or keys.count("embedding_length") // keys.count("attention.head_count")
+    if size < 1:
+        keys.header.refuse("has heads of no size")
+    return size
 
 
 def _rope(keys: _Keys) -> Settings:
@@ -123,14 +141,18 @@ def _rope(keys: _Keys) -> Settings:
     whole = _head_dim(keys)
     if (rotated := keys.maybe("rope.dimension_count") or whole) != whole:
         raise keys.unsupported(f"a rotation of {rotated} of {whole} values")
-    settings: Settings = {"rope_theta": keys.number("rope.freq_base", 10_000.0)}
-    kind, factor = keys.text("rope.scaling.type"), keys.number("rope.scaling.factor", 1.0)
+    settings: Settings = {"rope_theta": keys.positive("rope.freq_base", 10_000.0)}
+    # Files of 2023 call the factor rope.scale_linear; 0 stands for none.
+    factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0)) or 1.0
+    kind = keys.text("rope.scaling.type") or "linear"
+    if factor < 0:
+        keys.header.refuse("stretches its rotation by less than nothing")
     if kind == "linear" and factor != 1:
         settings["rope_scaling"] = {"type": "linear", "rope_type": "linear", "factor": factor}
     elif kind == "yarn":
         original = keys.count("rope.scaling.original_context_length")
         settings["rope_scaling"] = {"type": "yarn", "factor": factor, "original_max_position_embeddings": original}
-    elif kind not in (None, "none", "linear"):
+    elif kind not in ("none", "linear"):
         raise keys.unsupported(f"the rope scaling '{kind[:100]}'")
     return settings
 
@@ -139,20 +161,24 @@ def _llama(keys: _Keys) -> Settings:
     settings = {**_plain(keys), "rope_traditional": False}
     settings["attention_bias"] = keys.has("blk.0.attn_q.bias")
     settings["mlp_bias"] = keys.has("blk.0.ffn_gate.bias")
-    if keys.has("rope_freqs.weight"):
+    if keys.has(*_FREQUENCIES):
         settings["rope_scaling"] = _llama_3_scaling(keys, settings)
     return settings
 
 
 def _llama_3_scaling(keys: _Keys, settings: Settings) -> Settings:
     """Llama 3.1's stretching, of which the file holds the result: what mlx-lm will compute must be the same."""
-    factors = keys.floats("rope_freqs.weight")
+    factors = keys.floats(*_FREQUENCIES)
     dims, base = settings["head_dim"], settings["rope_theta"]
     scaling = {"factor": max(factors, default=1.0), "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     context = 8192
-    if len(factors) != dims // 2 or any(
-        abs(mine - theirs) > 1e-3 * theirs
-        for mine, theirs in zip(_llama_3_factors(dims, base, context, **scaling), factors, strict=True)
+    if (
+        len(factors) != dims // 2
+        or not all(math.isfinite(each) and each >= 1 for each in factors)
+        or any(
+            abs(mine - theirs) > 1e-3 * theirs
+            for mine, theirs in zip(_llama_3_factors(dims, base, context, **scaling), factors, strict=True)
+        )
     ):
         raise keys.unsupported("factors of its rotation that aren't those of Llama 3.1")
     return {**scaling, "rope_type": "llama3", "original_max_position_embeddings": context}
@@ -193,8 +219,8 @@ def _qwen_3_moe(keys: _Keys) -> Settings:
 def _gemma_2(keys: _Keys) -> Settings:
     return {
         **_plain(keys),
-        "attn_logit_softcapping": keys.number("attn_logit_softcapping", 50.0),
-        "final_logit_softcapping": keys.number("final_logit_softcapping", 30.0),
+        "attn_logit_softcapping": keys.positive("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": keys.positive("final_logit_softcapping", 30.0),
         "query_pre_attn_scalar": _query_scalar(keys, 46),
     }
 
@@ -212,35 +238,50 @@ def _gemma_3(keys: _Keys) -> Settings:
     window = keys.maybe("attention.sliding_window") or 0
     return {
         **_plain(keys),
-        "rope_theta": keys.number("rope.freq_base", 1_000_000.0),
-        "rope_local_base_freq": keys.number("rope.freq_base_swa", 10_000.0),
+        "rope_theta": keys.positive("rope.freq_base", 1_000_000.0),
+        "rope_local_base_freq": keys.positive("rope.freq_base_swa", 10_000.0),
         "query_pre_attn_scalar": _query_scalar(keys, 62),
         "sliding_window": window or 1,
-        "sliding_window_pattern": 6 if window else 1,
+        "sliding_window_pattern": _gemma_3_pattern(keys) if window else 1,
     }
+
+
+def _gemma_3_pattern(keys: _Keys) -> int:
+    """Of so many layers the last one sees everything. A number in some files, a yes or no for each layer in others."""
+    key = "attention.sliding_window_pattern"
+    if not keys.is_array(key):
+        return keys.maybe(key) or 6
+    windows = [bool(each) for each in keys.header.numbers(f"gemma3.{key}") or ()]
+    pattern = windows.index(False) + 1 if False in windows else len(windows) + 1
+    if windows != [(layer + 1) % pattern != 0 for layer in range(len(windows))]:
+        raise keys.unsupported("windows in an order of its own")
+    return pattern
+
+
+def _olmo_2(keys: _Keys) -> Settings:
+    if keys.maybe("attention.sliding_window"):
+        raise keys.unsupported("a sliding window")
+    return _plain(keys)
 
 
 def _phi_3(keys: _Keys) -> Settings:
     whole = _head_dim(keys)
     rotated = keys.maybe("rope.dimension_count") or whole
     settings: Settings = {
-        "rope_theta": keys.number("rope.freq_base", 10_000.0),
+        "rope_theta": keys.positive("rope.freq_base", 10_000.0),
         "partial_rotary_factor": rotated / whole,
         "original_max_position_embeddings": keys.maybe("rope.scaling.original_context_length") or 4096,
     }
-    if keys.has("rope_factors_long.weight"):
-        settings["rope_scaling"] = {
-            "type": "longrope",
-            "long_factor": keys.floats("rope_factors_long.weight"),
-            "short_factor": keys.floats("rope_factors_short.weight"),
-        }
+    if keys.has(_LONG_FACTORS[0]):
+        long_factor, short_factor = map(keys.floats, _LONG_FACTORS)
+        settings["rope_scaling"] = {"type": "longrope", "long_factor": long_factor, "short_factor": short_factor}
     return settings
 
 
 def _granite(keys: _Keys) -> Settings:
     return {
         **_llama(keys),
-        "logits_scaling": keys.number("logit_scale", 1.0),
+        "logits_scaling": keys.positive("logit_scale", 1.0),
         "attention_multiplier": keys.number("attention.scale", _head_dim(keys) ** -0.5),
         "embedding_multiplier": keys.number("embedding_scale", 1.0),
         "residual_multiplier": keys.number("residual_scale", 1.0),
@@ -254,9 +295,9 @@ _MIXTRAL = Architecture(
     interleaved=True,
 )
 _ARCHITECTURES = {
-    "llama": Architecture("llama", _LLAMA, _llama, interleaved=True),
-    "granite": Architecture("granite", _LLAMA, _granite, interleaved=True),
-    "smollm3": Architecture("smollm3", _LLAMA, _llama, interleaved=True),
+    "llama": Architecture("llama", _LLAMA, _llama, interleaved=True, settings=_FREQUENCIES),
+    "granite": Architecture("granite", _LLAMA, _granite, interleaved=True, settings=_FREQUENCIES),
+    "smollm3": Architecture("smollm3", _LLAMA, _llama, interleaved=True, settings=_FREQUENCIES),
     "qwen2": Architecture("qwen2", _LLAMA, _rope),
     "qwen3": Architecture("qwen3", {**_LLAMA, **_NORMED}, _plain),
     "qwen3moe": Architecture(
@@ -273,7 +314,7 @@ _ARCHITECTURES = {
             "post_attention_norm": "post_attention_layernorm",
             "post_ffw_norm": "post_feedforward_layernorm",
         },
-        _plain,
+        _olmo_2,
     ),
     "gemma": Architecture("gemma", _LLAMA, _plain, shifted_norms=True, wide=True, always_tied=True),
     "gemma2": Architecture("gemma2", _GEMMA_2, _gemma_2, shifted_norms=True, wide=True, always_tied=True),
@@ -289,6 +330,7 @@ _ARCHITECTURES = {
             "ffn_down": "mlp.down_proj",
         },
         _phi_3,
+        settings=_LONG_FACTORS,
     ),
 }
 
@@ -324,7 +366,7 @@ def config_of(header: GGUFHeader, tensors: Mapping[str, TensorInfo], floats: Flo
         "intermediate_size": keys.count("feed_forward_length"),
         "num_attention_heads": heads,
         "num_key_value_heads": keys.maybe("attention.head_count_kv") or heads,
-        "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon", 1e-6),
+        "rms_norm_eps": keys.positive("attention.layer_norm_rms_epsilon", 1e-6),
         "max_position_embeddings": keys.count("context_length"),
         "vocab_size": embeddings.shape[0],
         "tie_word_embeddings": found.always_tied or not keys.has("output.weight"),
@@ -348,7 +390,7 @@ def name_of(found: Architecture, tensor: str) -> str | None:
 
     Raises KeyError where it has no place for it.
     """
-    if _COMPUTED.fullmatch(tensor) or (found.always_tied and tensor == "output.weight"):
+    if tensor in found.settings or (found.always_tied and tensor == "output.weight"):
         return None
     if (inside := _LAYER.fullmatch(tensor)) is not None:
         return f"model.layers.{inside[1]}.{found.layer[inside[2]]}.{inside[3]}"

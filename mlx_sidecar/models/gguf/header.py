@@ -171,6 +171,10 @@ class GGUFHeader:
             self._refuse_type(key, "an array of numbers")
         return value
 
+    def is_array(self, key: str) -> bool:
+        """Whether it is an array of numbers."""
+        return isinstance(self._metadata.get(key), array)
+
     def refuse(self, why: str) -> NoReturn:
         """Raise ModelInvalid with the file's name before these words."""
         raise ModelInvalid(f"{self.name} {why}", {"file": self.file})
