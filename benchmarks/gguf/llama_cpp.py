@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,5 +25,7 @@ def continuations(gguf: Path, prompts: Sequence[Sequence[int]], steps: int, node
     """One for each prompt, which are tokens. Raises CalledProcessError."""
     command = ["node", str(_SCRIPT), str(node_modules.absolute()), str(gguf), str(steps)]
     asked = "".join(json.dumps(list(prompt)) + "\n" for prompt in prompts)
-    done = subprocess.run(command, input=asked.encode(), stdout=subprocess.PIPE, check=True)
+    # What is preloaded for MLX (a BLAS) keeps node from starting threads.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, input=asked.encode(), stdout=subprocess.PIPE, check=True, env=environment)
     return [msgspec_json.decode(line, type=Continuation) for line in done.stdout.splitlines() if line.startswith(b"{")]
