@@ -32,7 +32,7 @@ class Shape:
     context: int = 16384
 
 
-SMALL = Shape("3M", 256, 4, 512, 8, 4, 6144, prompt_words=40, tokens=128)
+SMALL = Shape("3M", 256, 4, 512, 8, 4, 8192, prompt_words=40, tokens=128)
 LARGE = Shape("110M", 768, 12, 2048, 12, 4, 32768, prompt_words=12, tokens=24)
 PRECISIONS = ("float32", "bfloat16", "4-bit")
 SHAPES = {shape.name: shape for shape in (SMALL, LARGE)}

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mlx_sidecar.engine.job import EngineEvent, Job, ModelFacts, PrefixCacheUse
-from mlx_sidecar.errors import ContextTooLong, ModelNotLoaded, SidecarError
+from mlx_sidecar.errors import ContextTooLong, ModelInvalid, ModelNotLoaded, SidecarError
 
 if TYPE_CHECKING:
     from mlx_sidecar.engine.core import EngineCore
@@ -172,6 +172,7 @@ class Engine:
                 "shorten it or load the model with a greater context_length",
                 {"prompt_tokens": len(job.prompt), "context_length": limit},
             )
+        _refuse_unknown_tokens(job.prompt.tokens, self.model.vocabulary_size)
 
     def room_bytes(self) -> int:
         """What a model that replaces this one may take, and its caches."""
@@ -214,3 +215,13 @@ def _tables(loaded: LoadedModel) -> Iterator[float]:
         except BaseException:  # the end, or anything: also a panic of native code
             return
         yield 1.0
+
+
+def _refuse_unknown_tokens(tokens: Sequence[int], known: int) -> None:
+    """Raise ModelInvalid for a token without a row. MLX would read beyond the embedding, which may end the process."""
+    if (greatest := max(tokens, default=0)) >= known:
+        raise ModelInvalid(
+            f"the tokenizer makes token {greatest} of this text, and the network knows {known} tokens; "
+            "give a folder whose tokenizer belongs to its weights",
+            {"file": "tokenizer.json"},
+        )

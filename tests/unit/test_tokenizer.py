@@ -10,9 +10,13 @@ import pytest
 from transformers import AutoTokenizer
 
 from mlx_sidecar.engine import tokenizer as tokenizers_of
+from mlx_sidecar.engine.engine import Engine
+from mlx_sidecar.engine.job import Job, Prompt
+from mlx_sidecar.engine.plan import plan
 from mlx_sidecar.engine.tokenizer import _VERBATIM_MODEL_TYPES, _read_verbatim
+from mlx_sidecar.errors import ModelInvalid
 from mlx_sidecar.models import directory
-from tests.support.models import Shelf
+from tests.support.models import Shelf, build_model
 from tests.support.tokenizers import TOKENIZERS
 
 TEXTS = [
@@ -52,3 +56,13 @@ def test_the_short_way_is_right_for_each_model_type_that_may_take_it(
     theirs = AutoTokenizer.from_pretrained(path)
     wanted = [theirs.encode(text, add_special_tokens=False) for text in TEXTS]
     assert [short.encode(text, add_special_tokens=False).ids for text in TEXTS] == wanted
+
+
+def test_a_token_that_the_network_does_not_know_is_refused(tmp_path: Path) -> None:
+    """A tokenizer of another model: MLX would read what lies behind the embedding."""
+    engine = Engine(max_rows=1, prefix_cache_bytes=0)
+    for _ in engine.load(plan(build_model(tmp_path / "model", "llama", vocab_size=300), "small", None, None)):
+        pass
+    engine.submit([Job(Prompt([5, 299]), max_tokens=1)])
+    with pytest.raises(ModelInvalid, match="makes token 300 of this text, and the network knows 300"):
+        engine.submit([Job(Prompt([5, 300]), max_tokens=1)])
