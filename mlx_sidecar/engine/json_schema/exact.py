@@ -15,12 +15,21 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
+from mlx_sidecar.engine.json_schema.limits import refuse_uncountable
+from mlx_sidecar.engine.json_schema.multiples import Multiples
 from mlx_sidecar.engine.json_schema.names import Names, Schema
 from mlx_sidecar.engine.json_schema.numbers import Range, is_kept, is_kept_multiple, is_number
 from mlx_sidecar.engine.json_schema.references import moved
 from mlx_sidecar.engine.json_schema.refusal import refusal
 from mlx_sidecar.engine.json_schema.regex import escaped, matches
-from mlx_sidecar.engine.json_schema.steps import common_step, endings, is_counted, some_multiples
+from mlx_sidecar.engine.json_schema.steps import (
+    MOST_REMAINDERS,
+    MOST_REMAINDERS_WITHOUT_LIMITS,
+    common_step,
+    endings,
+    is_counted,
+    some_multiples,
+)
 from mlx_sidecar.engine.json_schema.steps import spelled as number_text
 from mlx_sidecar.errors import InvalidParams
 from mlx_sidecar.protocol.schema_keywords import LIMITS, into, subschemas
@@ -209,6 +218,8 @@ class _Writer:
         limits = found.tightened()
         if limits is None:
             raise _CantWrite("beside 'multipleOf'")
+        remainders = Multiples({"allOf": [{"multipleOf": each} for each in multiples]}).most()
+        refuse_uncountable(remainders, MOST_REMAINDERS if has_limits else MOST_REMAINDERS_WITHOUT_LIMITS)
         return self._json(limits, [{"multipleOf": each} for each in multiples])
 
     def _object(self, parts: Parts) -> str | None:

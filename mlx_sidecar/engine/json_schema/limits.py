@@ -81,11 +81,11 @@ def refuse_too_complex(schema: dict[str, Any]) -> None:
         )
 
 
-def refuse_uncountable(remainders: int) -> None:
+def refuse_uncountable(remainders: int, most: int = MOST_REMAINDERS) -> None:
     """Raises InvalidParams where llguidance would have to count with more remainders than it can."""
-    if remainders > MOST_REMAINDERS:
+    if remainders > most:
         raise _too_complex(
-            f"the least common multiple of each 'multipleOf' that one number may have is over {MOST_REMAINDERS:,}: "
+            f"the least common multiple of each 'multipleOf' that one number may have is over {most:,}: "
             "take fewer or smaller"
         )
 
