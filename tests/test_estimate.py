@@ -63,7 +63,11 @@ def test_a_repository_is_judged_by_its_headers(remote: Hub, shelf: Shelf, tmp_pa
     assert not (tmp_path / "home" / "hub").exists()
 
 
-@pytest.mark.parametrize("fault", [None, Fault("*.gguf", cut=1_000_000), Fault("*.gguf", ignore_range=True)], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [None, Fault("*.gguf", cut=1_000_000), Fault("*.gguf", ignore_range=True)],
+    ids=["whole", "cut", "Range ignored"],
+)
 def test_a_gguf_file_of_the_hub_is_judged_by_its_first_bytes(remote: Hub, tmp_path: Path, fault: Fault | None) -> None:
     """A few megabytes of it, also where the connection breaks off or the server knows no ranges."""
     remote.faults += [fault.anew()] if fault is not None else []

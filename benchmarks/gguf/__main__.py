@@ -43,7 +43,8 @@ def _agreement(wanted: argparse.Namespace) -> None:
 
     loaded = measure.Loaded(wanted.file)
     prompts = measure.prompts(loaded.tokenizer)
-    theirs = continuations(wanted.file, prompts, wanted.steps, wanted.node_modules)
+    asked = wanted.floats or wanted.file
+    theirs = continuations(asked, prompts, wanted.steps, wanted.node_modules)
     gaps = []
     for prompt, their in zip(prompts, theirs, strict=True):
         ours = loaded.greedy(prompt, len(their.tokens))
@@ -51,7 +52,8 @@ def _agreement(wanted: argparse.Namespace) -> None:
             step = next(n for n, (one, other) in enumerate(zip(ours, their.tokens, strict=True)) if one != other)
             first, second = their.tops[step][:2]
             gaps.append(math.log(first[1]) - math.log(second[1]))
-    print(f"{wanted.file.name}: {len(prompts) - len(gaps)} of {len(prompts)} the same over {wanted.steps} tokens")
+    print(f"{wanted.file.name} against {asked.name} in llama.cpp, {wanted.steps} tokens each:")
+    print(f"  {len(prompts) - len(gaps)} of {len(prompts)} the same")
     print(f"  llama.cpp's first two where they part, in log probability: {[round(gap, 4) for gap in sorted(gaps)]}")
 
 
@@ -94,7 +96,7 @@ def _requantize(wanted: argparse.Namespace) -> None:
         if not name.startswith("GGUF.") and name not in ("general.architecture", "general.file_type"):
             sub = one.types[-1] if one.types[0] == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(name, one.contents(), one.types[0], sub)
-    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{wanted.type}"])
+    writer.add_file_type(gguf.LlamaFileType["ALL_F32" if wanted.type == "F32" else f"MOSTLY_{wanted.type}"])
     for tensor in reader.tensors:
         numbers = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         if len(tensor.shape) > 1:
@@ -124,6 +126,8 @@ def main() -> None:
         command.add_argument("--tokens", type=int, default=2048)
         command.add_argument("--steps", type=int, default=32)
         command.add_argument("--pairs", type=int, default=3)
+        # llama.cpp rounds to 8 bits what it multiplies quantized matrices with; `requantize` to F32 spares it that.
+        command.add_argument("--floats", type=Path, help="agreement: llama.cpp reads this file, the same in F32")
         command.set_defaults(run=run)
     wanted = parser.parse_args()
     wanted.run(wanted)
