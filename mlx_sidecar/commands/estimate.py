@@ -14,7 +14,9 @@ from mlx_sidecar.engine import device
 from mlx_sidecar.errors import ModelNotFound, NotAvailable
 from mlx_sidecar.hub.downloads import error_of
 from mlx_sidecar.hub.messages import Failed, SizesRead, SizesRequest
-from mlx_sidecar.models.resolve import Location, at_path, gguf_within, in_cache
+from mlx_sidecar.models.gguf.choice import gguf_within
+from mlx_sidecar.models.resolve import Location
+from mlx_sidecar.models.sources import located
 from mlx_sidecar.protocol.requests import Estimate
 from mlx_sidecar.protocol.responses import Estimated, Quantization
 from mlx_sidecar.tasks.task import AwaitDownload, Pause, Task, TaskYield
@@ -59,12 +61,12 @@ def _location(request: Estimate) -> Location | None:
     if request.repo_id is None:
         if request.model_path is None:
             assert request.gguf_file is not None
-            return at_path(request.gguf_file)
-        return gguf_within(at_path(request.model_path), request.gguf_file)
+            return located("model_path", request.gguf_file)
+        return gguf_within(located("model_path", request.model_path), request.gguf_file)
     if request.revision is not None:
         return None
     try:
-        found = gguf_within(in_cache(request.repo_id), request.gguf_file)
+        found = gguf_within(located("repo_id", request.repo_id), request.gguf_file)
     except ModelNotFound:
         return None
     return found if _is_there(found.path) else None
