@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mlx_sidecar.engine.engine import Engine
 from mlx_sidecar.engine.plan import plan
 from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelNotFound, OutOfMemory, SidecarError
 from mlx_sidecar.models.gguf.choice import gguf_within
-from mlx_sidecar.models.resolve import DEMO_FOLDER, at_path, in_cache
+from mlx_sidecar.models.resolve import DEMO_FOLDER, Location, at_path, in_cache
 from mlx_sidecar.models.sources import source_of
 from tests.support import gguf_files
 from tests.support.gguf_models import SHAPES, write
@@ -93,6 +94,23 @@ def test_a_file_of_a_folder(file: Path) -> None:
     for outside in ("../m.gguf", "/m.gguf", "config.json"):
         with pytest.raises(InvalidParams, match=r"no \.gguf file within the repository or folder"):
             gguf_within(folder, outside)
+
+
+def test_a_file_that_is_not_there_is_told_with_those_that_are(file: Path, tmp_path: Path) -> None:
+    folder = at_path(str(file.parent))
+    with pytest.raises(ModelNotFound, match=rf"has no 'other\.gguf'; choose one of {re.escape(file.name)}$") as missing:
+        gguf_within(folder, "other.gguf")
+    assert missing.value.data == {"gguf_files": [file.name]}
+    cached = Location(file.parent, "o/r", "o/r")
+    with pytest.raises(ModelNotFound, match=r"of 'o/r' has no 'other\.gguf'; fetch it with download-model, or choose"):
+        gguf_within(cached, "other.gguf")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelNotFound, match=r"has no 'x\.gguf', and no other GGUF model"):
+        gguf_within(at_path(str(tmp_path / "empty")), "x.gguf")
+    with pytest.raises(InvalidParams, match="is a file already; leave gguf_file out"):
+        gguf_within(at_path(str(file)), file.name)
+    with pytest.raises(ModelNotFound, match=r"the model file '.*nothing\.gguf' does not exist"):
+        plan(tmp_path / "nothing.gguf", "nothing", None, None)
 
 
 def test_of_several_files_one_has_to_be_chosen(tmp_path: Path) -> None:

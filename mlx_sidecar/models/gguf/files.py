@@ -59,8 +59,8 @@ def split_of(name: str) -> SplitName | None:
 def check(path: Path) -> GGUFModel:
     """Read all headers. Raises ModelNotFound, ModelInvalid or ModelUnsupported, naming the file."""
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise ModelNotFound(f"the model file '{path}' {what}; give a {SUFFIX} file")
+        what = "is no file" if path.exists() else "does not exist"
+        raise ModelNotFound(f"the model file '{path}' {what}; give the path of a {SUFFIX} file")
     files = _files(path)
     parts = tuple(read_header(file) for file in files)
     if len(parts) > 1 or parts[0].integer("split.count"):

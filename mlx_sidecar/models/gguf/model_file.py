@@ -53,11 +53,11 @@ class ModelFile(Struct, frozen=True):
 
 
 def is_model_file(path: Path) -> bool:
-    """Whether that is a GGUF file: by its name, or by its first bytes (Ollama's files have other names)."""
+    """Whether that is to be a GGUF file: by its name, or by its first bytes (Ollama's files have other names)."""
+    if path.suffix == SUFFIX and not path.is_dir():
+        return True
     if not path.is_file():
         return False
-    if path.suffix == SUFFIX:
-        return True
     try:
         with open_file(path) as stream:
             return stream.read(len(MAGIC)) == MAGIC
