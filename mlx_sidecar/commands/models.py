@@ -123,11 +123,14 @@ def _calibration(file: Path) -> TaskFile:
 
 
 def _task_prompts(path: Path) -> dict[str, Any] | None:
-    """The words that a model is to be asked with, where its folder brings some. Raises ModelInvalid."""
+    """The words that a model is to be asked with, where its folder, or that of its file, brings some.
+
+    Raises ModelInvalid.
+    """
     from mlx_sidecar.models.directory import read_json
     from mlx_sidecar.tasks import wording
 
-    file = path / wording.FILE
+    file = (path if path.is_dir() else path.parent) / wording.FILE
     return wording.checked(read_json(file), file) if file.exists() else None
 
 
