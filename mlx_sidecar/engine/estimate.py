@@ -77,11 +77,11 @@ def of_tensors(config: dict[str, Any], tensors: Iterable[StoredTensor]) -> Model
 
 def of_gguf(model: ModelFile, float_bytes: int) -> ModelSizes:
     """Of GGUF files; a number that isn't quantized takes so many bytes on this device."""
-    file_type = model.files.header.file_type
+    named = model.files.quantization
     kinds = {tensor.info.type.name for tensor in model.tensors if len(tensor.info.shape) > 1}
     number_bytes = 4 if kinds == {"F32"} else float_bytes
     weight_bytes = sum(held_bytes(tensor.info, number_bytes) for tensor in model.tensors)
-    quantization = {"mode": file_type} if file_type is not None else None
+    quantization = {"mode": named} if named is not None else None
     return _sizes(model.config, quantization, weight_bytes, number_bytes)
 
 

@@ -296,7 +296,7 @@ def _finish(prepared: Prepared, context_length: int) -> LoadedModel:
 
 def _quantization(folder: ModelDirectory | ModelFile) -> dict[str, Any] | None:
     if isinstance(folder, ModelFile):
-        return {"mode": folder.files.header.file_type} if folder.files.header.file_type else None
+        return {"mode": folder.files.quantization} if folder.files.quantization else None
     return directory.quantization_of(folder.config)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from msgspec import UNSET, UnsetType
 
-from mlx_sidecar.errors import SidecarError
+from mlx_sidecar.errors import ModelUnsupported, SidecarError
 from mlx_sidecar.models import ollama
 from mlx_sidecar.models.gguf import files
+from mlx_sidecar.models.gguf.architecture import architecture_of
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
 
 _PROJECTOR = "clip"
@@ -63,14 +64,17 @@ def _listed(
     gguf_file: str | UnsetType = UNSET,
 ) -> list[ListedModel]:
     """Nothing for what is no language model; what can't be read is incomplete."""
-    model_type, file_type, complete = None, None, False
+    model_type, quantization, complete = None, None, False
     try:
-        header = files.check(path).header
-        model_type, file_type, complete = header.architecture, header.file_type, whole
+        model = files.check(path)
+        model_type, quantization, complete = model.header.architecture, model.quantization, whole
+        if model_type == _PROJECTOR:
+            return []
+        # What isn't read keeps llama.cpp's name.
+        with contextlib.suppress(ModelUnsupported):
+            model_type = architecture_of(model.header).model_type
     except (SidecarError, OSError):
         pass
-    if model_type == _PROJECTOR:
-        return []
     return [
         ListedModel(
             name=name,
@@ -80,7 +84,7 @@ def _listed(
             gguf_file=gguf_file,
             size_bytes=size_bytes,
             model_type=model_type,
-            quantization=Quantization(mode=file_type) if file_type is not None else None,
+            quantization=Quantization(mode=quantization) if quantization is not None else None,
             complete=complete,
         )
     ]

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from mlx_sidecar.hub.cache import cached_models, models_in
 from mlx_sidecar.models import ollama
 from mlx_sidecar.protocol.responses import ListedModel, Quantization
-from tests.support.gguf_files import gguf, key, tensor
+from tests.support.gguf_files import Q8_0, gguf, key, tensor
 
 Q4_K_M = 15
 FILE = gguf([key("general.architecture", "qwen2"), key("general.file_type", Q4_K_M)], [tensor("a", (8,))], bytes(32))
@@ -56,6 +56,26 @@ def test_files_in_folders_are_models_by_their_paths(tmp_path: Path) -> None:
         )
     }
     assert list(every(models_in(path.parent))) == ["model-Q4_K_M.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "file_type", "listed_as"),
+    [
+        ("qwen3moe", Q4_K_M, ("qwen3_moe", Quantization(mode="Q4_K_M"))),
+        ("gemma3", None, ("gemma3_text", Quantization(mode="Q8_0"))),
+        ("mamba", None, ("mamba", Quantization(mode="Q8_0"))),
+    ],
+)
+def test_a_file_is_listed_as_it_will_be_loaded(
+    tmp_path: Path, architecture: str, file_type: int | None, listed_as: tuple[str, Quantization]
+) -> None:
+    """With mlx-lm's name of the network where there is one, and with the type of most matrices where it names none."""
+    keys = [key("general.architecture", architecture)]
+    keys += [key("general.file_type", file_type)] if file_type is not None else []
+    matrices = [tensor("a", (32, 1), 0, Q8_0), tensor("b", (32, 1), 64, Q8_0), tensor("c", (8, 1), 128)]
+    put(tmp_path / "m.gguf", gguf(keys, [*matrices, tensor("norm", (8,), 160)], bytes(192)))
+    (model,) = every(models_in(tmp_path)).values()
+    assert (model.model_type, model.quantization) == listed_as
 
 
 def test_a_split_model_is_one_entry(tmp_path: Path) -> None:

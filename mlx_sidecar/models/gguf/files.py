@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,6 +47,14 @@ class GGUFModel(Struct, frozen=True):
     def weight_bytes(self) -> int:
         """What the tensors take in the files."""
         return sum(tensor.size_bytes for _, tensor in self.places.values())
+
+    @property
+    def quantization(self) -> str | None:
+        """The file's own name for it, such as Q4_K_M; where it has none, the type of most matrices, as in llama.cpp."""
+        if self.header.file_type is not None:
+            return self.header.file_type
+        types = Counter(tensor.type.name for _, tensor in self.places.values() if len(tensor.shape) > 1)
+        return types.most_common(1)[0][0] if types else None
 
 
 def split_of(name: str) -> SplitName | None:
