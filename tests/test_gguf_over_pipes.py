@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.support.gguf_damage import COUNT_OF_KINDS, damaged
 from tests.support.gguf_models import SHAPES, write
+from tests.support.terminal import run
 from tests.support.worker import Worker
 
 
@@ -41,3 +43,27 @@ def test_the_words_beside_a_file_are_its_own(tmp_path: Path) -> None:
     assert before["model_digest"] == after["model_digest"]
     assert before["prompt_version"] != after["prompt_version"]
     assert (refused["code"], refused["data"]["file"]) == ("model_invalid", "task_prompts.json")
+
+
+def test_a_file_is_converted_and_judged_at_a_terminal(tmp_path: Path) -> None:
+    """The folder that `convert` prints is sound, and `models --fits` counts the same for both; its exit code tells."""
+    file, folder = tmp_path / "small.gguf", tmp_path / "folder"
+    write(file, SHAPES["qwen2"])
+    done = run("convert", str(file), str(folder))
+    assert (done.returncode, done.stdout) == (0, f"{folder}\n"), done.stderr
+    told = [run("models", "--fits", str(path), "--json") for path in (file, folder)]
+    assert [one.returncode for one in told] == [0, 0]
+    of_file, of_folder = (json.loads(one.stdout) for one in told)
+    for counted in ("weight_bytes", "cache_bytes_per_token", "context_length"):
+        assert of_file[counted] == of_folder[counted], counted
+    long = run("models", "--fits", str(file), "--context", "1000000000")
+    assert (long.returncode, long.stdout.splitlines()[-1].split()) == (1, ["fits", "no"])
+
+
+def test_a_mistyped_file_is_no_repository(tmp_path: Path) -> None:
+    """Nobody asks the hub, and nobody is told to fetch it."""
+    for name in ("typo.gguf", "models/typo.gguf"):
+        for arguments in (("models", "--fits", name), ("--model", name)):
+            done = run(*arguments, cwd=tmp_path)
+            assert done.returncode in (1, 2)
+            assert f"the model file '{name}' does not exist" in done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from mlx_sidecar.errors import ModelNotFound
+from mlx_sidecar.models.gguf.files import SUFFIX
 from mlx_sidecar.models.resolve import DEMO, Location, absolute, at_path, in_cache, is_file, is_folder
 from mlx_sidecar.models.source import ModelSource
 
@@ -20,7 +21,7 @@ _PATH = ModelSource(
 )
 _CACHED = ModelSource(
     "repo_id",
-    lambda reference: re.fullmatch(r"[\w.-]+/[\w.-]+", reference) is not None,
+    lambda reference: re.fullmatch(r"[\w.-]+/[\w.-]+", reference) is not None and not reference.endswith(SUFFIX),
     lambda repo_id: in_cache(repo_id),
 )
 
@@ -37,8 +38,9 @@ def source_of(reference: str) -> ModelSource:
     for source in SOURCES:
         if source.matches(reference):
             return source
+    kind = "file" if reference.endswith(SUFFIX) else "folder"
     raise ModelNotFound(
-        f"the model folder '{reference:.200}' does not exist; give the folder that holds config.json, or a GGUF file"
+        f"the model {kind} '{reference:.200}' does not exist; give the folder that holds config.json, or a GGUF file"
     )
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from mlx_sidecar.flags import OneLineParser, at_least, some_text
-from mlx_sidecar.models.resolve import DEMO, is_file, is_folder
+from mlx_sidecar.models.sources import source_of
 from mlx_sidecar.protocol.responses import Estimated, ListedModel
 from mlx_sidecar.terminal.endings import end_with, say, show
 from mlx_sidecar.terminal.flags import client_without_settings, command_parser, print_json
@@ -49,9 +49,8 @@ def _fits(args: argparse.Namespace) -> int:
     """0 where it does, 1 where it doesn't."""
     named = {"gguf_file": args.gguf_file, "context_length": args.context}
     given = {name: value for name, value in named.items() if value is not None}
-    where = "model_path" if args.fits == DEMO or is_folder(args.fits) or is_file(args.fits) else "repo_id"
     with client_without_settings() as client:
-        found = client.estimate(**{where: args.fits}, **given)
+        found = client.estimate(**{source_of(args.fits).field: args.fits}, **given)
     if args.json:
         print_json(msgspec.to_builtins(found))
     else:

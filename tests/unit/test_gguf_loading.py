@@ -85,6 +85,8 @@ def test_a_person_names_a_file(file: Path) -> None:
     assert (found.path, found.name) == (file, file.name)
     with pytest.raises(ModelNotFound, match="or a GGUF file"):
         source_of(f"{file}.none")
+    with pytest.raises(ModelNotFound, match=r"the model file 'models/typo\.gguf' does not exist"):
+        source_of("models/typo.gguf")
 
 
 def test_a_file_of_a_folder(file: Path) -> None:
