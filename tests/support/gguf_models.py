@@ -170,6 +170,8 @@ def _write_keys(writer: gguf.GGUFWriter, shape: Shape) -> None:
         name = f"{shape.architecture}.{key}"
         if isinstance(value, str):
             writer.add_string(name, value)
+        elif isinstance(value, bool):
+            writer.add_bool(name, value)
         elif isinstance(value, float):
             writer.add_float32(name, value)
         else:

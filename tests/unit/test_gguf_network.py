@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from gguf import GGMLQuantizationType, quants
+from msgspec import structs
 
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
 from mlx_sidecar.errors import ModelInvalid, ModelUnsupported
@@ -206,6 +207,55 @@ def test_what_is_refused_by_name(tmp_path: Path) -> None:
     key = gguf_files.string("llama.attention.head_count")
     heads = raw.replace(key + gguf_files.value(4), key + gguf_files.value(2**31))
     assert "can't be right: its attention.head_count" in _refused(file, heads, ModelInvalid)
+
+
+_LINEAR = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
+_YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 128}
+
+
+@pytest.mark.parametrize("scaling", [_LINEAR, _YARN], ids=["linear", "yarn"])
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "rope.scaling.type" not in shape.more])
+def test_a_stretched_rotation_is_heeded_or_refused(name: str, scaling: dict[str, str | float], tmp_path: Path) -> None:
+    """Some of mlx-lm's networks take the setting and rotate as if there were none."""
+    shape = SHAPES[name]
+    write(tmp_path / "plain.gguf", shape)
+    write(tmp_path / "stretched.gguf", structs.replace(shape, more={**shape.more, **scaling}))
+    refusing = {"mixtral", "qwen3moe", "gemma", "gemma2", "phi3", "llama 3.1"}
+    if name in refusing:
+        with pytest.raises(ModelUnsupported, match="stretched"):
+            model_file.check(tmp_path / "stretched.gguf")
+        return
+    if name == "phi3, long":
+        # Its own factors are the stretching.
+        assert model_file.check(tmp_path / "stretched.gguf").config["rope_scaling"]["type"] == "longrope"
+        return
+    prompt = gguf_models.prompts()[0]
+    plain, stretched = (_logits(_loaded(tmp_path / f"{kind}.gguf"), prompt) for kind in ("plain", "stretched"))
+    assert mx.abs(plain - stretched).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({**_YARN, "rope.scaling.yarn_ext_factor": 0.5}, "another mixture"),
+        ({**_YARN, "rope.scaling.yarn_attn_factor": 1.2}, "changes lengths"),
+        ({**_YARN, "rope.scaling.yarn_log_multiplier": 0.1}, "changes lengths"),
+        ({"rope.scaling.attn_factor": 1.2}, "changes lengths"),
+        ({"rope.scaling.type": "longrope", "rope.scaling.factor": 4.0}, "the rope scaling 'longrope'"),
+        ({"attention.causal": False}, "attention in both directions"),
+    ],
+)
+def test_a_setting_that_mlx_lm_does_not_have_is_refused(more: dict[str, Any], words: str, tmp_path: Path) -> None:
+    write(tmp_path / "m.gguf", structs.replace(SHAPES["llama"], more=more))
+    with pytest.raises(ModelUnsupported, match=words):
+        model_file.check(tmp_path / "m.gguf")
+
+
+def test_the_bounds_of_yarn_are_the_files(tmp_path: Path) -> None:
+    more = {**_YARN, "rope.scaling.yarn_beta_fast": 16.0, "rope.scaling.yarn_ext_factor": 1.0}
+    write(tmp_path / "m.gguf", structs.replace(SHAPES["llama"], more=more))
+    scaling = model_file.check(tmp_path / "m.gguf").config["rope_scaling"]
+    assert (scaling["beta_fast"], scaling["beta_slow"]) == (16.0, 1.0)
 
 
 def test_a_tensor_of_a_type_that_is_not_read(tmp_path: Path) -> None:

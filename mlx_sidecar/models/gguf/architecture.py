@@ -118,6 +118,8 @@ class Architecture(Struct, frozen=True):
     """It also added 1 to the norms, which mlx-lm does when it computes."""
     wide: bool = False
     """Its values pass what float16 holds."""
+    never_stretched: bool = False
+    """mlx-lm takes a `rope_scaling` for it, and rotates as if there were none."""
     always_tied: bool = False
     settings: tuple[str, ...] = ()
     """Tensors that are no weights: `more` reads them."""
@@ -147,14 +149,30 @@ def _rope(keys: _Keys) -> Settings:
     kind = keys.text("rope.scaling.type") or "linear"
     if factor < 0:
         keys.header.refuse("stretches its rotation by less than nothing")
+    if keys.number("rope.scaling.attn_factor", 1.0) != 1:
+        raise keys.unsupported("a rotation that changes lengths (rope.scaling.attn_factor)")
     if kind == "linear" and factor != 1:
         settings["rope_scaling"] = {"type": "linear", "rope_type": "linear", "factor": factor}
     elif kind == "yarn":
-        original = keys.count("rope.scaling.original_context_length")
-        settings["rope_scaling"] = {"type": "yarn", "factor": factor, "original_max_position_embeddings": original}
+        settings["rope_scaling"] = {**_yarn(keys), "factor": factor}
     elif kind not in ("none", "linear"):
         raise keys.unsupported(f"the rope scaling '{kind[:100]}'")
     return settings
+
+
+def _yarn(keys: _Keys) -> Settings:
+    """What else mlx-lm has to know. llama.cpp's converter writes most of it for few models only."""
+    # -1 stands for the usual.
+    if abs(keys.number("rope.scaling.yarn_ext_factor", 1.0)) != 1:
+        raise keys.unsupported("another mixture of its two rotations (rope.scaling.yarn_ext_factor)")
+    if keys.number("rope.scaling.yarn_attn_factor", 1.0) != 1 or keys.number("rope.scaling.yarn_log_multiplier", 0.0):
+        raise keys.unsupported("a rotation that changes lengths (rope.scaling.yarn_attn_factor, yarn_log_multiplier)")
+    return {
+        "type": "yarn",
+        "original_max_position_embeddings": keys.count("rope.scaling.original_context_length"),
+        "beta_fast": keys.positive("rope.scaling.yarn_beta_fast", 32.0),
+        "beta_slow": keys.positive("rope.scaling.yarn_beta_slow", 1.0),
+    }
 
 
 def _llama(keys: _Keys) -> Settings:
@@ -162,6 +180,8 @@ def _llama(keys: _Keys) -> Settings:
     settings["attention_bias"] = keys.has("blk.0.attn_q.bias")
     settings["mlp_bias"] = keys.has("blk.0.ffn_gate.bias")
     if keys.has(*_FREQUENCIES):
+        if "rope_scaling" in settings:
+            raise keys.unsupported("a rotation that is stretched twice")
         settings["rope_scaling"] = _llama_3_scaling(keys, settings)
     return settings
 
@@ -275,6 +295,8 @@ def _phi_3(keys: _Keys) -> Settings:
     if keys.has(_LONG_FACTORS[0]):
         long_factor, short_factor = map(keys.floats, _LONG_FACTORS)
         settings["rope_scaling"] = {"type": "longrope", "long_factor": long_factor, "short_factor": short_factor}
+    elif keys.text("rope.scaling.type") == "yarn" or keys.number("rope.scaling.factor", 1.0) not in (0, 1):
+        raise keys.unsupported("a stretched rotation")
     return settings
 
 
@@ -293,6 +315,7 @@ _MIXTRAL = Architecture(
     {**_ATTENTION, **_experts("block_sparse_moe"), "ffn_norm": "post_attention_layernorm"},
     _mixtral,
     interleaved=True,
+    never_stretched=True,
 )
 _ARCHITECTURES = {
     "llama": Architecture("llama", _LLAMA, _llama, interleaved=True, settings=_FREQUENCIES),
@@ -304,6 +327,7 @@ _ARCHITECTURES = {
         "qwen3_moe",
         {**_ATTENTION, **_NORMED, **_experts("mlp"), "ffn_norm": "post_attention_layernorm"},
         _qwen_3_moe,
+        never_stretched=True,
     ),
     "olmo2": Architecture(
         "olmo2",
@@ -316,8 +340,12 @@ _ARCHITECTURES = {
         },
         _olmo_2,
     ),
-    "gemma": Architecture("gemma", _LLAMA, _plain, shifted_norms=True, wide=True, always_tied=True),
-    "gemma2": Architecture("gemma2", _GEMMA_2, _gemma_2, shifted_norms=True, wide=True, always_tied=True),
+    "gemma": Architecture(
+        "gemma", _LLAMA, _plain, shifted_norms=True, wide=True, never_stretched=True, always_tied=True
+    ),
+    "gemma2": Architecture(
+        "gemma2", _GEMMA_2, _gemma_2, shifted_norms=True, wide=True, never_stretched=True, always_tied=True
+    ),
     "gemma3": Architecture("gemma3_text", {**_GEMMA_2, **_NORMED}, _gemma_3, shifted_norms=True, wide=True),
     "phi3": Architecture(
         "phi3",
@@ -358,6 +386,11 @@ def config_of(header: GGUFHeader, tensors: Mapping[str, TensorInfo], floats: Flo
     _check_counts(keys)
     if (embeddings := tensors.get("token_embd.weight")) is None or len(embeddings.shape) != 2:
         header.refuse("holds no matrix 'token_embd.weight'")
+    if keys.header.flag(f"{header.architecture}.attention.causal") is False:
+        raise keys.unsupported("attention in both directions")
+    more = found.more(keys)
+    if found.never_stretched and "rope_scaling" in more:
+        raise keys.unsupported("a stretched rotation (rope.scaling)")
     heads = keys.count("attention.head_count")
     return {
         "model_type": found.model_type,
@@ -370,7 +403,7 @@ def config_of(header: GGUFHeader, tensors: Mapping[str, TensorInfo], floats: Flo
         "max_position_embeddings": keys.count("context_length"),
         "vocab_size": embeddings.shape[0],
         "tie_word_embeddings": found.always_tied or not keys.has("output.weight"),
-        **found.more(keys),
+        **more,
     }
 
 
