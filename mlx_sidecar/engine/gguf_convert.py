@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_sidecar.engine.memory import Budget
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
-from mlx_sidecar.errors import DestinationInvalid
+from mlx_sidecar.errors import DestinationInvalid, DiskFull
 from mlx_sidecar.models import directory
 from mlx_sidecar.models.gguf import model_file
 from mlx_sidecar.models.gguf.model_file import ModelFile
@@ -35,7 +35,7 @@ def convert(file: Path, folder: Path) -> Generator[float, None, int]:
     model = model_file.check(file)
     with _written_aside(folder) as aside:
         files = _settings(model)
-        network, config = yield from _network(model)
+        network, config = yield from _network(model, aside)
         texts = {**files, "config.json": json.dumps({**config, **json.loads(files["config.json"])}, indent=2)}
         _write_weights(network, aside)
         for name, text in texts.items():
@@ -85,7 +85,7 @@ def _settings(model: ModelFile) -> dict[str, str]:
     return files
 
 
-def _network(model: ModelFile) -> Generator[float, None, tuple[Any, dict[str, Any]]]:
+def _network(model: ModelFile, folder: Path) -> Generator[float, None, tuple[Any, dict[str, Any]]]:
     """With its weights read, and how config.json states their quantization. Raises SidecarError."""
     import_mlx_lm()
     from mlx.utils import tree_flatten
@@ -95,8 +95,19 @@ def _network(model: ModelFile) -> Generator[float, None, tuple[Any, dict[str, An
     network, weights = gguf_network.build(model)
     size = sum(weight.nbytes for _, weight in tree_flatten(network.parameters()))
     Budget(None).check(size, "the model needs {} to be converted")
+    _check_disk(size, folder)
     yield from weights.read(network)
     return network, _quantization(network)
+
+
+def _check_disk(size: int, folder: Path) -> None:
+    usage = shutil.disk_usage(folder)
+    # Some network file systems don't know how large they are.
+    if size > usage.free and (usage.total or usage.free):
+        raise DiskFull(
+            f"the folder takes {size / 1e9:.1f} GB, and its disk has {usage.free / 1e9:.1f} GB free; make room",
+            {"needed_bytes": size, "free_bytes": usage.free},
+        )
 
 
 def _quantization(network: Any) -> dict[str, Any]:
@@ -122,7 +133,11 @@ def _write_weights(network: Any, folder: Path) -> None:
     if len(shards) > 1:
         names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     for name, shard in zip(names, shards, strict=True):
-        mx.save_safetensors(str(folder / name), shard, metadata={"format": "mlx"})
+        try:
+            mx.save_safetensors(str(folder / name), shard, metadata={"format": "mlx"})
+        except RuntimeError as error:
+            # MLX doesn't say why.
+            raise DiskFull(f"{name} can't be written, the disk may be full: {error}") from None
         with (folder / name).open("rb+") as written:
             os.fsync(written.fileno())
     if len(shards) > 1:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,11 +25,26 @@ def convert(arguments: Sequence[str]) -> NoReturn:
     end_with(lambda: _convert(args))
 
 
+@contextlib.contextmanager
+def _tidied_by_signals() -> Iterator[None]:
+    """What is half written goes when the process is told to end, or its terminal is closed."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
 def _convert(args: argparse.Namespace) -> int:
     from mlx_sidecar.engine.gguf_convert import convert as converted
 
     folder = absolute(args.folder)
-    with Waiting(f"converting {Path(args.file).name}") as waiting:
+    with _tidied_by_signals(), Waiting(f"converting {Path(args.file).name}") as waiting:
         reading = converted(absolute(args.file), folder)
         while True:
             try:

@@ -6,8 +6,12 @@ import errno
 import json
 import os
 import random
+import resource
+import shutil
+import signal
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +19,10 @@ import pytest
 from mlx_sidecar.engine import gguf_convert, gguf_tokenizer
 from mlx_sidecar.engine.gguf_convert import convert
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
-from mlx_sidecar.errors import DestinationInvalid, ModelInvalid
+from mlx_sidecar.errors import DestinationInvalid, DiskFull, ModelInvalid
 from mlx_sidecar.models import directory
 from mlx_sidecar.models.gguf import model_file
+from mlx_sidecar.terminal import convert as terminal_convert
 from tests.support.gguf_files import F32, Q8_0, gguf, key, tensor
 from tests.support.gguf_tokenizers import trained
 
@@ -141,3 +146,35 @@ def test_what_fails_leaves_nothing(file: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DestinationInvalid, match="No space left"):
         drained(file, tmp_path / "place" / "folder")
     assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_a_disk_without_room(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is told before anything is read; and where it fills up meanwhile, as MLX tells it: without a reason."""
+    (tmp_path / "place").mkdir()
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, free=100))
+        with pytest.raises(DiskFull, match=r"its disk has 0\.0 GB free; make room"):
+            drained(file, tmp_path / "place" / "folder")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        with pytest.raises(DiskFull, match="the disk may be full"):
+            drained(file, tmp_path / "place" / "folder")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing(
+    number: signal.Signals, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the terminal is closed in the middle; afterwards signals do what they did."""
+    (tmp_path / "place").mkdir()
+    before = signal.getsignal(number)
+    monkeypatch.setattr(gguf_convert, "_write_weights", lambda *_: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as ended:
+        terminal_convert.convert([str(file), str(tmp_path / "place" / "folder")])
+    assert ended.value.code == 128 + number
+    assert list((tmp_path / "place").iterdir()) == []
+    assert signal.getsignal(number) is before
