@@ -211,7 +211,7 @@ def test_a_bug_while_a_request_is_cancelled_or_let_in_is_survived(shelf: Shelf, 
 
 
 @pytest.mark.parametrize(
-    "room", ["engine.admission.fair_order", "engine.sampling.choose", "engine.runner.sampler.sample"]
+    "room", ["engine.admission.fair_order", "engine.sampling.drawn", "engine.runner.sampler.sample"]
 )
 def test_a_step_that_always_fails_ends_each_request(shelf: Shelf, room: str) -> None:
     """Whoever is next is blamed, so nobody waits for ever; and the worker answers on."""

@@ -2,8 +2,8 @@
 
 Scans and texts out of PDFs are full of blanks: empty lines by the hundred, columns
 far apart, form feeds. A small model that reads them forgets what it was asked, and
-every task pays for them. So do rules of dashes, encoded data, pages of numbers,
-of identifiers, of the same few words. They are shortened before anything is counted, and what isn't blank is told in a
+every task pays for them. So do rules of dashes, encoded data, pages of numbers
+and of identifiers. They are shortened before anything is counted, and what isn't blank is told in a
 warning. Texts, code, tables and lists as people write them stay to the character.
 
 A small model that reads 200 line breaks or a page of base64 answers "p p p", and pays for each token. The rules are
@@ -30,7 +30,7 @@ from mlx_sidecar.tasks.noise.encoded import encoded_data
 from mlx_sidecar.tasks.noise.identifiers import identifiers
 from mlx_sidecar.tasks.noise.markup import empty_markup
 from mlx_sidecar.tasks.noise.numbers import number_tables
-from mlx_sidecar.tasks.noise.repetition import repeated_rounds, repeated_words, sign_runs
+from mlx_sidecar.tasks.noise.repetition import repeated_lines, repeated_rounds, sign_runs
 from mlx_sidecar.tasks.noise.rule import CHARS_AT_ONCE, INVISIBLE, SYMBOL, TIGHT, USUAL, WORD, Rule
 from mlx_sidecar.tasks.task import Pause, TaskYield, Warn
 
@@ -38,7 +38,7 @@ _VISIBLE = re.compile(rf"[^\s{INVISIBLE}{CONTROLS_BUT_BLANKS}]")
 _LEAST_SHARE_OF_LETTERS, _SHORT = 0.33, 400
 
 _RULES: tuple[Rule, ...] = (
-    *(repeated_rounds, repeated_words, sign_runs, empty_markup),
+    *(repeated_rounds, repeated_lines, sign_runs, empty_markup),
     *(binary_text, encoded_data, identifiers, number_tables, blank_rows),
 )
 

@@ -51,9 +51,6 @@ NOISE = {
     "markup around nothing": "<br>\n<br />\n<p></p> &nbsp;" * 40,
     "an empty table of HTML": "<tr>\n  <td></td> <td>&nbsp;</td>\n</tr>\n" * 30,
     "empty cells with a class": '<td class="c"></td>\n' * 60,
-    "la la la": "la la la " * 400,
-    "few words": "\n".join(" ".join(DRAWS.choices(["la", "la,", "La", "na", "hey"], k=8)) for _ in range(150)),
-    "a line of every page": "Copyright Example Ltd. All rights reserved.\n" * 90,
     "UUIDs": "\n".join(an_id() for _ in range(60)),
     "UUIDs in JSON": json.dumps([{"id": an_id(), "parent": an_id()} for _ in range(60)], indent=1),
     "MD5": "\n".join(hashlib.md5(b"%d" % n, usedforsecurity=False).hexdigest() for n in range(50)),
@@ -121,6 +118,9 @@ def digits(count: int) -> str:
 
 
 SPOKEN = {
+    "a word, over and over": "la la la " * 400,
+    "few words": "\n".join(" ".join(DRAWS.choices(["la", "la,", "La", "na", "hey"], k=8)) for _ in range(150)),
+    "a sentence, over and over": "The gardener prunes the roses early in the spring. " * 120,
     "a poem with a refrain": "".join(
         f"The {thing} goes down to the harbour tonight,\nthe {thing} goes down to the sea.\n\n"
         "O bring back the boats, bring the boats,\nbring the boats and the men back to me.\n\n"

@@ -1,4 +1,4 @@
-"""Rules of dashes, dotted lines, letters, few signs and few words that come again and again."""
+"""Rules of dashes, dotted lines, letters and few signs that come again and again. Words that do are a text."""
 
 from __future__ import annotations
 
@@ -26,12 +26,6 @@ _LETTERS, _ROUNDS_OF_LETTERS = 64, 128
 
 _LONGEST_LINE = 256
 _TWO_LINES = 2 * _LONGEST_LINE
-_PAGE, _FEW_WORDS, _LONGEST_WORD = 2000, 3, 16
-"""The same line, or the same few words, for so many characters is no song either; the beginning shows what it is."""
-
-_SHOWN = 400
-_SIGNS_AROUND = re.compile(r"^\W+|\W+$")
-_SPACED, _TOKEN = re.compile(r"\s"), re.compile(r"\S+")
 
 
 def repeated_rounds(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
@@ -87,46 +81,14 @@ def sign_runs(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
                 yield Cut(found.start() + _KEPT_ROUNDS, found.end(), kind=_REPEATED)
 
 
-def repeated_words(text: str, _: Bounds) -> Iterator[Cut | Pause]:
-    """The same words for pages: "la la la", a line that every page ends in. The first of them are kept."""
+def repeated_lines(text: str, _: Bounds) -> Iterator[Cut | Pause]:
+    """Longer pieces without a word that come again and again, such as empty cells of a table. The first stay."""
     done = 0
     for at in range(0, len(text) - _TWO_LINES + 1, _TWO_LINES):
         if at and at % CHARS_AT_ONCE == 0:
             yield Pause()
-        if at < done:
-            continue
-        if period := _period(text[at : at + _TWO_LINES], _LONGEST_LINE):
-            start, end = _run(text, at, period, done)
-        else:
-            start, end = at, _end_of_few_words(text, at)
-        is_said = SYMBOL.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
-        if end - start > (_PAGE if is_said else _TWO_LINES):
-            least = start + (_SHOWN if is_said else _KEPT_ROUNDS * period)
-            shown = _SPACED.search(text, least, end)
-            yield Cut(shown.start() if shown else least, end, kind=_REPEATED)
-        done = max(done, end)
-
-
-def _end_of_few_words(text: str, at: int) -> int:
-    """Up to where there are no more than a few different words, from a place in the text on."""
-    few, end = set[str](), at
-    while (words := _words(text[end : end + _TWO_LINES])) and len(few | words) <= _FEW_WORDS:
-        few |= words
-        end += _TWO_LINES
-    if end == at:
-        return at
-    for token in _TOKEN.finditer(text, text.rfind(" ", at, end) + 1):
-        if _bare(token[0]) not in few:
-            return token.start()
-    return len(text)
-
-
-def _words(stretch: str) -> set[str]:
-    """The different words of a stretch that is full of short ones; those at its ends may not be whole."""
-    tokens = stretch.split()[1:-1]
-    is_full = len(tokens) >= _TWO_LINES // _LONGEST_WORD and max(map(len, tokens)) <= _LONGEST_WORD
-    return set(map(_bare, set(tokens))) if is_full else set()
-
-
-def _bare(token: str) -> str:
-    return _SIGNS_AROUND.sub("", token).casefold()
+        if at >= done and (period := _period(text[at : at + _TWO_LINES], _LONGEST_LINE)):
+            start, done = _run(text, at, period, done)
+            has_words = SYMBOL.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
+            if not has_words and done - start > _TWO_LINES:
+                yield Cut(start + _KEPT_ROUNDS * period, done, kind=_REPEATED)
