@@ -19,7 +19,7 @@ from mlx_sidecar.models.files import MOST_HEADER_BYTES, MOST_SETTINGS_BYTES, MOS
 from mlx_sidecar.models.gguf import files as gguf_files
 from mlx_sidecar.models.gguf.cursor import MoreBytesNeeded
 from mlx_sidecar.models.gguf.header import GGUFHeader, parse_header
-from mlx_sidecar.models.gguf.model_file import ModelFile, placed_in
+from mlx_sidecar.models.gguf.model_file import ModelFile, place_of_setting, placed_in
 from mlx_sidecar.models.safetensors import StoredTensor
 
 _AT_ONCE = 4
@@ -37,7 +37,7 @@ def sizes_of(request: SizesRequest, client: HttpClient) -> ModelSizes:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         if not parts:
             return _of_safetensors(plan, beginnings, pool)
-        return estimate.of_gguf(_gguf_model(list(pool.map(_Beginning.gguf_header, parts))), request.float_bytes)
+        return estimate.of_gguf(model_of(list(pool.map(_Beginning.gguf_header, parts))), request.float_bytes)
 
 
 def _of_safetensors(plan: Plan, beginnings: list[_Beginning], pool: ThreadPoolExecutor) -> ModelSizes:
@@ -54,11 +54,11 @@ def _of_safetensors(plan: Plan, beginnings: list[_Beginning], pool: ThreadPoolEx
     return estimate.of_tensors(config, tensors)
 
 
-def _gguf_model(headers: list[GGUFHeader]) -> ModelFile:
+def model_of(headers: list[GGUFHeader]) -> ModelFile:
     """Without the few tensors that are settings: they change no size."""
     places = {tensor.name: (Path(header.name), tensor) for header in headers for tensor in header.tensors}
     model = gguf_files.GGUFModel(Path(headers[0].name), tuple(headers), places)
-    return placed_in(model, lambda name: [1.0] * places[name][1].values)
+    return placed_in(model, lambda name: [1.0] * place_of_setting(model, name)[1].values)
 
 
 class _Beginning:

@@ -9,9 +9,13 @@ import pytest
 from mlx_sidecar.engine.estimate import ModelSizes, fit, of_path, of_tensors
 from mlx_sidecar.engine.memory import RowCost, row_cost
 from mlx_sidecar.engine.mlx_lm_import import import_mlx_lm
-from mlx_sidecar.errors import ModelNotFound, ModelUnsupported
+from mlx_sidecar.errors import ModelInvalid, ModelNotFound, ModelUnsupported
+from mlx_sidecar.hub import remote_headers
+from mlx_sidecar.models.gguf.header import parse_header
 from mlx_sidecar.models.safetensors import StoredTensor
+from tests.support import gguf_files
 from tests.support.gguf_damage import sound
+from tests.support.gguf_models import SHAPES, write
 from tests.support.models import build_model
 
 FLOAT32_BYTES = 4
@@ -111,3 +115,20 @@ def test_what_would_not_load_is_not_estimated(tmp_path: Path) -> None:
     folder = build_model(tmp_path / "mamba", "mamba")
     with pytest.raises(ModelUnsupported, match="load-model measures it"):
         of_path(folder, FLOAT32_BYTES)
+
+
+def test_what_the_hub_says_of_a_setting_costs_no_memory(tmp_path: Path) -> None:
+    """The values of a tensor that is a setting aren't fetched, and nobody makes a list as long as it claims to be."""
+    write(tmp_path / "m.gguf", SHAPES["llama 3.1"])
+    raw = (tmp_path / "m.gguf").read_bytes()
+    stated = gguf_files.tensor("rope_freqs.weight", [16])[:-12]
+    assert stated in raw
+    whole = parse_header(raw, "o/r/m.gguf", None)
+    assert remote_headers.model_of([whole]).config["rope_scaling"]["rope_type"] == "llama3"
+    huge = raw.replace(stated, gguf_files.tensor("rope_freqs.weight", [2**38])[:-12])
+    # As the last of the tensors it overlaps none.
+    offset = 2**30 // 32 * 32
+    at = huge.index(b"rope_freqs.weight") + len("rope_freqs.weight") + 4 + 8 + 4
+    huge = huge[:at] + offset.to_bytes(8, "little") + huge[at + 8 :]
+    with pytest.raises(ModelInvalid, match=r"holds 'rope_freqs\.weight' in a form that isn't read"):
+        remote_headers.model_of([parse_header(huge, "o/r/m.gguf", None)])

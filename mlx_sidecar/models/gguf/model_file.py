@@ -103,13 +103,18 @@ def placed_in(model: GGUFModel, floats: Floats) -> ModelFile:
     return ModelFile(model.path, config, model, found, tuple(placed))
 
 
-def _floats(model: GGUFModel, name: str) -> list[float]:
-    """A small tensor that is a setting."""
+def place_of_setting(model: GGUFModel, name: str) -> tuple[Path, TensorInfo]:
+    """Where a small tensor lies that is a setting. Raises ModelInvalid where it is none."""
     if name not in model.places:
         model.header.refuse(f"holds no '{name[:100]}'")
     file, info = model.places[name]
     if info.type.name != "F32" or info.values > _MOST_FACTORS:
         model.header.refuse(f"holds '{name[:100]}' in a form that isn't read")
+    return file, info
+
+
+def _floats(model: GGUFModel, name: str) -> list[float]:
+    file, info = place_of_setting(model, name)
     try:
         with open_file(file) as stream:
             raw = os.pread(stream.fileno(), info.size_bytes, info.offset)
