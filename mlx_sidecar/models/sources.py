@@ -1,4 +1,4 @@
-"""The model sources: the embedded model, a path, a repository in the Hugging Face cache.
+"""The model sources: the embedded model, a path, a GGUF file or a repository in the Hugging Face cache.
 
 To add one: a module with a `ModelSource`, and a line here. The first that matches a reference takes it.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from mlx_sidecar.errors import ModelNotFound
+from mlx_sidecar.errors import InvalidParams, ModelNotFound
+from mlx_sidecar.models.gguf.choice import gguf_within
 from mlx_sidecar.models.gguf.files import SUFFIX
 from mlx_sidecar.models.resolve import DEMO, Location, absolute, at_path, in_cache, is_file, is_folder
 from mlx_sidecar.models.source import ModelSource
@@ -19,6 +20,24 @@ _PATH = ModelSource(
     at_path,
     lambda reference: str(absolute(reference).resolve()),
 )
+
+
+def _in_cached_repository(reference: str) -> Location:
+    """owner/name/file.gguf, as list-models calls it."""
+    owner, name, gguf_file = reference.split("/", 2)
+    return gguf_within(in_cache(f"{owner}/{name}"), gguf_file)
+
+
+def _is_in_cached_repository(reference: str) -> bool:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+/.+\.gguf", reference) or is_file(reference):
+        return False
+    try:
+        return _in_cached_repository(reference).path.is_file()
+    except (InvalidParams, ModelNotFound):
+        return False
+
+
+_CACHED_FILE = ModelSource("model_path", _is_in_cached_repository, _in_cached_repository)
 _CACHED = ModelSource(
     "repo_id",
     lambda reference: re.fullmatch(r"[\w.-]+/[\w.-]+", reference) is not None and not reference.endswith(SUFFIX),
@@ -27,6 +46,7 @@ _CACHED = ModelSource(
 
 SOURCES: tuple[ModelSource, ...] = (
     _EMBEDDED,
+    _CACHED_FILE,
     _PATH,
     _CACHED,
 )

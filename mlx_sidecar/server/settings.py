@@ -96,7 +96,12 @@ def _parser() -> OneLineParser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),
     )
     add = parser.add_argument
-    add("--model", metavar="MODEL", type=some_text, help="load this first: a folder, a cached repository, or demo")
+    add(
+        "--model",
+        metavar="MODEL",
+        type=some_text,
+        help="load this first: a folder, a GGUF file, a cached repository, or demo",
+    )
     add("--adapter-path", metavar="FOLDER", type=some_text, help="LoRA adapters for --model")
     add("--calibration-path", metavar="FILE", type=some_text, help="what `calibrate` made for --model")
     add("--context-length", metavar="TOKENS", type=at_least(64), help="prompt and answer together, for --model")

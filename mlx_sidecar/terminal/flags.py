@@ -39,7 +39,7 @@ def add_model(parser: OneLineParser) -> None:
         "--model",
         metavar="MODEL",
         type=some_text,
-        help="a folder, a cached repository, or demo (MLX_SIDECAR_MODEL, else demo)",
+        help="a folder, a GGUF file, a cached repository, or demo (MLX_SIDECAR_MODEL, else demo)",
     )
 
 

@@ -14,7 +14,7 @@ from mlx_sidecar.engine.plan import plan
 from mlx_sidecar.errors import InvalidParams, ModelInvalid, ModelNotFound, OutOfMemory, SidecarError
 from mlx_sidecar.models.gguf.choice import gguf_within
 from mlx_sidecar.models.resolve import DEMO_FOLDER, Location, at_path, in_cache
-from mlx_sidecar.models.sources import source_of
+from mlx_sidecar.models.sources import located, source_of
 from tests.support import gguf_files
 from tests.support.gguf_models import SHAPES, write
 
@@ -136,6 +136,17 @@ def test_a_file_of_a_repository(file: Path, tmp_path: Path, monkeypatch: pytest.
     (snapshot / "m.gguf").symlink_to(file)
     found = gguf_within(in_cache("o/r"), "m.gguf")
     assert (found.path, found.name, found.repo_id) == (snapshot / "m.gguf", "o/r/m.gguf", "o/r")
+    assert source_of("o/r/m.gguf").locate("o/r/m.gguf") == located("model_path", "o/r/m.gguf") == found
+    for missing in ("o/r/n.gguf", "o/s/m.gguf", "o/r/../m.gguf"):
+        with pytest.raises(ModelNotFound, match="the model file"):
+            source_of(missing)
+    (snapshot / "n.gguf").symlink_to(file)
+    with pytest.raises(InvalidParams, match=r"^'o/r' holds several .* for --model as o/r/m\.gguf$"):
+        gguf_within(in_cache("o/r"), None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "o" / "r").mkdir(parents=True)
+    (tmp_path / "o" / "r" / "m.gguf").write_bytes(b"GGUF")
+    assert located("model_path", "o/r/m.gguf").path == tmp_path / "o" / "r" / "m.gguf"
 
 
 def _digest(path: Path) -> str:

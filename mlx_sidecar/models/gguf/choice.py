@@ -19,7 +19,7 @@ def gguf_within(found: Location, gguf_file: str | None) -> Location:
     one that was asked for isn't there.
     """
     if gguf_file is None:
-        gguf_file = _only_gguf(found.path)
+        gguf_file = _only_gguf(found)
         return found if gguf_file is None else _joined(found, gguf_file)
     if Path(gguf_file).is_absolute() or ".." in Path(gguf_file).parts or Path(gguf_file).suffix != SUFFIX:
         message = f"field 'gguf_file': '{gguf_file[:200]}' is no {SUFFIX} file within the repository or folder"
@@ -46,14 +46,16 @@ def _not_there(found: Location, gguf_file: str) -> ModelNotFound:
     return ModelNotFound(f"{where} has no '{gguf_file[:200]}'{advice}", {"gguf_files": names})
 
 
-def _only_gguf(folder: Path) -> str | None:
+def _only_gguf(found: Location) -> str | None:
     """None where the folder has other weights, or nothing of the kind."""
+    folder, shown = found.path, found.repo_id or found.path
     if not folder.is_dir() or any(folder.glob("model*.safetensors")):
         return None
     names = _models_in(folder)
     if len(names) > 1:
         raise InvalidParams(
-            f"{folder} holds several GGUF models: {', '.join(names)[:1000]}; choose one with 'gguf_file'",
+            f"'{shown}' holds several GGUF models: {', '.join(names)[:1000]}; choose one with 'gguf_file', "
+            f"for --model as {shown}/{names[0]}",
             {"field": "gguf_file", "gguf_files": names},
         )
     return names[0] if names else None
