@@ -61,7 +61,12 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _parser() -> OneLineParser:
-    parser = command_parser("convert", "A GGUF file as an MLX folder, quantized as it is. The file stays.")
+    parser = command_parser(
+        "convert",
+        "A GGUF file as an MLX folder, quantized as it is. The file stays.",
+        "Scales and all that isn't quantized are written as this machine's device holds them: with 16 bits on Metal, "
+        "with 32 on a CPU. A folder for a Mac is better made on one.",
+    )
     parser.add_argument("file", metavar="FILE", type=some_text, help="a .gguf file, or the first of a split set")
     parser.add_argument("folder", metavar="FOLDER", type=some_text, help="one that isn't there yet, or an empty one")
     return parser

@@ -97,7 +97,8 @@ class _Keys:
     def unsupported(self, what: str) -> ModelUnsupported:
         """To be raised where the architecture's usual form is left."""
         return ModelUnsupported(
-            f"{self.header.name} is a '{self._prefix}' with {what}, which isn't supported",
+            f"{self.header.name} is a '{self._prefix}' with {what}, which isn't read from GGUF; "
+            "take a file of the model without it, or an MLX folder",
             {"file": self.header.file, "architecture": self._prefix},
         )
 
