@@ -70,8 +70,9 @@ def test_a_network_says_what_llama_cpp_says(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "F16", "BF16", "MXFP4"])
-def test_a_quantized_file_computes_what_its_values_do(kind: str, tmp_path: Path) -> None:
-    """In groups of MLX as in floating point; the rows of q and k change places in both."""
+@pytest.mark.parametrize("name", ["llama, untied", "qwen3moe", "phi3"])
+def test_a_quantized_file_computes_what_its_values_do(name: str, kind: str, tmp_path: Path) -> None:
+    """In groups of MLX as in floating point, experts and fused matrices too; llama's rows of q and k change places."""
     of = GGMLQuantizationType[kind]
 
     def quantized(_: str, numbers: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], GGMLQuantizationType]:
@@ -81,10 +82,10 @@ def test_a_quantized_file_computes_what_its_values_do(kind: str, tmp_path: Path)
         raw = quants.quantize(numbers, of)
         return quants.dequantize(raw, of).reshape(numbers.shape), GGMLQuantizationType.F32
 
-    write(tmp_path / "quantized.gguf", SHAPES["llama, untied"], quantized)
-    write(tmp_path / "plain.gguf", SHAPES["llama, untied"], values)
+    write(tmp_path / "quantized.gguf", SHAPES[name], quantized)
+    write(tmp_path / "plain.gguf", SHAPES[name], values)
     prompt = gguf_models.prompts()[0]
-    ours, theirs = (_logits(_loaded(tmp_path / f"{name}.gguf"), prompt) for name in ("quantized", "plain"))
+    ours, theirs = (_logits(_loaded(tmp_path / f"{held}.gguf"), prompt) for held in ("quantized", "plain"))
     assert mx.abs(ours - theirs).max() < 1e-4
 
 
