@@ -23,7 +23,9 @@ class Quantization(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     bits: int | None = None
     group_size: int | None = None
-    mode: str | None = None
+    mode: Annotated[
+        str | None, Meta(description="as mlx-lm calls it; a GGUF file has its own name here, such as Q4_K_M")
+    ] = None
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -358,6 +358,7 @@ export interface Limits {
 export interface Quantization {
   bits?: number | null;
   group_size?: number | null;
+  /** as mlx-lm calls it; a GGUF file has its own name here, such as Q4_K_M */
   mode?: string | null;
 }
 
