@@ -135,10 +135,13 @@ def _joined(values: npt.NDArray[np.int8], scales: Floats, bits: int, steps: int)
     step = np.where(np.abs(first) >= np.abs(second), first, second) / np.float32(steps)
     ratios = np.divide(pairs, step[..., None], out=np.zeros_like(pairs), where=step[..., None] != 0)
     middle = 1 << (bits - 1)
-    fine = np.rint(values.reshape(*pairs.shape, 16) * ratios[..., None]) + middle
+    fine = values.astype(np.float32).reshape(*pairs.shape, 16)
+    fine *= ratios[..., None]
+    # What is cut off when bytes are made of it rounds to the nearest step.
+    fine += np.float32(middle + 0.5)
     # Where the two have opposite signs, the other's lowest value may be one more than there is room for.
-    fine = np.minimum(fine, 2 * middle - 1).astype(np.uint8).reshape(len(scales), -1)
-    return Groups(pack(fine, bits), step, -middle * step)
+    np.minimum(fine, np.float32(2 * middle - 0.5), out=fine)
+    return Groups(pack(fine.astype(np.uint8).reshape(len(scales), -1), bits), step, -middle * step)
 
 
 def _q6_k(blocks: Bytes) -> Groups:

@@ -255,7 +255,7 @@ def test_one_tensor_in_two_parts(tmp_path: Path) -> None:
 def test_what_is_no_model_file(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="does not exist"):
         files.check(tmp_path / "none.gguf")
-    with pytest.raises(ModelNotFound, match="is a folder"):
+    with pytest.raises(ModelNotFound, match="is no file"):
         files.check(tmp_path)
     (tmp_path / "empty.gguf").write_bytes(gguf(_KEYS))
     with pytest.raises(ModelInvalid, match="holds no tensors"):
