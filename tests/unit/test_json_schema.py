@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, datetime
 from typing import Any
 
@@ -252,3 +253,29 @@ def test_multiples_meet_at_one_place_only() -> None:
 def test_definitions_that_nothing_leads_to_are_left_out() -> None:
     """They take time, and may be what can't be held."""
     assert compilable({"$defs": {"a": {"not": {}}, "b": TEXT}, "$ref": "#/$defs/b"})["$defs"].keys() == {"b"}
+
+
+CLASSES = [
+    ("^[[:alpha:]]{4}$", ":]]]]", "sloy"),
+    ("^[a-z&&[^b]]$", "&]", "q"),
+    ("^[^[]$", "a", "["),
+    (r"^[^[\]]{1,4}$", "ab", "a["),
+    (r"^[\w:/?#[\]@!$&'()*+,;=.-]{1,6}$", "[a]", "a b"),
+    ("^[!#$%&&'*]$", "&", "a"),
+    (r"^\[[a-z~~]\]$", "[~]", "[]"),
+]
+
+
+@pytest.mark.parametrize(("pattern", "fine", "wrong"), CLASSES, ids=[case[0] for case in CLASSES])
+@pytest.mark.parametrize("is_checked", [False, True], ids=["strict", "check"])
+@pytest.mark.filterwarnings("ignore:Possible (nested set|set):FutureWarning")
+def test_a_class_of_characters_means_what_it_means_to_javascript_and_python(
+    grammars: Grammars, pattern: str, fine: str, wrong: str, is_checked: bool
+) -> None:
+    """In Rust `[` begins a class within a class, and `&&` intersects."""
+    assert re.search(pattern, fine)
+    assert not re.search(pattern, wrong)
+    of_names = {"patternProperties": {pattern: {"type": "null"}}, "additionalProperties": False}
+    for text, taken in ((fine, True), (wrong, False)):
+        assert grammars.takes({"type": "string", "pattern": pattern}, json.dumps(text), is_checked=is_checked) is taken
+        assert grammars.takes(of_names, json.dumps({text: None}), is_checked=is_checked) is taken

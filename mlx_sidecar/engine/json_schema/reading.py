@@ -14,6 +14,7 @@ from mlx_sidecar.engine.json_schema.loops import refuse_loops
 from mlx_sidecar.engine.json_schema.names import Names
 from mlx_sidecar.engine.json_schema.references import with_paths
 from mlx_sidecar.engine.json_schema.refusal import refusal
+from mlx_sidecar.engine.json_schema.regex import in_one_dialect
 from mlx_sidecar.engine.json_schema.sound import refuse_unsound
 from mlx_sidecar.protocol.schema_keywords import COUNTS, all_schemas, into, wrapped
 
@@ -33,7 +34,7 @@ def read(schema: dict[str, Any]) -> dict[str, Any]:
         )
     given = dict(all_schemas(schema))
     refuse_unsound(given.items())
-    found = with_paths(schema, _in_numbers)
+    found = with_paths(schema, lambda part: _in_one_dialect(_in_numbers(part)))
     names = Names(found)
     places = places_of(found, names)
     refuse_unsound((pointer, each) for pointer, each in places.items() if pointer not in given)
@@ -48,6 +49,15 @@ def _refuse_dynamic(places: dict[str, dict[str, Any]]) -> None:
             raise refusal(
                 into(pointer, key), "this leads to no anchor in it, or to several of this name: write a '$ref'"
             )
+
+
+def _in_one_dialect(schema: dict[str, Any]) -> dict[str, Any]:
+    """With expressions that mean the same to all who read them."""
+    if isinstance(pattern := schema.get("pattern"), str):
+        schema = {**schema, "pattern": in_one_dialect(pattern)}
+    if isinstance(named := schema.get("patternProperties"), dict):
+        schema = {**schema, "patternProperties": {in_one_dialect(name): inner for name, inner in named.items()}}
+    return schema
 
 
 def _in_numbers(schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,27 @@ from functools import lru_cache
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
+_IN_A_CLASS = re.compile(r"\\.|\[|&&|~~|\]|.", re.DOTALL)
+_OUTSIDE = re.compile(r"\\.|\[\^?\]?|.", re.DOTALL)
+
+
+@lru_cache(maxsize=512)
+def in_one_dialect(pattern: str) -> str:
+    """The same expression with nothing in it that Rust alone takes for an operator: `[`, `&&` and `~~` within a class.
+
+    ECMA-262 and Python have neither classes in classes (`[[:alpha:]]`) nor intersections.
+    """
+    written, at, is_class = list[str](), 0, False
+    while found := (_IN_A_CLASS if is_class else _OUTSIDE).match(pattern, at):
+        part, at = found[0], found.end()
+        if is_class:
+            is_class = part != "]"
+            part = "".join(f"\\{sign}" for sign in part) if part in {"[", "&&", "~~"} else part
+        else:
+            is_class = part[0] == "["
+        written.append(part)
+    return "".join(written)
+
 
 @lru_cache(maxsize=512)
 def is_regex(pattern: str) -> bool:
