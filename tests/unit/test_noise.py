@@ -117,7 +117,11 @@ def digits(count: int) -> str:
     return "".join(DRAWS.choices("0123456789", k=count))
 
 
+RUSSIAN = "Весной садовник подрезает розы. Потом он поливает их каждый вечер. Осенью он укрывает их листьями. "
 SPOKEN = {
+    "letters as entities": "".join(f"&#{ord(sign)};" if ord(sign) > 127 else sign for sign in RUSSIAN * 3),
+    "letters as hexadecimal entities": "".join(f"&#x{ord(sign):x};" for sign in "春天园丁修剪玫瑰" * 30),
+    "letters as JSON writes them": "\n".join(json.dumps({"id": n, "text": RUSSIAN}) for n in range(4)),
     "a word, over and over": "la la la " * 400,
     "few words": "\n".join(" ".join(DRAWS.choices(["la", "la,", "La", "na", "hey"], k=8)) for _ in range(150)),
     "a sentence, over and over": "The gardener prunes the roses early in the spring. " * 120,

@@ -10,7 +10,7 @@ from mlx_sidecar.tasks.noise.rule import Bounds, blocks
 from mlx_sidecar.tasks.task import Pause
 
 _MARKUP = "markup without text"
-_MARK = r"</?[A-Za-z][A-Za-z0-9]{0,15}\s?/?>|&(?:nbsp|ensp|emsp|thinsp|zwnj|zwj|shy|#\d{1,6}|#x[0-9a-fA-F]{1,6});"
+_MARK = r"</?[A-Za-z][A-Za-z0-9]{0,15}\s?/?>|&(?:nbsp|ensp|emsp|thinsp|zwnj|zwj|shy|#160|#x[aA]0);"
 _ROW = re.compile(rf"(?:{_MARK})(?:\s*(?:{_MARK}))+")
 _MOST_CHARS = 160
 """What closes the elements of a deeply nested page is shorter. Tags with attributes say something, so they stay."""

@@ -19,7 +19,7 @@ _WINDOW, _LONGEST_PERIOD = 32, 16
 
 _KEPT_ROUNDS = 3
 _SIGN_RUN = re.compile(rf"([^\w\s{INVISIBLE}{CONTROLS_BUT_BLANKS}]|_)\1{{7,}}")
-_MARKUP = re.compile(r"<[^<>]*(?:>|$)|^[^<>]*>|&#?\w{1,16};")
+_MARKUP = re.compile(r"<[^<>]*(?:>|$)|^[^<>]*>|&(?:\w{1,16}|#160|#x[aA]0);")
 _SAID_WORD = re.compile(rf"\s|[{UNSPACED}].|.[{UNSPACED}]")
 _LETTERS, _ROUNDS_OF_LETTERS = 64, 128
 """Characters of the same letter, and of the same few, from which on they are neither a word nor a song."""

@@ -22,7 +22,10 @@ INVISIBLE = (
 BLANKS = re.compile(rf"[\s{INVISIBLE}]+")
 _BLOCK_END = re.compile(rf"(?<=[^\s{INVISIBLE}])[\s{INVISIBLE}]")
 
-WORD = re.compile(rf"[^\W\d_]{{2}}|[{UNSPACED}]")
+_ESCAPED_LETTER = r"&#(?!160;)\d{3,6};|&#x(?![aA]0;)[0-9a-fA-F]{2,6};|\\u[0-9a-fA-F]{4}"
+"""As some pages and most JSON write letters outside ASCII."""
+
+WORD = re.compile(rf"[^\W\d_]{{2}}|[{UNSPACED}]|{_ESCAPED_LETTER}")
 SYMBOL = re.compile(r"[^\W_]|[^\x00-\x7f\s\u2000-\u206f\u2500-\u259f\u3000-\u303f]")
 """What may say something where there is no word: a letter, a digit, an emoji."""
 
