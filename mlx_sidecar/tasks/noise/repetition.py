@@ -30,17 +30,27 @@ _TWO_LINES = 2 * _LONGEST_LINE
 
 def repeated_rounds(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
     """Few characters that come again and again: "- - - -", "&nbsp;&nbsp;", "aaaa"."""
+    for found in _repetitions(text, _WINDOW, _LONGEST_PERIOD):
+        if isinstance(found, Pause):
+            yield found
+            continue
+        start, end, period = found
+        unit = text[start : start + period]
+        if end - start > _most_of(unit, bounds):
+            stands_alone = not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum()
+            kept = 0 if unit.isalnum() and stands_alone else _KEPT_ROUNDS * period
+            yield Cut(start + kept, end, kind=_REPEATED)
+
+
+def _repetitions(text: str, window: int, longest: int) -> Iterator[tuple[int, int, int] | Pause]:
+    """Where something of up to `longest` characters comes again and again, and after how many characters it does."""
     done = 0
-    for at in range(0, len(text) - _WINDOW + 1, _WINDOW):
+    for at in range(0, len(text) - window + 1, window):
         if at and at % CHARS_AT_ONCE == 0:
             yield Pause()
-        if at >= done and (period := _period(text[at : at + _WINDOW], _LONGEST_PERIOD)):
-            start, end = _run(text, at, period, done)
-            unit, done = text[start : start + period], end
-            if end - start > _most_of(unit, bounds):
-                stands_alone = not text[start - 1 : start].isalnum() and not text[end : end + 1].isalnum()
-                kept = 0 if unit.isalnum() and stands_alone else _KEPT_ROUNDS * period
-                yield Cut(start + kept, end, kind=_REPEATED)
+        if at >= done and (period := _period(text[at : at + window], longest)):
+            start, done = _run(text, at, period, done)
+            yield start, done, period
 
 
 def _most_of(unit: str, bounds: Bounds) -> float:
@@ -83,12 +93,11 @@ def sign_runs(text: str, bounds: Bounds) -> Iterator[Cut | Pause]:
 
 def repeated_lines(text: str, _: Bounds) -> Iterator[Cut | Pause]:
     """Longer pieces without a word that come again and again, such as empty cells of a table. The first stay."""
-    done = 0
-    for at in range(0, len(text) - _TWO_LINES + 1, _TWO_LINES):
-        if at and at % CHARS_AT_ONCE == 0:
-            yield Pause()
-        if at >= done and (period := _period(text[at : at + _TWO_LINES], _LONGEST_LINE)):
-            start, done = _run(text, at, period, done)
-            has_words = SYMBOL.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
-            if not has_words and done - start > _TWO_LINES:
-                yield Cut(start + _KEPT_ROUNDS * period, done, kind=_REPEATED)
+    for found in _repetitions(text, _TWO_LINES, _LONGEST_LINE):
+        if isinstance(found, Pause):
+            yield found
+            continue
+        start, end, period = found
+        has_words = SYMBOL.search(_MARKUP.sub("", text[start : start + _TWO_LINES]))
+        if not has_words and end - start > _TWO_LINES:
+            yield Cut(start + _KEPT_ROUNDS * period, end, kind=_REPEATED)
