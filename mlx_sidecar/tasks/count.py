@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 
 from mlx_sidecar.tasks.task import Pause
+
+CONVERSATION_CHARS_AT_ONCE = 64 * 1024
+"""A conversation of so many is rendered and tokenized in one go; megabytes would hold up the loop for seconds."""
 
 _CHARS_AT_ONCE = 16 * 1024
 """So many are counted in one call, and between two pauses."""
@@ -28,3 +32,8 @@ class Counter:
             tokens += self._count(piece)
             at += len(piece)
         return tokens, at
+
+    def all(self, text: str) -> Generator[Pause, object, int]:
+        """Tokens of the whole text."""
+        tokens, _ = yield from self.beginning(text, sys.maxsize)
+        return tokens

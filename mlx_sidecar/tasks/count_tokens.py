@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -10,11 +10,8 @@ from mlx_sidecar.engine.job import LanguageModel, Turn
 from mlx_sidecar.protocol.requests import CountTokens
 from mlx_sidecar.protocol.responses import TokenCount
 from mlx_sidecar.tasks.conversation import conversation
-from mlx_sidecar.tasks.count import Counter
-from mlx_sidecar.tasks.task import Pause, Task
-
-_AT_ONCE_CHARS = 64 * 1024
-"""A conversation of so many is rendered and tokenized in one go; megabytes would hold up the loop for seconds."""
+from mlx_sidecar.tasks.count import CONVERSATION_CHARS_AT_ONCE, Counter
+from mlx_sidecar.tasks.task import Task
 
 _PLACEHOLDER = "x"
 
@@ -23,14 +20,14 @@ def count_tokens(request: CountTokens, model: LanguageModel) -> Task:
     """The tokens of the text, or of the prompt that `generate` would make of the messages."""
     counter = Counter(model.count)
     if request.messages is None:
-        tokens = yield from _count(counter, request.text or "")
+        tokens = yield from counter.all(request.text or "")
         return TokenCount(tokens=tokens)
     turns = conversation(request.messages, request.system, model)
-    if sum(len(turn.content) for turn in turns) <= _AT_ONCE_CHARS:
+    if sum(len(turn.content) for turn in turns) <= CONVERSATION_CHARS_AT_ONCE:
         return TokenCount(tokens=len(model.render(turns, raw=True)))
     tokens = _around(turns, model)
     for turn in turns:
-        tokens += yield from _count(counter, turn.content)
+        tokens += yield from counter.all(turn.content)
     return TokenCount(tokens=tokens)
 
 
@@ -38,8 +35,3 @@ def _around(turns: Sequence[Turn], model: LanguageModel) -> int:
     """The tokens that the chat template puts around the contents."""
     empty = [replace(turn, content=_PLACEHOLDER, reusable_chars=()) for turn in turns]
     return len(model.render(empty, raw=True)) - len(turns) * model.count(_PLACEHOLDER)
-
-
-def _count(counter: Counter, text: str) -> Generator[Pause, object, int]:
-    tokens, _ = yield from counter.beginning(text, len(text.encode("utf-8", "surrogatepass")))
-    return tokens

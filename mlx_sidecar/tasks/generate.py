@@ -26,12 +26,11 @@ from mlx_sidecar.errors import ContextTooLong, InvalidParams
 from mlx_sidecar.protocol.requests import Generate, Message
 from mlx_sidecar.protocol.responses import Generated, TokenScore, TopToken
 from mlx_sidecar.tasks.conversation import conversation
-from mlx_sidecar.tasks.count import Counter
+from mlx_sidecar.tasks.count import CONVERSATION_CHARS_AT_ONCE, Counter
 from mlx_sidecar.tasks.exact_json import exact_value
 from mlx_sidecar.tasks.receipt import receipt_of
 from mlx_sidecar.tasks.task import AwaitCompilation, Pause, RunJobs, Task, compiled, sampling_of, timing_of, usage_of
 
-_LONG_PROMPT_CHARS = 64 * 1024
 _LEAST_LOGPROB = -9999.0
 
 
@@ -74,7 +73,7 @@ def generate(request: Generate, model: LanguageModel, accepted_at: float) -> Tas
 def _check_length(turns: Sequence[Turn], model: LanguageModel) -> Generator[Pause, object, None]:
     """A prompt is tokenized in one go, which for megabytes takes seconds: what is far too long is found out before."""
     chars = sum(len(turn.content) for turn in turns)
-    if chars < _LONG_PROMPT_CHARS:
+    if chars < CONVERSATION_CHARS_AT_ONCE:
         return
     limit = model.context_length
     counter, left = Counter(model.count), limit + limit // 16
